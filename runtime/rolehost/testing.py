@@ -1,0 +1,1 @@
+"""Fixtures for tenants' own tests."""

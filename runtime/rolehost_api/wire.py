@@ -1,0 +1,209 @@
+"""What clients say and hear: one dialect of JSON over WebSocket, REST and, later, more.
+
+Client frames: one without `type` *is* a message; unknown fields are ignored; an unknown
+type is the error `unknown_type`, never a close. Server frames share the envelope `type,
+session_id, seq, ts`. `seq` counts events of the session's log; whatever is not (yet) in
+the log carries null. Rendered from here: JSON Schema and AsyncAPI (docs/reference).
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rolehost_api.errors import BadRequest, RolehostError
+from rolehost_api.link.messages import PatchOp
+
+SUBPROTOCOL = "role.v1"
+BEARER = "bearer."
+"""Prefix of the subprotocol by which a browser hands over its token; never echoed."""
+MAX_FRAME_BYTES = 65_536
+MAX_MESSAGE_CHARS = 32_768
+
+# ── from the client ─────────────────────────────────────────────────────────────────
+
+
+class _Message(Struct, frozen=True, kw_only=True):
+    message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)]
+    session_id: str | None = None
+    client_msg_id: Annotated[str, Meta(max_length=128)] | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    user: Annotated[str, Meta(max_length=256)] | None = None
+    revision: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True):
+    """What the user says; the one frame whose `type` may be left out."""
+
+
+class Resume(Struct, tag_field="type", tag="session.resume", frozen=True, kw_only=True):
+    session_id: str
+    after_seq: Annotated[int, Meta(ge=0)] = 0
+
+
+class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
+    t: int = 0
+
+
+ClientFrame = Said | Resume | Ping
+TYPES = ("message", "session.resume", "ping")
+
+_frame = msgspec.json.Decoder(ClientFrame)
+_bare = msgspec.json.Decoder(_Message)
+
+
+class _Typed(Struct):
+    type: str | None = None
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def read_frame(data: bytes | str) -> ClientFrame:
+    """A client's frame. Raises BadRequest `malformed_json`, `unknown_type` or `invalid_frame`."""
+    try:
+        kind = _typed.decode(data).type
+    except msgspec.ValidationError:
+        raise BadRequest('a frame is a JSON object, e.g. {"message": "hello"}', code="invalid_frame") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest('the frame is not valid JSON; send e.g. {"message": "hello"}', code="malformed_json") from None
+    if kind is not None and kind not in TYPES:
+        raise BadRequest("the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type")
+    try:
+        if kind is None:
+            return Said(**msgspec.structs.asdict(_bare.decode(data)))
+        return _frame.decode(data)
+    except UnicodeDecodeError:
+        raise BadRequest("the frame is not valid UTF-8", code="malformed_json") from None
+    except msgspec.ValidationError as error:
+        # msgspec's message names the field and the types, never the value.
+        raise BadRequest(f"the frame is not valid: {error}", code="invalid_frame") from None
+
+
+# ── to the client ───────────────────────────────────────────────────────────────────
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The envelope. `ts` is milliseconds since 1970, UTC."""
+
+    session_id: str | None
+    seq: int | None
+    ts: int
+
+
+class SessionCreated(Event, kw_only=True, tag="session.created"):
+    role: str
+    """name@r<sequence> of the revision that this session is pinned to."""
+    head: int
+    version: int
+    durability: str
+    heartbeat_ms: int
+    resume_ttl_s: int
+    display_name: str
+    features: tuple[str, ...] = ()
+
+
+class ResponseCreated(Event, kw_only=True, tag="response.created"):
+    response_id: str
+    client_msg_id: str | None = None
+
+
+class TextDelta(Event, kw_only=True, tag="response.output_text.delta"):
+    response_id: str
+    offset: int
+    """Code points of this response that were sent before."""
+    delta: str
+
+
+class StateDelta(Event, kw_only=True, tag="role.state.delta"):
+    version: int
+    is_urgent: bool
+    patch: tuple[PatchOp, ...]
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    estimated: bool = False
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """The receipt of one turn, in milliseconds."""
+
+    queue_ms: float = 0
+    route_ms: float = 0
+    hooks_ms: float = 0
+    ttft_ms: float | None = None
+    commit_ms: float = 0
+    total_ms: float = 0
+
+
+class DegradedHook(Struct, frozen=True, kw_only=True):
+    hook: str
+    code: str
+    where: str = ""
+
+
+class ResponseDone(Event, kw_only=True, tag="response.done"):
+    response_id: str
+    status: Literal["completed", "cancelled", "failed"]
+    done: Literal[True] = True
+    message: str
+    client_msg_id: str | None = None
+    revision: str = ""
+    usage: Usage = Usage()
+    metrics: Metrics = Metrics()
+    degraded: tuple[DegradedHook, ...] | None = None
+    replay: bool = False
+    error: "ErrorBody | None" = None
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+    hint: str = ""
+    retryable: bool = False
+    retry_after_ms: int | None = None
+
+
+class Error(Event, kw_only=True, tag="error"):
+    error: ErrorBody
+
+
+class Resumed(Event, kw_only=True, tag="session.resumed"):
+    from_seq: int
+    to_seq: int
+    gap: bool = False
+    code: str | None = None
+
+
+class RevisionChanged(Event, kw_only=True, tag="role.revision"):
+    from_: str = msgspec.field(name="from")
+    to: str
+    reason: str
+    state_reset: bool = False
+
+
+class Pong(Event, kw_only=True, tag="pong"):
+    t: int
+    server_t: int
+
+
+ServerFrame = (
+    SessionCreated | ResponseCreated | TextDelta | StateDelta | ResponseDone | Error | Resumed | RevisionChanged | Pong
+)
+BARE = (SessionCreated, TextDelta, ResponseDone, Error)
+"""Events that the bare dialect (no subprotocol) is sent."""
+
+encode = msgspec.json.Encoder().encode
+
+
+def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> ErrorBody:
+    return ErrorBody(
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        retryable=error.retryable,
+        retry_after_ms=retry_after_ms,
+    )

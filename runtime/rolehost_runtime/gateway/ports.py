@@ -1,0 +1,164 @@
+"""What the gateway's rooms ask of each other and of the world. Every port has one contract
+suite in tests/contract that its real adapter and its fake both pass.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.link.messages import LogLine
+from rolehost_api.observed import Observed
+from rolehost_api.wire import Said, ServerFrame, Usage
+from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.gateway.tables import PodEntry, RoleEntry, Scope, Tenant
+
+# ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is speaking, from a verified token only; `id` is `svc:<tenant UID>` for a service key."""
+
+    tenant: Tenant
+    id: str
+    scopes: frozenset[Scope]
+    key_sha256: str = ""
+    """Empty where no key is asked for (local mode)."""
+
+
+class Channel(Protocol):
+    """One client's ear on a session. `send` never waits and never raises: a transport that
+    cannot keep up closes itself (1013) and is detached."""
+
+    def send(self, event: ServerFrame) -> None: ...
+
+
+class SessionHandle(Protocol):
+    """A session as one channel sees it."""
+
+    session_id: str
+
+    async def say(self, said: Said) -> None:
+        """Run one turn and return when it is committed; its events go to every channel.
+
+        A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`.
+        A known `client_msg_id` replays that turn's events instead. Raises RolehostError
+        where the turn failed before its commit; nothing of it is in the log then, and
+        channels were told `response.done status=failed` if `response.created` was sent.
+        """
+
+    async def resume(self, after_seq: int) -> None:
+        """Send this channel `session.resumed`, then the events after `after_seq`, flagged as replay."""
+
+    def detach(self) -> None:
+        """The client is gone; a running turn goes on."""
+
+
+class Sessions(Protocol):
+    async def attach(
+        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+    ) -> SessionHandle:
+        """Open or restore a session and send the channel `session.created`.
+
+        None makes a fresh id. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
+        """
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
+        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+
+    async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
+        """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
+
+
+class Logs(Protocol):
+    def follow(self, role: RoleEntry, *, after: int, follow: bool) -> AsyncIterator[LogLine]:
+        """What the Role's logic printed, over all pods of its live revisions."""
+
+
+class Report(Protocol):
+    """The picture for the operator."""
+
+    async def observed(self, after: int, wait_seconds: float) -> Observed:
+        """At once if the picture's number is not `after`, else when it changes or the wait ends."""
+
+
+# ── link ⇄ world ────────────────────────────────────────────────────────────────────
+
+
+class Dialer(Protocol):
+    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A byte stream to the pod's agent. Raises OSError."""
+
+
+class Bundles(Protocol):
+    async def fetch(self, tenant: Tenant, digest: str) -> bytes:
+        """The transported (gzip) archive. Raises NotFound `bundle_not_found` for what *this* tenant never pushed."""
+
+
+# ── broker ⇄ world ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMessage:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    model: str
+    """What the server calls it; empty: the backend's first."""
+    messages: Sequence[ModelMessage]
+    params: dict[str, Any]
+    max_tokens: int | None
+    tenant_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnd:
+    """The last item of a model's stream."""
+
+    finish_reason: str
+    usage: Usage
+
+
+class ModelProvider(Protocol):
+    def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
+        """Text as it comes, then one ModelEnd.
+
+        Raises Unavailable `model_unavailable`, `model_timeout`, `model_overloaded`, or
+        BadRequest `model_refused`. Closing the iterator aborts the call.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the store says of a session when it is opened."""
+
+    log_id: str
+    epoch: int
+    turn: int
+    seq: int
+    version: int
+    revision: str
+    """The revision it is pinned to; empty for a new session."""
+    last_at_ms: int = 0
+
+
+class SessionStore(Protocol):
+    """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
+
+    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole."""
+
+    async def read(self, key: str) -> list[TurnRecord]:
+        """The log without taking it over; empty where there is none. Raises CorruptRecord."""
+
+    async def commit(self, key: str, record: TurnRecord) -> None:
+        """Append one turn, if epoch and turn are still right; one server-side call.
+
+        Raises Conflict `superseded` where another owner took over. Idempotent: the same
+        record again is accepted.
+        """

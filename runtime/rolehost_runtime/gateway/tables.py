@@ -1,0 +1,131 @@
+"""What the gateway knows of the world: tenants, Roles, revisions, pods, backends, keys.
+
+Plain values, replaced whole and never edited. Who fills them differs (`watch` from the
+Kubernetes API, `local` from files); who reads them does not.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.crd.revision import RevisionSpec
+from rolehost_api.crd.role import RoleSpec
+
+V = TypeVar("V")
+
+
+class Scope(Enum):
+    """What a key may do."""
+
+    CHAT = "chat"
+    PUSH = "push"
+    ADMIN = "admin"
+    ACT_AS_USER = "act-as-user"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A namespace by name *and* UID: a recycled name is another tenant."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleEntry:
+    tenant: Tenant
+    name: str
+    spec: RoleSpec
+    stable: str
+    """Name of the revision that takes new sessions; empty while there is none."""
+    follow: bool = False
+    """Open sessions move to `stable` at their next turn (development only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionEntry:
+    tenant: Tenant
+    name: str
+    spec: RevisionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PodEntry:
+    """A pod that may be dialled: gVisor, our ServiceAccount and image were checked by who made this."""
+
+    tenant: Tenant
+    uid: str
+    name: str
+    role: str
+    revision: str
+    address: str
+    """host:port of the link in a cluster; in local mode a name that the dialer knows."""
+    leaving: bool = False
+    """Being deleted: no new turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    key_id: str
+    sha256: str
+    tenant: Tenant
+    scopes: frozenset[Scope]
+
+
+class Table(Generic[V]):
+    """Rows by key, with doorbells: a listener is told which key changed, not what it was."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, ...], V] = {}
+        self._listeners: list[Callable[[tuple[str, ...]], None]] = []
+        self.filled = False
+        """The first whole listing has arrived; until then an absence means nothing."""
+
+    def get(self, *key: str) -> V | None:
+        return self._rows.get(key)
+
+    def values(self) -> Iterator[V]:
+        return iter(tuple(self._rows.values()))
+
+    def put(self, key: tuple[str, ...], row: V) -> None:
+        if self._rows.get(key) != row:
+            self._rows[key] = row
+            self._ring(key)
+
+    def drop(self, key: tuple[str, ...]) -> None:
+        if self._rows.pop(key, None) is not None:
+            self._ring(key)
+
+    def replace_all(self, rows: dict[tuple[str, ...], V]) -> None:
+        for key in self._rows.keys() - rows.keys():
+            self.drop(key)
+        for key, row in rows.items():
+            self.put(key, row)
+        self.filled = True
+
+    def listen(self, listener: Callable[[tuple[str, ...]], None]) -> None:
+        self._listeners.append(listener)
+
+    def _ring(self, key: tuple[str, ...]) -> None:
+        for listener in tuple(self._listeners):
+            listener(key)
+
+
+@dataclass(slots=True)
+class Tables:
+    """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,)."""
+
+    tenants: Table[Tenant] = field(default_factory=Table)
+    roles: Table[RoleEntry] = field(default_factory=Table)
+    revisions: Table[RevisionEntry] = field(default_factory=Table)
+    pods: Table[PodEntry] = field(default_factory=Table)
+    backends: Table[BackendSpec] = field(default_factory=Table)
+    keys: Table[KeyEntry] = field(default_factory=Table)
+
+    @property
+    def filled(self) -> bool:
+        return all(
+            table.filled for table in (self.tenants, self.roles, self.revisions, self.pods, self.backends, self.keys)
+        )
