@@ -37,7 +37,9 @@ def _without_defaults(spec: Struct) -> dict[str, Any]:
         value = getattr(spec, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if value != default:
-            kept[field.encode_name] = _without_defaults(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
+            kept[field.encode_name] = (
+                _without_defaults(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
+            )
     return kept
 
 

@@ -48,7 +48,7 @@ class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
 ClientFrame = Said | Resume | Ping
 TYPES = ("message", "session.resume", "ping")
 
-_frame = msgspec.json.Decoder(ClientFrame)
+_frame: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _bare = msgspec.json.Decoder(_Message)
 
 
@@ -68,7 +68,9 @@ def read_frame(data: bytes | str) -> ClientFrame:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest('the frame is not valid JSON; send e.g. {"message": "hello"}', code="malformed_json") from None
     if kind is not None and kind not in TYPES:
-        raise BadRequest("the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type")
+        raise BadRequest(
+            "the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type"
+        )
     try:
         if kind is None:
             return Said(**msgspec.structs.asdict(_bare.decode(data)))
@@ -91,7 +93,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     ts: int
 
 
-class SessionCreated(Event, kw_only=True, tag="session.created"):
+class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     role: str
     """name@r<sequence> of the revision that this session is pinned to."""
     head: int
@@ -103,19 +105,19 @@ class SessionCreated(Event, kw_only=True, tag="session.created"):
     features: tuple[str, ...] = ()
 
 
-class ResponseCreated(Event, kw_only=True, tag="response.created"):
+class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
     response_id: str
     client_msg_id: str | None = None
 
 
-class TextDelta(Event, kw_only=True, tag="response.output_text.delta"):
+class TextDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
     response_id: str
     offset: int
     """Code points of this response that were sent before."""
     delta: str
 
 
-class StateDelta(Event, kw_only=True, tag="role.state.delta"):
+class StateDelta(Event, frozen=True, kw_only=True, tag="role.state.delta"):
     version: int
     is_urgent: bool
     patch: tuple[PatchOp, ...]
@@ -145,7 +147,7 @@ class DegradedHook(Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
-class ResponseDone(Event, kw_only=True, tag="response.done"):
+class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     response_id: str
     status: Literal["completed", "cancelled", "failed"]
     done: Literal[True] = True
@@ -167,25 +169,25 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     retry_after_ms: int | None = None
 
 
-class Error(Event, kw_only=True, tag="error"):
+class Error(Event, frozen=True, kw_only=True, tag="error"):
     error: ErrorBody
 
 
-class Resumed(Event, kw_only=True, tag="session.resumed"):
+class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     from_seq: int
     to_seq: int
     gap: bool = False
     code: str | None = None
 
 
-class RevisionChanged(Event, kw_only=True, tag="role.revision"):
+class RevisionChanged(Event, frozen=True, kw_only=True, tag="role.revision"):
     from_: str = msgspec.field(name="from")
     to: str
     reason: str
     state_reset: bool = False
 
 
-class Pong(Event, kw_only=True, tag="pong"):
+class Pong(Event, frozen=True, kw_only=True, tag="pong"):
     t: int
     server_t: int
 

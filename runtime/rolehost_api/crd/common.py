@@ -29,8 +29,10 @@ class Condition(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     type: Annotated[str, Meta(description="What is observed, e.g. Ready.", max_length=64)]
     status: Annotated[str, Meta(description="True, False or Unknown.", pattern="^(True|False|Unknown)$")]
     reason: Annotated[str, Meta(description="A stable CamelCase word for machines.", max_length=128)]
-    message: Annotated[str, Meta(description="A sentence for people: what is so, and what to do.", max_length=4096)] = ""
+    message: Annotated[str, Meta(description="A sentence for people: what is so, and what to do.", max_length=4096)] = (
+        ""
+    )
     observed_generation: Annotated[int, Meta(description="The generation that this was observed of.", ge=0)] = 0
-    last_transition_time: Annotated[str, Meta(description="When the status last changed, RFC 3339.", max_length=40)] = ""
-
-
+    last_transition_time: Annotated[str, Meta(description="When the status last changed, RFC 3339.", max_length=40)] = (
+        ""
+    )

@@ -17,7 +17,7 @@ class BackendType(Enum):
     SCRIPTED = "Scripted"
 
 
-class ApiKey(Spec, kw_only=True):
+class ApiKey(Spec, frozen=True, kw_only=True):
     key: Annotated[
         str,
         Meta(
@@ -28,22 +28,24 @@ class ApiKey(Spec, kw_only=True):
     ]
 
 
-class ServedModel(Spec, kw_only=True):
+class ServedModel(Spec, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="What Roles call it.", min_length=1, max_length=253)]
     model: Annotated[str, Meta(description="What the server calls it.", min_length=1, max_length=253)]
 
 
-class Timeouts(Spec, kw_only=True):
+class Timeouts(Spec, frozen=True, kw_only=True):
     connect_seconds: Annotated[int, Meta(description="To connect, in seconds.", ge=1, le=60)] = 5
     first_token_seconds: Annotated[int, Meta(description="From request to first token, in seconds.", ge=1, le=600)] = 30
     idle_seconds: Annotated[int, Meta(description="Between two tokens, in seconds.", ge=1, le=600)] = 30
     total_seconds: Annotated[int, Meta(description="For the whole answer, in seconds.", ge=1, le=3600)] = 300
 
 
-class ScriptLine(Spec, kw_only=True):
+class ScriptLine(Spec, frozen=True, kw_only=True):
     """What the scripted model answers to a message that matches."""
 
-    match: Annotated[str, Meta(description="Found in the message, in any case; empty matches all.", max_length=1024)] = ""
+    match: Annotated[
+        str, Meta(description="Found in the message, in any case; empty matches all.", max_length=1024)
+    ] = ""
     reply: Annotated[
         str,
         Meta(
@@ -55,14 +57,25 @@ class ScriptLine(Spec, kw_only=True):
     ]
 
 
-class BackendSpec(Spec, kw_only=True):
+class BackendSpec(Spec, frozen=True, kw_only=True):
     __cel__: ClassVar[Cel] = (
-        ("self.type != 'OpenAI' || (has(self.baseURL) && self.baseURL.size() > 0)", "an OpenAI backend needs baseURL, e.g. http://vllm.models:8000/v1"),
-        ("self.type != 'OpenAI' || (has(self.models) && self.models.size() > 0)", "an OpenAI backend needs at least one model"),
+        (
+            "self.type != 'OpenAI' || (has(self.baseURL) && self.baseURL.size() > 0)",
+            "an OpenAI backend needs baseURL, e.g. http://vllm.models:8000/v1",
+        ),
+        (
+            "self.type != 'OpenAI' || (has(self.models) && self.models.size() > 0)",
+            "an OpenAI backend needs at least one model",
+        ),
         ("self.type != 'Scripted' || !has(self.apiKey)", "a Scripted backend takes no apiKey"),
     )
 
-    type: Annotated[BackendType, Meta(description="OpenAI: any server of that wire (OpenAI, vLLM, llama.cpp …). Scripted: answers from `script`, no model.")]
+    type: Annotated[
+        BackendType,
+        Meta(
+            description="OpenAI: any server of that wire (OpenAI, vLLM, llama.cpp …). Scripted: answers from `script`, no model."
+        ),
+    ]
     base_url: Annotated[
         str, Meta(description="Of the server, up to and with /v1.", pattern=r"^(https?://[^\s]+)?$", max_length=2048)
     ] = field(default="", name="baseURL")
@@ -71,7 +84,9 @@ class BackendSpec(Spec, kw_only=True):
         list[ServedModel], Meta(description="What is served.", max_length=64, extra={"list_map_key": "name"})
     ] = []
     timeouts: Annotated[Timeouts, Meta(description="Bounds on one call.")] = Timeouts()
-    script: Annotated[list[ScriptLine], Meta(description="For Scripted: the first line that matches answers.", max_length=256)] = []
+    script: Annotated[
+        list[ScriptLine], Meta(description="For Scripted: the first line that matches answers.", max_length=256)
+    ] = []
 
 
 class ModelBackend(Struct, frozen=True, kw_only=True, rename="camel"):

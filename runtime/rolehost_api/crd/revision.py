@@ -9,13 +9,15 @@ from rolehost_api.crd.role import Cel, RoleTemplate
 from rolehost_api.names import API_VERSION
 
 
-class RevisionSpec(Spec, kw_only=True):
+class RevisionSpec(Spec, frozen=True, kw_only=True):
     __cel__: ClassVar[Cel] = (("self == oldSelf", "a revision never changes; change the Role and a new one is made"),)
 
     role_name: Annotated[str, Meta(description="The Role that this is a revision of.", min_length=1, max_length=253)]
     sequence: Annotated[int, Meta(description="Ordinal within the Role: @r1, @r2, …", ge=1)]
     hash_version: Annotated[int, Meta(description="The recipe of the hash.", ge=1)]
-    hash: Annotated[str, Meta(description="SHA-256 over template and frozen contents.", pattern="^[0-9a-f]{64}$", max_length=64)]
+    hash: Annotated[
+        str, Meta(description="SHA-256 over template and frozen contents.", pattern="^[0-9a-f]{64}$", max_length=64)
+    ]
     template: Annotated[RoleTemplate, Meta(description="The template as it was declared.")]
     frozen: Annotated[
         dict[str, Annotated[str, Meta(description="A content.", max_length=262_144)]],
@@ -27,7 +29,7 @@ class RevisionSpec(Spec, kw_only=True):
     ] = {}
 
 
-class RevisionStatus(Spec, kw_only=True):
+class RevisionStatus(Spec, frozen=True, kw_only=True):
     """Written only while a rollout or a drain concerns this revision."""
 
     conditions: Annotated[
@@ -43,5 +45,3 @@ class RoleRevision(Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: ObjectMeta = ObjectMeta()
     spec: RevisionSpec
     status: RevisionStatus = RevisionStatus()
-
-

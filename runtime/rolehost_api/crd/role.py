@@ -35,11 +35,11 @@ class ObjectiveType(Enum):
     SUCCESS = "Success"
 
 
-class ConfigMapRef(Spec, kw_only=True):
+class ConfigMapRef(Spec, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="A ConfigMap in the Role's own namespace.", min_length=1, max_length=253)]
 
 
-class Persona(Spec, kw_only=True):
+class Persona(Spec, frozen=True, kw_only=True):
     """The text of a Role."""
 
     system: Annotated[
@@ -50,7 +50,7 @@ class Persona(Spec, kw_only=True):
     ] = ""
 
 
-class PersonaFrom(Spec, kw_only=True):
+class PersonaFrom(Spec, frozen=True, kw_only=True):
     """A persona kept in a ConfigMap: keys `system` and `greeting`."""
 
     config_map_ref: Annotated[
@@ -59,7 +59,7 @@ class PersonaFrom(Spec, kw_only=True):
     ]
 
 
-class Logic(Spec, kw_only=True):
+class Logic(Spec, frozen=True, kw_only=True):
     """Role logic: Python of the tenant's own, run under gVisor. Exactly one source."""
 
     __cel__: ClassVar[Cel] = (
@@ -94,38 +94,38 @@ class Logic(Spec, kw_only=True):
     ] = None
 
 
-class Model(Spec, kw_only=True):
+class Model(Spec, frozen=True, kw_only=True):
     """Which model answers."""
 
     backend: Annotated[
         str, Meta(description="Name of a ModelBackend of this cluster.", min_length=1, max_length=253)
     ] = "default"
-    name: Annotated[
-        str, Meta(description="One of the backend's models; empty means its first.", max_length=253)
-    ] = ""
+    name: Annotated[str, Meta(description="One of the backend's models; empty means its first.", max_length=253)] = ""
     params: Annotated[
         dict[str, Any],
         Meta(description="Passed to the model as they are, e.g. temperature.", extra={"free_form": True}),
     ] = {}
 
 
-class StateSpec(Spec, kw_only=True):
+class StateSpec(Spec, frozen=True, kw_only=True):
     """Bounds on what the logic keeps."""
 
-    schema_version: Annotated[int, Meta(description="Raise it when the State class changes shape.", ge=1, le=10_000)] = 1
+    schema_version: Annotated[
+        int, Meta(description="Raise it when the State class changes shape.", ge=1, le=10_000)
+    ] = 1
     max_bytes: Annotated[
         int, Meta(description="Largest state of one session, encoded, in bytes.", ge=1024, le=262_144)
     ] = 65_536
 
 
-class Resources(Spec, kw_only=True):
+class Resources(Spec, frozen=True, kw_only=True):
     """Of one sandbox pod. What the logic takes beyond its memory ends the pod."""
 
     cpu_milli: Annotated[int, Meta(description="CPU limit of a pod in thousandths of a core.", ge=50, le=64_000)] = 1000
     memory_mebibytes: Annotated[int, Meta(description="Memory limit of a pod in MiB.", ge=128, le=65_536)] = 512
 
 
-class RoleTemplate(Spec, kw_only=True):
+class RoleTemplate(Spec, frozen=True, kw_only=True):
     """The hashed part: another content is another revision, the same content the same one."""
 
     __cel__: ClassVar[Cel] = (
@@ -162,7 +162,7 @@ class RoleTemplate(Spec, kw_only=True):
     resources: Annotated[Resources, Meta(description="Of one sandbox pod.")] = Resources()
 
 
-class Sessions(Spec, kw_only=True):
+class Sessions(Spec, frozen=True, kw_only=True):
     """Bounds on sessions. Not hashed: a change takes effect without a new revision."""
 
     max_per_pod: Annotated[int, Meta(description="Most sessions that one pod serves.", ge=1, le=10_000)] = 64
@@ -170,15 +170,16 @@ class Sessions(Spec, kw_only=True):
         int, Meta(description="After this silence a session lets go of its revision, in seconds.", ge=10, le=86_400)
     ] = 900
     turn_timeout_seconds: Annotated[
-        int, Meta(description="Most time for a turn's hooks and queue, in seconds; the model has its own.", ge=1, le=600)
+        int,
+        Meta(description="Most time for a turn's hooks and queue, in seconds; the model has its own.", ge=1, le=600),
     ] = 30
 
 
-class Scaling(Spec, kw_only=True):
+class Scaling(Spec, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(description="Sandbox pods of the serving revision.", ge=1, le=1000)] = 1
 
 
-class Objective(Spec, kw_only=True):
+class Objective(Spec, frozen=True, kw_only=True):
     """One promise about turns."""
 
     __cel__: ClassVar[Cel] = (
@@ -192,7 +193,9 @@ class Objective(Spec, kw_only=True):
         ),
     )
 
-    name: Annotated[str, Meta(description="Unique in this Role.", pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
+    name: Annotated[
+        str, Meta(description="Unique in this Role.", pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)
+    ]
     type: Annotated[ObjectiveType, Meta(description="Latency or Success.")]
     target: Annotated[
         str,
@@ -204,12 +207,14 @@ class Objective(Spec, kw_only=True):
     ]
     measure: Annotated[Measure, Meta(description="For Latency: to which moment of the turn.")] = Measure.FIRST_TOKEN
     threshold_milliseconds: (
-        Annotated[int, Meta(description="For Latency: a turn at or under this is good, in milliseconds.", ge=1, le=600_000)]
+        Annotated[
+            int, Meta(description="For Latency: a turn at or under this is good, in milliseconds.", ge=1, le=600_000)
+        ]
         | None
     ) = None
 
 
-class Slo(Spec, kw_only=True):
+class Slo(Spec, frozen=True, kw_only=True):
     """What users were promised."""
 
     window_days: Annotated[int, Meta(description="Rolling window of the budget, in days.", ge=1, le=90)] = 28
@@ -219,7 +224,7 @@ class Slo(Spec, kw_only=True):
     ]
 
 
-class RoleSpec(Spec, kw_only=True):
+class RoleSpec(Spec, frozen=True, kw_only=True):
     display_name: Annotated[
         str, Meta(description="What people see; the object's name where it is empty.", max_length=128)
     ] = ""
@@ -233,15 +238,17 @@ class RoleSpec(Spec, kw_only=True):
     ] = 10
 
 
-class Address(Spec, kw_only=True):
+class Address(Spec, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="Where clients connect.", max_length=2048)] = ""
 
 
-class RoleStatus(Spec, kw_only=True):
+class RoleStatus(Spec, frozen=True, kw_only=True):
     observed_generation: Annotated[int, Meta(description="The generation that this status speaks of.", ge=0)] = 0
     conditions: Annotated[
         list[Condition],
-        Meta(description="Ready, Accepted, LogicLoaded, SandboxVerified.", max_length=16, extra={"list_map_key": "type"}),
+        Meta(
+            description="Ready, Accepted, LogicLoaded, SandboxVerified.", max_length=16, extra={"list_map_key": "type"}
+        ),
     ] = []
     latest_created_revision: Annotated[
         str, Meta(description="The revision of the newest template.", max_length=253)
@@ -249,9 +256,7 @@ class RoleStatus(Spec, kw_only=True):
     latest_ready_revision: Annotated[
         str, Meta(description="The newest revision whose logic loaded.", max_length=253)
     ] = ""
-    stable_revision: Annotated[
-        str, Meta(description="The revision that takes new sessions.", max_length=253)
-    ] = ""
+    stable_revision: Annotated[str, Meta(description="The revision that takes new sessions.", max_length=253)] = ""
     address: Annotated[Address, Meta(description="Where clients connect.")] = Address()
 
 

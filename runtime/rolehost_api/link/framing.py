@@ -32,10 +32,13 @@ _encoder = msgspec.msgpack.Encoder()
 def encode(channel: int, message: Message) -> bytes:
     """One message as its frames, ready to be written.
 
-    Raises ProtocolViolation where it is over 1 MiB: that is our own bug or an oversized
-    value that should have been refused earlier.
+    Raises ProtocolViolation where it is over 1 MiB or holds what msgpack cannot carry
+    (an integer past 64 bits): our own bug, or a value that should have been refused earlier.
     """
-    payload = _encoder.encode(message)
+    try:
+        payload = _encoder.encode(message)
+    except (OverflowError, TypeError, RecursionError):
+        raise ProtocolViolation(f"a {type(message).__name__} holds a value that msgpack cannot carry") from None
     if len(payload) > MAX_MESSAGE:
         raise ProtocolViolation(f"a {type(message).__name__} of {len(payload)} bytes is over the link's 1 MiB")
     if len(payload) <= MAX_PAYLOAD:

@@ -43,7 +43,7 @@ class Probe(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kernel: Word = ""
 
 
-class Hello(Message, kw_only=True, tag="hello"):
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """The pod's first word, once per connection."""
 
     protocols: tuple[int, ...]
@@ -53,7 +53,7 @@ class Hello(Message, kw_only=True, tag="hello"):
     """Hash of the revision that this pod is bound to, or empty."""
 
 
-class Prove(Message, kw_only=True, tag="prove"):
+class Prove(Message, frozen=True, kw_only=True, tag="prove"):
     """The gateway proves that it is the platform: Ed25519 over `proof_text`."""
 
     protocol: int
@@ -76,7 +76,7 @@ class LogicSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Inline or ConfigMap logic: file name → source; at most 256 KiB together."""
 
 
-class Bind(Message, kw_only=True, tag="bind"):
+class Bind(Message, frozen=True, kw_only=True, tag="bind"):
     """Make a generic pod the pod of one revision. Once; again only with the same hash."""
 
     revision: Word
@@ -95,7 +95,7 @@ class Bind(Message, kw_only=True, tag="bind"):
     logs: bool = True
 
 
-class BundleChunk(Message, kw_only=True, tag="chunk"):
+class BundleChunk(Message, frozen=True, kw_only=True, tag="chunk"):
     data: Annotated[bytes, Meta(max_length=BUNDLE_CHUNK_BYTES)]
     last: bool = False
 
@@ -111,14 +111,14 @@ class LoadError(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: Word = ""
 
 
-class Bound(Message, kw_only=True, tag="bound"):
+class Bound(Message, frozen=True, kw_only=True, tag="bound"):
     hash: Word
     error: LoadError | None = None
     hooks: tuple[Word, ...] = ()
     state_fields: tuple[Word, ...] = ()
 
 
-class ReadLogs(Message, kw_only=True, tag="read_logs"):
+class ReadLogs(Message, frozen=True, kw_only=True, tag="read_logs"):
     """Ask for what the logic printed after line `after`; `follow`: and whatever comes."""
 
     request: int
@@ -126,7 +126,7 @@ class ReadLogs(Message, kw_only=True, tag="read_logs"):
     follow: bool = False
 
 
-class StopLogs(Message, kw_only=True, tag="stop_logs"):
+class StopLogs(Message, frozen=True, kw_only=True, tag="stop_logs"):
     request: int
 
 
@@ -139,24 +139,24 @@ class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The link's session reference where the line belongs to a turn."""
 
 
-class LogBatch(Message, kw_only=True, tag="logs"):
+class LogBatch(Message, frozen=True, kw_only=True, tag="logs"):
     request: int
     lines: Annotated[tuple[LogLine, ...], Meta(max_length=512)]
     lost: int = 0
     """Lines that the ring dropped since the last batch."""
 
 
-class Evicted(Message, kw_only=True, tag="evicted"):
+class Evicted(Message, frozen=True, kw_only=True, tag="evicted"):
     """The pod let go of these sessions' states; send them again with the next turn."""
 
     sessions: Annotated[tuple[Word, ...], Meta(max_length=512)]
 
 
-class Draining(Message, kw_only=True, tag="draining"):
+class Draining(Message, frozen=True, kw_only=True, tag="draining"):
     """The pod is about to leave: no new turns, please."""
 
 
-class Credit(Message, kw_only=True, tag="credit"):
+class Credit(Message, frozen=True, kw_only=True, tag="credit"):
     """The receiver has worked off this many bytes; the sender may send as many more."""
 
     bytes: Annotated[int, Meta(ge=1, le=16_777_216)]
@@ -165,7 +165,7 @@ class Credit(Message, kw_only=True, tag="credit"):
 # ── a turn: a channel of its own ────────────────────────────────────────────────────
 
 
-class StartTurn(Message, kw_only=True, tag="start"):
+class StartTurn(Message, frozen=True, kw_only=True, tag="start"):
     session: Word
     """The link's own name for the session; not its key, and worth nothing elsewhere."""
     session_id: Word
@@ -207,14 +207,14 @@ class InputSegment(Struct, frozen=True, tag_field="t", tag="input"):
 Segment = PersonaSegment | TextSegment | HistorySegment | InputSegment
 
 
-class Say(Message, kw_only=True, tag="say"):
+class Say(Message, frozen=True, kw_only=True, tag="say"):
     """Text of the reply, at once to the client. Needs no answer."""
 
     index: Index
     text: Text
 
 
-class CallModel(Message, kw_only=True, tag="call_model"):
+class CallModel(Message, frozen=True, kw_only=True, tag="call_model"):
     index: Index
     segments: Annotated[tuple[Segment, ...], Meta(max_length=256)]
     stream: bool
@@ -222,7 +222,7 @@ class CallModel(Message, kw_only=True, tag="call_model"):
     max_tokens: Annotated[int, Meta(ge=1, le=131_072)] | None = None
 
 
-class NeedState(Message, kw_only=True, tag="need_state"):
+class NeedState(Message, frozen=True, kw_only=True, tag="need_state"):
     """The pod does not hold the version that StartTurn left out."""
 
 
@@ -242,14 +242,14 @@ class Degraded(Struct, frozen=True, omit_defaults=True):
     where: Word = ""
 
 
-class Commit(Message, kw_only=True, tag="commit"):
+class Commit(Message, frozen=True, kw_only=True, tag="commit"):
     """The hooks are done. The reply is what the gateway itself sent; only the state comes from here."""
 
     patch: Annotated[tuple[PatchOp, ...], Meta(max_length=MAX_PATCH_OPERATIONS)] = ()
     degraded: Annotated[tuple[Degraded, ...], Meta(max_length=16)] = ()
 
 
-class TurnFailed(Message, kw_only=True, tag="turn_failed"):
+class TurnFailed(Message, frozen=True, kw_only=True, tag="turn_failed"):
     """A required hook failed: the turn is not committed, the client may retry."""
 
     code: Word
@@ -258,12 +258,12 @@ class TurnFailed(Message, kw_only=True, tag="turn_failed"):
     where: Word = ""
 
 
-class StateGiven(Message, kw_only=True, tag="state"):
+class StateGiven(Message, frozen=True, kw_only=True, tag="state"):
     version: int
     state: dict[str, Any]
 
 
-class ModelResult(Message, kw_only=True, tag="model_result"):
+class ModelResult(Message, frozen=True, kw_only=True, tag="model_result"):
     index: Index
     text: str = ""
     error: Word = ""
@@ -271,15 +271,17 @@ class ModelResult(Message, kw_only=True, tag="model_result"):
     finish_reason: Word = ""
 
 
-class Committed(Message, kw_only=True, tag="committed"):
+class Committed(Message, frozen=True, kw_only=True, tag="committed"):
     version: int
 
 
-class Abort(Message, kw_only=True, tag="abort"):
+class Abort(Message, frozen=True, kw_only=True, tag="abort"):
     """The turn is over without a commit: cancelled, fenced or refused."""
 
     code: Word
 
 
-ToPod = Prove | Bind | BundleChunk | ReadLogs | StopLogs | Credit | StartTurn | StateGiven | ModelResult | Committed | Abort
+ToPod = (
+    Prove | Bind | BundleChunk | ReadLogs | StopLogs | Credit | StartTurn | StateGiven | ModelResult | Committed | Abort
+)
 ToGateway = Hello | Bound | LogBatch | Evicted | Draining | Credit | Say | CallModel | NeedState | Commit | TurnFailed
