@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["tests.support.apiserver"]
+
 CATEGORIES = {"unit", "contract", "integration", "e2e", "bench"}
 
 
