@@ -1,0 +1,17 @@
+{{/* The settings of `rolehost gateway`; every name is a field of its Settings. */}}
+{{- define "rolehost.gatewayEnv" -}}
+- {name: ROLEHOST_NAMESPACE, value: {{ .Release.Namespace }}}
+- {name: ROLEHOST_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: ROLEHOST_REDIS_URL, value: {{ include "rolehost.redisUrl" . | quote }}}
+{{- with include "rolehost.redisSecret" . }}
+- {name: ROLEHOST_REDIS_PASSWORD, valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}}
+{{- end }}
+- {name: ROLEHOST_LINK_KEY, value: /etc/rolehost/link/key.pem}
+- {name: ROLEHOST_MODEL_KEYS, value: /etc/rolehost/model-keys}
+- {name: ROLEHOST_UPLOAD_URL, value: {{ include "rolehost.uploadUrl" . | quote }}}
+- {name: ROLEHOST_SANDBOX_IMAGES, value: {{ concat (list (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $))) .Values.gateway.trustedSandboxImages | toJson | squote }}}
+- {name: ROLEHOST_OPERATOR_SERVICE_ACCOUNT, value: {{ .Release.Namespace }}/{{ include "rolehost.operator" . }}}
+- {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | toJson | squote }}}
+- {name: ROLEHOST_PLAYGROUND, value: {{ .Values.playground.enabled | quote }}}
+- {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel }}}
+{{- end }}
