@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.support.apiserver"]
+pytest_plugins = ["tests.support.apiserver", "tests.support.crds"]
 
 CATEGORIES = {"unit", "contract", "integration", "e2e", "bench"}
 

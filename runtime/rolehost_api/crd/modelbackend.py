@@ -29,6 +29,8 @@ class ApiKey(Spec, frozen=True, kw_only=True):
 
 
 class ServedModel(Spec, frozen=True, kw_only=True):
+    """One model of the server, and the name by which Roles call it."""
+
     name: Annotated[str, Meta(description="What Roles call it.", min_length=1, max_length=253)]
     model: Annotated[str, Meta(description="What the server calls it.", min_length=1, max_length=253)]
 

@@ -103,7 +103,9 @@ class Model(Spec, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="One of the backend's models; empty means its first.", max_length=253)] = ""
     params: Annotated[
         dict[str, Any],
-        Meta(description="Passed to the model as they are, e.g. temperature.", extra={"free_form": True}),
+        Meta(
+            description="Passed to the model as they are, e.g. temperature.", max_length=64, extra={"free_form": True}
+        ),
     ] = {}
 
 
@@ -188,7 +190,7 @@ class Objective(Spec, frozen=True, kw_only=True):
             "a Latency objective needs thresholdMilliseconds",
         ),
         (
-            "double(self.target) >= 50.0 && double(self.target) < 100.0",
+            "self.target.matches('^[0-9.]+$') && double(self.target) >= 50.0 && double(self.target) < 100.0",
             "target must be at least 50 and below 100: 100 leaves no error budget and can never be kept",
         ),
     )
@@ -201,8 +203,8 @@ class Objective(Spec, frozen=True, kw_only=True):
         str,
         Meta(
             description='Percent of good turns as a string, from "50" to below "100", e.g. "99.5".',
-            pattern=r"^[0-9]{2}(\.[0-9]{1,3})?$",
-            max_length=6,
+            pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?$",
+            max_length=7,
         ),
     ]
     measure: Annotated[Measure, Meta(description="For Latency: to which moment of the turn.")] = Measure.FIRST_TOKEN
@@ -262,6 +264,13 @@ class RoleStatus(Spec, frozen=True, kw_only=True):
 
 class Role(Struct, frozen=True, kw_only=True, rename="camel"):
     """An AI persona that people talk to: prompt, model, memory and logic, hosted for its tenant."""
+
+    __cel__: ClassVar[Cel] = (
+        (
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+            "a Role's name is a DNS label: at most 63 of a-z, 0-9 and '-', e.g. storyteller",
+        ),
+    )
 
     api_version: str = API_VERSION
     kind: str = "Role"
