@@ -1,0 +1,92 @@
+"""The chart, installed by helm into an apiserver of its own: nothing else may have made the CRDs before it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.apiserver import BINARIES, ApiServer, Processes, start
+
+CHART = Path(__file__).parents[3] / "charts" / "rolehost"
+KUBE_VERSION = "1.34.0"
+NAMESPACE = "rolehost-system"
+
+
+@dataclass(frozen=True)
+class Helm:
+    """helm, with or without a cluster behind it."""
+
+    program: Path
+    home: Path
+    kubeconfig: Path | None = None
+
+    def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
+        done = subprocess.run(
+            [str(self.program), *arguments, *where],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "HOME": str(self.home)},
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"helm {' '.join(arguments)}: {done.stderr.strip()}")
+        return done
+
+    def template(self, *arguments: str) -> list[dict[str, Any]]:
+        """The chart's objects as a cluster-less helm renders them."""
+        shown = ["template", "rolehost", str(CHART), "-n", NAMESPACE, "--kube-version", KUBE_VERSION]
+        return [found for found in yaml.safe_load_all(self.run(*shown, *arguments).stdout) if found]
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    program = BINARIES / "helm"
+    if not program.is_file():
+        message = f"helm is not in {BINARIES}; `make cluster` builds it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return Helm(program, tmp_path_factory.mktemp("helm"))
+
+
+@dataclass(frozen=True)
+class Release:
+    helm: Helm
+    server: ApiServer
+
+    def upgrade(self, *arguments: str) -> str:
+        """Install or upgrade with tenant `acme`; the notes that helm printed."""
+        verb = ["upgrade", "--install", "rolehost", str(CHART), "-n", NAMESPACE, "--create-namespace"]
+        return self.helm.run(*verb, "--set", "tenants[0].namespace=acme,tenants[0].create=true", *arguments).stdout
+
+    def get(self, *what: str) -> Any:
+        return self.server.get("-n", NAMESPACE, *what)
+
+    def may(self, account: str, verb: str, *what: str, namespace: str = "") -> bool:
+        """Whether RBAC lets a ServiceAccount of the release do this; without a namespace: everywhere."""
+        where = ["-n", namespace] if namespace else ["--all-namespaces"]
+        user = f"system:serviceaccount:{NAMESPACE}:{account}"
+        done = self.server.kubectl("auth", "can-i", verb, *what, *where, f"--as={user}", check=False)
+        answer = done.stdout.strip().splitlines()[-1:] or [done.stderr.strip()]
+        assert answer[0] in {"yes", "no"}, done.stderr
+        return answer[0] == "yes"
+
+
+@pytest.fixture(scope="module")
+def release(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """Installed once; its tests run in their order."""
+    folder = tmp_path_factory.mktemp("chart-apiserver")
+    processes = Processes(folder)
+    try:
+        server = start(folder, processes)
+        made = Release(Helm(helm.program, helm.home, server.kubeconfig), server)
+        made.upgrade()
+        yield made
+    finally:
+        processes.stop()

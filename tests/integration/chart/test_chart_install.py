@@ -1,0 +1,114 @@
+"""What helm leaves in a real apiserver, at the first install and after upgrades."""
+
+import base64
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from tests.integration.chart.helm import NAMESPACE, Helm, Release
+
+from rolehost_api import names
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_the_public_half_belongs_to_the_private_one(release: Release) -> None:
+    secret = base64.b64decode(release.get("secret", "rolehost-link")["data"]["key.pem"])
+    certificate = x509.load_pem_x509_certificate(
+        release.get("configmap", "rolehost-link-public")["data"]["cert.pem"].encode()
+    )
+    private = load_pem_private_key(secret, None).public_key()
+    raw = private.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    assert len(raw) == 32, "an Ed25519 key"
+    assert certificate.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) == raw
+
+
+def test_the_scripted_backend_is_there_after_the_first_install(release: Release) -> None:
+    backend = release.get("modelbackend", "default")
+    assert backend["spec"]["type"] == "Scripted"
+    assert any("{previous}" in line["reply"] for line in backend["spec"]["script"])
+
+
+def test_an_upgrade_keeps_what_was_made_and_adopts_the_backend(release: Release) -> None:
+    keys = '{"data": {"k1": "{}"}}'
+    release.server.kubectl("-n", NAMESPACE, "patch", "configmap", names.KEYS, "--type=merge", "-p", keys)
+    before = {name: release.get("secret", name)["data"] for name in ("rolehost-link", "rolehost-redis")}
+    uid = release.get("modelbackend", "default")["metadata"]["uid"]
+    release.upgrade("--set", "gateway.publicUrl=wss://roles.example.com")
+    release.upgrade("--set", "logLevel=debug")
+    assert {name: release.get("secret", name)["data"] for name in before} == before
+    assert release.get("configmap", names.KEYS)["data"] == {"k1": "{}"}
+    assert release.get("modelbackend", "default")["metadata"]["uid"] == uid, "it never went away"
+    gateway = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "ROLEHOST_LOG_LEVEL", "value": "debug"} in gateway["env"]
+
+
+def test_a_backend_that_is_removed_from_the_values_goes(release: Release) -> None:
+    release.upgrade("--set", "modelBackends.extra.type=Scripted")
+    assert release.get("modelbackend", "extra") is not None
+    release.upgrade()
+    assert release.get("modelbackend", "extra") is None
+
+
+def test_the_notes_name_what_is_missing(release: Release) -> None:
+    assert "no RuntimeClass `gvisor`" in release.upgrade()
+    assert "no RuntimeClass `gvisor`" not in release.upgrade("--set", "runtimeClass.create=true")
+    assert release.server.get("runtimeclass", names.RUNTIME_CLASS)["handler"] == "runsc"
+
+
+def test_a_tenant_of_the_values_is_onboarded(release: Release) -> None:
+    labels = release.server.get("namespace", "acme")["metadata"]["labels"]
+    assert names.TENANT in labels
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    binding = release.server.get("rolebinding", names.OPERATOR_WRITER, "-n", "acme")
+    assert binding["roleRef"]["name"] == names.OPERATOR_WRITER
+
+
+@pytest.mark.parametrize("namespace", ["", NAMESPACE, "acme"], ids=["everywhere", "platform", "tenant"])
+@pytest.mark.parametrize("account", ["rolehost-gateway", "rolehost-operator", "rolehost-upload", "rolehost-redis"])
+def test_no_account_has_a_verb_on_secrets(release: Release, account: str, namespace: str) -> None:
+    for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
+        assert not release.may(account, verb, "secrets", namespace=namespace), verb
+
+
+def test_the_gateway_reads_and_writes_nothing(release: Release) -> None:
+    for resource in ("hostedroles.rolehost.io", "hostedrolerevisions.rolehost.io", "pods", "namespaces"):
+        assert release.may("rolehost-gateway", "watch", resource)
+        for verb in ("create", "update", "patch", "delete"):
+            assert not release.may("rolehost-gateway", verb, resource), f"{verb} {resource}"
+    assert release.may("rolehost-gateway", "get", f"configmap/{names.KEYS}", namespace=NAMESPACE)
+    assert not release.may("rolehost-gateway", "get", "configmap/rolehost-link-public", namespace=NAMESPACE)
+    assert not release.may("rolehost-gateway", "patch", f"configmap/{names.KEYS}", namespace=NAMESPACE)
+    assert release.may("rolehost-gateway", "create", "tokenreviews.authentication.k8s.io")
+
+
+def test_the_operator_writes_in_tenants_only(release: Release) -> None:
+    release.server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "stranger"}})
+    for resource in ("deployments.apps", "hostedrolerevisions.rolehost.io", "networkpolicies.networking.k8s.io"):
+        for verb in ("create", "patch"):
+            assert release.may("rolehost-operator", verb, resource, namespace="acme"), f"{verb} {resource}"
+            for elsewhere in ("stranger", NAMESPACE, ""):
+                assert not release.may("rolehost-operator", verb, resource, namespace=elsewhere), f"{verb} {resource}"
+    assert release.may("rolehost-operator", "get", "configmaps", namespace="acme")
+    assert not release.may("rolehost-operator", "get", "configmaps", namespace="stranger")
+    for verb, resource in (("create", "pods"), ("patch", "hostedroles.rolehost.io"), ("create", "pods/exec")):
+        assert not release.may("rolehost-operator", verb, resource, namespace="acme"), f"{verb} {resource}"
+
+
+def test_nobody_may_everything(helm: Helm) -> None:
+    """No wildcard in any rule, whatever is switched on."""
+    for found in helm.template("--set", "tenants[0].namespace=acme,metrics.serviceMonitor.enabled=true"):
+        for rule in found.get("rules", []):
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], found["metadata"]["name"]
+
+
+def test_uninstalling_keeps_crds_keys_and_bundles(release: Release) -> None:
+    """Last in this file: a second install finds its own things again."""
+    pair = release.get("secret", "rolehost-link")["data"]
+    release.helm.run("uninstall", "rolehost", "-n", NAMESPACE)
+    assert release.server.get("crd", "hostedroles.rolehost.io") is not None
+    assert release.get("configmap", names.KEYS)["data"] == {"k1": "{}"}
+    assert release.get("deployment", "rolehost-gateway") is None
+    release.upgrade()
+    assert release.get("secret", "rolehost-link")["data"] == pair
+    assert release.get("modelbackend", "default") is not None
