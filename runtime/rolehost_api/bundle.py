@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -54,15 +54,18 @@ class Contents:
     unpacked_bytes: int
 
 
-def pack(folder: Path) -> bytes:
+def pack(folder: Path, *, skip: Collection[str] = ()) -> bytes:
     """The canonical archive of a folder, the same for the same contents on any machine.
 
-    Hidden files, `__pycache__` and `*.pyc` stay out. Raises InvalidBundle for what could
-    not be extracted again.
+    Hidden files, `__pycache__` and `*.pyc` stay out, and so do the paths in `skip`: the
+    manifest that will name the digest. Raises InvalidBundle for what could not be
+    extracted again.
     """
     files: dict[str, bytes] = {}
     left = MAX_UNPACKED
     for name, path in _tree(folder):
+        if name in skip:
+            continue
         left -= path.stat().st_size
         if left < 0 or len(files) >= MAX_FILES:
             raise _broken(name, "bundle_too_large", "with it the bundle is over its caps; hide what is not logic")
