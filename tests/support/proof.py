@@ -1,0 +1,36 @@
+"""Two speeds of proof: `make test` runs a seeded slice, `make soak` the full numbers.
+
+A test takes its numbers from here and nowhere else, so that both speeds run the same
+code. `ROLEHOST_PROOF=soak` is set by `make soak`, whose results are written to the
+folder in `ROLEHOST_EVIDENCE` as JSON and quoted where a claim is made.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Numbers:
+    starts: int
+    """Sandbox pods whose egress is tried from their first instant."""
+    deaths: int
+    """Times that a pod is killed under a session."""
+    fuzz_examples: int
+    """Hypothesis examples of a fuzzed property."""
+    outage_seconds: int
+
+
+SLICE = Numbers(starts=10, deaths=3, fuzz_examples=200, outage_seconds=15)
+FULL = Numbers(starts=100, deaths=50, fuzz_examples=20_000, outage_seconds=60)
+NUMBERS = FULL if os.environ.get("ROLEHOST_PROOF") == "soak" else SLICE
+
+
+def keep(name: str, figures: dict[str, object]) -> None:
+    """Write a test's figures beside the others of this run, where a run keeps any."""
+    folder = os.environ.get("ROLEHOST_EVIDENCE")
+    if folder:
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        (target / f"{name}.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
