@@ -5,18 +5,21 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
-
 from tests.cluster import node
 from tests.cluster.common import REPOSITORY, ClusterError, Paths
 from tests.cluster.config import NODE_ADDRESS
 from tests.cluster.namespace import Sockets
+from tests.cluster.relay import Relay
 from tests.support.talk import Person, talk
+
+from rolehost_api.names import INTERNAL_PORT
 
 PLATFORM = "rolehost-system"
 Object = dict[str, Any]
@@ -109,6 +112,18 @@ class Cluster:
             seconds,
             lambda: f"{kind}/{name} {condition}={status} {reason}: {self.conditions(kind, name, namespace)}",
         )
+
+    def observed(self) -> Object:
+        """What the gateway tells the operator, asked with the operator's own kind of token."""
+        argv = ("create", "token", "rolehost-operator", "-n", PLATFORM, "--audience=rolehost-gateway")
+        token = self.kubectl(*argv).strip()
+        pod = self.get("pods", "-n", PLATFORM, "-l", "app.kubernetes.io/component=gateway")["items"][0]
+        with Relay(pod["status"]["podIP"], INTERNAL_PORT, where=self.where) as relay:
+            url = f"http://{relay.host}:{relay.port}/internal/v1/observed?after=0&wait=0"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found: Object = json.load(answer)
+        return found
 
     # ── tenants ─────────────────────────────────────────────────────────────────────
 
