@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -37,6 +38,14 @@ class Person:
             self.session_id = self.session_id or frame.get("session_id")
             if frame.get("done") or frame["type"] == "error":
                 return frame
+
+    def close_code(self, timeout: float = 20) -> int:
+        """Hear whatever still comes, until the server closes; its close code."""
+        try:
+            while True:
+                self.hear(timeout)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else 1006
 
     @property
     def streamed(self) -> str:
