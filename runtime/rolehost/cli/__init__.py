@@ -1,0 +1,73 @@
+"""The `rolehost` command.
+
+Every command is imported when it is used, so `rolehost chat` costs nothing of the
+operator; commands of the other rooms come by the entry point `rolehost.commands`, and
+where their extra is not installed the command says which line installs it.
+
+What belongs here: what a tenant does on their own machine. It speaks to a gateway over
+HTTP and WebSocket and to a cluster through kubectl; it needs the base install only.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+import click
+
+from rolehost_api import __version__
+
+COMMANDS = {
+    "new": ("rolehost.cli.new:new", "Start a Role: manifest, logic and a test."),
+    "chat": ("rolehost.cli.chat:chat", "Talk to a Role in the terminal."),
+    "logs": ("rolehost.cli.logs:logs", "What a Role's logic printed."),
+    "check": ("rolehost.cli.check:check", "Say what is wrong with a Role before it is deployed."),
+    "push": ("rolehost.cli.push:push", "Push a Role's logic and print its digest."),
+    "deploy": ("rolehost.cli.deploy:deploy", "Check, push, apply, wait, and print the URL."),
+    "keys": ("rolehost.cli.keys:keys", "Make, list and revoke a tenant's keys."),
+    "tenants": ("rolehost.cli.tenants:tenants", "Make a namespace a tenant."),
+}
+PLUGINS = {
+    "dev": ("dev", "Run Roles on this machine, without a cluster."),
+    "plan": ("operator", "Print what a manifest would make, without a cluster."),
+    "operator": ("operator", "Run the operator."),
+    "gateway": ("gateway", "Run a gateway."),
+    "upload": ("gateway", "Run the service that takes bundles."),
+    "sandbox": ("sandbox", "Run the agent of a sandbox pod."),
+}
+"""Commands of the other rooms: the extra that brings what they import, and a summary."""
+
+
+class Commands(click.Group):
+    """Lists commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        installed = {entry.name for entry in entry_points(group="rolehost.commands")}
+        return [*COMMANDS, *(name for name in PLUGINS if name in installed), *sorted(installed - PLUGINS.keys())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            found: click.Command = getattr(import_module(module), attribute)
+            return found
+        for entry in entry_points(group="rolehost.commands", name=cmd_name):
+            try:
+                plugin: click.Command = entry.load()
+            except ModuleNotFoundError as error:
+                raise click.ClickException(_how_to_install(cmd_name, error.name)) from None
+            return plugin
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        summaries = {name: summary for name, (_, summary) in {**PLUGINS, **COMMANDS}.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summaries.get(name, "")) for name in self.list_commands(ctx)])
+
+
+def _how_to_install(command: str, missing: str | None) -> str:
+    extra = PLUGINS[command][0] if command in PLUGINS else command
+    return f"`rolehost {command}` needs {missing}, which is not installed. Run: pip install 'rolehost[{extra}]'"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rolehost")
+def main() -> None:
+    """Host AI Roles: personas with code of their own that people talk to."""
