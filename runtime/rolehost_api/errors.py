@@ -30,6 +30,8 @@ class RolehostError(Exception):
     status = 500
     close_code = 1011
     retryable = False
+    retry_after_ms: int | None = None
+    """When a retry may succeed, where somebody said so."""
 
     def __init__(self, message: str, *, hint: str = "", code: str = "", retryable: bool | None = None) -> None:
         super().__init__(f"{message}. {hint}" if hint else message)

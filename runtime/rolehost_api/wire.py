@@ -103,6 +103,8 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     resume_ttl_s: int
     display_name: str
     features: tuple[str, ...] = ()
+    greeting: str = ""
+    """The persona's first words, in a session without turns only. Not in the log: nobody waited for it."""
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
@@ -207,5 +209,5 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
         message=error.message,
         hint=error.hint,
         retryable=error.retryable,
-        retry_after_ms=retry_after_ms,
+        retry_after_ms=error.retry_after_ms if retry_after_ms is None else retry_after_ms,
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from rolehost_api.crd.modelbackend import BackendSpec
-from rolehost_api.link.messages import LogLine
+from rolehost_api.link.messages import CallModel, Commit, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
 from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.gateway.tables import PodEntry, RoleEntry, Scope, Tenant
+from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
 
@@ -82,6 +82,44 @@ class Report(Protocol):
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         """At once if the picture's number is not `after`, else when it changes or the wait ends."""
+
+
+# ── sessions ⇄ link ─────────────────────────────────────────────────────────────────
+
+
+class TurnCall(Protocol):
+    """One turn on one pod. It ends by `committed` or `abort`, whatever happens; after that it is gone."""
+
+    async def next(self, timeout_seconds: float) -> Say | CallModel | Commit | TurnFailed:
+        """What the pod asks for next. Raises Unavailable: `pod_lost`, or `turn_timeout` where it is silent."""
+
+    def answer(self, result: ModelResult) -> None:
+        """The outcome of the CallModel that `next` gave last."""
+
+    def committed(self, version: int) -> None:
+        """The turn is durable; the pod holds the state of that version."""
+
+    def abort(self, code: str) -> None:
+        """The turn is over without a commit. Harmless after the end."""
+
+
+class Links(Protocol):
+    """The pods, as sessions see them."""
+
+    async def start_turn(
+        self, role: RoleEntry, revision: RevisionEntry, session_key: str, start: StartTurn, wait_seconds: float
+    ) -> TurnCall:
+        """Start a turn on the session's pod, waiting for one to be ready for at most so long.
+
+        `start` carries the whole state, and an empty `session`; what really goes over the
+        link is the link's business. Raises Unavailable `no_pod_ready`, Overloaded `pods_full`.
+        """
+
+    def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:
+        """Count the session as living on that revision until its idle timeout passes."""
+
+    def release(self, session_key: str) -> None:
+        """The session is pinned elsewhere from now on, or gone."""
 
 
 # ── link ⇄ world ────────────────────────────────────────────────────────────────────

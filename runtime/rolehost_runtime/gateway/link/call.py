@@ -1,0 +1,91 @@
+"""One turn on a link, as the session service drives it. Implements ports.TurnCall."""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rolehost_api.errors import Unavailable
+from rolehost_api.link.messages import (
+    Abort,
+    CallModel,
+    Commit,
+    Committed,
+    ModelResult,
+    NeedState,
+    Say,
+    StartTurn,
+    StateGiven,
+    TurnFailed,
+)
+from rolehost_runtime.gateway.link.rules import TurnRules, TurnStage
+
+if TYPE_CHECKING:
+    from rolehost_runtime.gateway.link.link import Link
+
+Heard = Say | CallModel | Commit | TurnFailed
+
+
+class Call:
+    """Messages wait here until the session takes them, and only then are they paid back in
+    credit, so a pod that talks too much runs dry instead of filling our memory."""
+
+    def __init__(self, link: "Link", channel: int, start: StartTurn, *, state_left_out: bool) -> None:
+        self._link = link
+        self._start = start
+        self.channel = channel
+        self.rules = TurnRules(state_left_out=state_left_out)
+        self._heard: deque[tuple[Heard, int]] = deque()
+        self._rung = asyncio.Event()
+        self._over = False
+
+    def receive(self, message: Heard | NeedState, size: int) -> None:
+        """The link heard something for this turn. Raises ProtocolViolation."""
+        self.rules.heard(message)
+        if isinstance(message, NeedState):
+            self._link.worked(size)
+            self._link.send(self.channel, StateGiven(version=self._start.version, state=self._start.state or {}))
+            return
+        self._heard.append((message, size))
+        self._rung.set()
+
+    def lose(self) -> None:
+        """The link is gone; what was heard already is still given out."""
+        self._rung.set()
+
+    async def next(self, timeout_seconds: float) -> Heard:
+        """What the pod asks for next. Raises Unavailable: `pod_lost`, or `turn_timeout` where it is silent."""
+        if not self._heard and not self._link.closed:
+            self._rung.clear()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._rung.wait()
+            except TimeoutError:
+                raise Unavailable("the Role's hooks took longer than the turn may", code="turn_timeout") from None
+        if not self._heard:
+            raise Unavailable("the Role's pod was lost in mid-turn", code="pod_lost")
+        message, size = self._heard.popleft()
+        self._link.worked(size)
+        return message
+
+    def answer(self, result: ModelResult) -> None:
+        self.rules.answered(result.index)
+        self._link.send(self.channel, result)
+
+    def committed(self, version: int) -> None:
+        self._end()
+        self._link.holds(self._start.session, version)
+        self._link.send(self.channel, Committed(version=version))
+
+    def abort(self, code: str) -> None:
+        if self._over:
+            return
+        ended = self.rules.stage is TurnStage.ENDED
+        self._end(in_flight=not ended)
+        self._link.send(self.channel, Abort(code=code))
+
+    def _end(self, *, in_flight: bool = False) -> None:
+        self._over = True
+        for _, size in self._heard:
+            self._link.worked(size)
+        self._heard.clear()
+        self._link.forget(self, in_flight=in_flight)

@@ -1,0 +1,273 @@
+"""One connection to one pod: every byte in and out of it passes here.
+
+One task reads; decoding and dispatch are synchronous, a quantum at a time, so a pod that
+floods its link takes its turn like every other. Writes go straight to the transport, or
+wait in line while the pod has given no credit for them.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError, Unavailable
+from rolehost_api.link.credit import Credits, cost
+from rolehost_api.link.framing import MAX_MESSAGE, Decoder, encode
+from rolehost_api.link.messages import (
+    Bound,
+    Credit,
+    Draining,
+    Evicted,
+    Hello,
+    LogBatch,
+    Message,
+    ReadLogs,
+    StartTurn,
+    StopLogs,
+    ToGateway,
+)
+from rolehost_runtime.gateway.link.call import Call
+from rolehost_runtime.gateway.link.logs import LogReader
+from rolehost_runtime.gateway.link.rules import LinkStage, moved
+from rolehost_runtime.gateway.tables import PodEntry
+
+READ_BYTES = 65_536
+QUANTUM = 64
+"""Messages handled before the other links have their turn."""
+MAX_QUEUED = 8 * MAX_MESSAGE
+"""Bytes that may wait for the pod's credit; a pod that stalls beyond them loses its link."""
+MAX_CHANNEL = 2**32 - 1
+MAX_LOG_READERS = 16
+LATE_MS = 5000
+"""How long what a pod sent before it read our Abort may still arrive."""
+MAX_LATE = 1024
+
+
+class Link:
+    def __init__(
+        self, pod: PodEntry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, now_ms: Callable[[], int]
+    ) -> None:
+        self.pod = pod
+        self.stage = LinkStage.DIALLED
+        self.draining = False
+        self.closed = False
+        self.changed: Callable[[], None] = lambda: None
+        loop = asyncio.get_running_loop()
+        self.hello: asyncio.Future[Hello] = loop.create_future()
+        self.bound: asyncio.Future[Bound] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._reader, self._writer, self._now_ms = reader, writer, now_ms
+        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)  # type: ignore[arg-type]
+        self._credits = Credits()
+        self._line: deque[bytes] = deque()
+        self._line_bytes = 0
+        self._line_empty = asyncio.Event()
+        self._line_empty.set()
+        self._calls: dict[int, Call] = {}
+        self._late: OrderedDict[int, tuple[Call, int]] = OrderedDict()
+        self._last_channel = 0
+        self._readers: dict[int, LogReader] = {}
+        self._last_request = 0
+        self._seats: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._keys: dict[str, tuple[str, str]] = {}
+        self._held: dict[str, int] = {}
+
+    # ── reading ─────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Read until the end of the link. Raises ProtocolViolation or OSError for its cause; always closed after."""
+        try:
+            while data := await self._reader.read(READ_BYTES):
+                for number, (channel, message, size) in enumerate(self._decoder.feed(data), 1):
+                    self._receive(channel, message, size)
+                    if number % QUANTUM == 0:
+                        await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        finally:
+            self.close()
+
+    def _receive(self, channel: int, message: Message, size: int) -> None:
+        if isinstance(message, Credit):
+            if channel:
+                raise ProtocolViolation("a pod gave credit on a turn's channel")
+            self.stage = moved(self.stage, message)
+            self._credits.granted(message.bytes)
+            self._flush()
+            return
+        self._credits.received(size)
+        if channel:
+            self._receive_turn(channel, message, size)
+            return
+        self.stage = moved(self.stage, message)
+        match message:
+            case Hello():
+                self.hello.set_result(message)
+            case Bound():
+                self.bound.set_result(message)
+            case Draining():
+                self.draining = True
+                self.changed()
+            case Evicted():
+                for ref in message.sessions:
+                    self._held.pop(ref, None)
+            case LogBatch():
+                self._receive_logs(message)
+        self.worked(size)
+
+    def _receive_turn(self, channel: int, message: Message, size: int) -> None:
+        call = self._calls.get(channel)
+        if call is not None:
+            call.receive(message, size)  # type: ignore[arg-type]
+            return
+        late = self._late.get(channel)
+        if late is None or self._now_ms() > late[1]:
+            raise ProtocolViolation("a pod named a turn that is not open on its link")
+        late[0].rules.heard(message)
+        self.worked(size)
+
+    def _receive_logs(self, batch: LogBatch) -> None:
+        if not 0 < batch.request <= self._last_request:
+            raise ProtocolViolation("a pod answered a request for logs that nobody made")
+        reader = self._readers.get(batch.request)
+        if reader is not None:
+            reader.receive((self, batch.request), batch, self._session_id)
+
+    def _session_id(self, ref: str) -> str:
+        """The client's word for a session that the pod named by our reference; empty for any other."""
+        return self._keys.get(ref, ("", ""))[1]
+
+    # ── writing ─────────────────────────────────────────────────────────────────────
+
+    def send(self, channel: int, message: Message) -> None:
+        """Write, or put in line behind what waits for credit. Silently nothing on a closed link."""
+        if self.closed:
+            return
+        data = encode(channel, message)
+        if not self._line and self._credits.sent(cost(data)):
+            self._writer.write(data)
+            return
+        self._line.append(data)
+        self._line_bytes += len(data)
+        self._line_empty.clear()
+        if self._line_bytes > MAX_QUEUED:
+            self.close()
+
+    def _flush(self) -> None:
+        while self._line and self._credits.sent(cost(self._line[0])):
+            data = self._line.popleft()
+            self._line_bytes -= len(data)
+            self._writer.write(data)
+        if not self._line:
+            self._line_empty.set()
+
+    async def room(self) -> None:
+        """Until nothing waits in line: what sends much asks here between its pieces."""
+        await self._line_empty.wait()
+        if self.closed:
+            raise Unavailable("the link to the pod was lost", code="pod_lost")
+        await self._writer.drain()
+
+    def worked(self, size: int) -> None:
+        """A message of `size` bytes was dealt with; the pod gets its credit back, many at a time."""
+        grant = self._credits.worked(size)
+        if grant and not self.closed:
+            self._writer.write(encode(0, Credit(bytes=grant)))
+
+    # ── turns ───────────────────────────────────────────────────────────────────────
+
+    def start(self, session_key: str, start: StartTurn, until_ms: int) -> Call:
+        """Open a channel for a turn. The state goes along only if the pod does not hold it."""
+        if self._last_channel == MAX_CHANNEL:
+            self.close()
+        if self.closed:
+            raise Unavailable("the link to the pod was lost", code="pod_lost")
+        self._last_channel += 1
+        ref = self._seat(session_key, start.session_id, until_ms)
+        start = replace(start, session=ref, state=start.state or {})
+        left_out = self._held.get(ref) == start.version
+        call = self._calls[self._last_channel] = Call(self, self._last_channel, start, state_left_out=left_out)
+        self.send(call.channel, replace(start, state=None) if left_out else start)
+        return call
+
+    def holds(self, ref: str, version: int) -> None:
+        if ref in self._keys:
+            self._held[ref] = version
+
+    def forget(self, call: Call, *, in_flight: bool) -> None:
+        """The call is over. After an Abort, what was on its way may still come for a while."""
+        if self._calls.pop(call.channel, None) is None or not in_flight:
+            return
+        self._late[call.channel] = (call, self._now_ms() + LATE_MS)
+        while len(self._late) > MAX_LATE:
+            self._late.popitem(last=False)
+
+    # ── seats: the sessions that this pod serves ────────────────────────────────────
+
+    @property
+    def pod_uid(self) -> str:
+        return self.pod.uid
+
+    def has(self, session_key: str) -> bool:
+        return session_key in self._seats
+
+    def occupied(self) -> int:
+        """Sessions that spoke within their idle timeout."""
+        now = self._now_ms()
+        while self._seats and (oldest := next(iter(self._seats.items())))[1][1] < now:
+            self.vacate(oldest[0])
+        return len(self._seats)
+
+    def vacate(self, session_key: str) -> None:
+        seat = self._seats.pop(session_key, None)
+        if seat is not None:
+            self._keys.pop(seat[0], None)
+            self._held.pop(seat[0], None)
+
+    def _seat(self, session_key: str, session_id: str, until_ms: int) -> str:
+        ref = self._seats[session_key][0] if session_key in self._seats else secrets.token_hex(8)
+        self._seats[session_key] = (ref, until_ms)
+        self._seats.move_to_end(session_key)
+        self._keys[ref] = (session_key, session_id)
+        return ref
+
+    # ── logs ────────────────────────────────────────────────────────────────────────
+
+    def read_logs(self, reader: LogReader, *, after: int, follow: bool) -> int:
+        """Ask for what the logic printed; lines go to `reader` until `stop_logs`."""
+        if len(self._readers) >= MAX_LOG_READERS:
+            raise Overloaded("too many readers follow this pod's logs", code="too_many_readers")
+        self._last_request += 1
+        self._readers[self._last_request] = reader
+        reader.add((self, self._last_request))
+        self.send(0, ReadLogs(request=self._last_request, after=after, follow=follow))
+        return self._last_request
+
+    def stop_logs(self, request: int) -> None:
+        if self._readers.pop(request, None) is not None:
+            self.send(0, StopLogs(request=request))
+
+    # ── the end ─────────────────────────────────────────────────────────────────────
+
+    def close(self) -> None:
+        """End the link: its turns lose their pod, its log readers end."""
+        if self.closed:
+            return
+        self.closed = True
+        self._writer.close()
+        self._line.clear()
+        self._line_empty.set()
+        lost: RolehostError = Unavailable("the link to the pod was lost", code="pod_lost")
+        for future in (self.hello, self.bound):
+            if not future.done():
+                future.set_exception(lost)
+                future.exception()
+        for call in tuple(self._calls.values()):
+            call.lose()
+        for request, reader in tuple(self._readers.items()):
+            self._readers.pop(request)
+            reader.end((self, request))
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self.changed()

@@ -1,0 +1,92 @@
+"""The picture for the operator: pods, what their probes found, and where sessions live."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from rolehost_api.observed import Observed, PodReport, RevisionReport
+
+TICK_SECONDS = 1.0
+"""How often a waiting reader's picture is looked at again for sessions that fell silent."""
+
+
+class Pins:
+    """Which sessions live on which revision. A pin ends by itself at its session's idle timeout."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._of: dict[str, tuple[str, str, str]] = {}
+        self._on: dict[tuple[str, str, str], OrderedDict[str, int]] = {}
+
+    def pin(self, namespace: str, role: str, revision: str, session_key: str, until_ms: int) -> None:
+        where = (namespace, role, revision)
+        if self._of.get(session_key) != where:
+            self.release(session_key)
+        self._of[session_key] = where
+        sessions = self._on.setdefault(where, OrderedDict())
+        sessions[session_key] = until_ms
+        sessions.move_to_end(session_key)
+
+    def release(self, session_key: str) -> None:
+        where = self._of.pop(session_key, None)
+        if where is not None:
+            self._on[where].pop(session_key, None)
+            if not self._on[where]:
+                del self._on[where]
+
+    def counts(self) -> tuple[RevisionReport, ...]:
+        """Revisions with sessions that spoke within their idle timeout."""
+        now = self._now_ms()
+        for sessions in tuple(self._on.values()):
+            while sessions and (oldest := next(iter(sessions.items())))[1] < now:
+                self.release(oldest[0])
+        return tuple(
+            RevisionReport(namespace=namespace, role=role, revision=revision, sessions=len(sessions))
+            for (namespace, role, revision), sessions in sorted(self._on.items())
+        )
+
+
+class Picture:
+    """Numbers the pictures, so that a reader is woken by news and not by every session.
+
+    News is a pod that came, went, loaded or failed, and a revision that got its first
+    session or lost its last; a count that merely moved is in the answer, but wakes nobody.
+    """
+
+    def __init__(self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins) -> None:
+        self._gateway, self._pods, self._pins = gateway, pods, pins
+        self._number = 0
+        self._gist: object = None
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Something may have changed."""
+        self._rung.set()
+
+    def now(self) -> Observed:
+        pods, revisions = self._pods(), self._pins.counts()
+        gist = (
+            tuple(replace(pod, sessions=0) for pod in pods),
+            tuple(replace(revision, sessions=0) for revision in revisions),
+        )
+        if gist != self._gist:
+            self._gist = gist
+            self._number += 1
+        return Observed(gateway=self._gateway, number=self._number, pods=pods, revisions=revisions)
+
+    async def observed(self, after: int, wait_seconds: float) -> Observed:
+        """At once if the picture's number is not `after`, else when it changes or the wait ends."""
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while True:
+            self._rung.clear()
+            seen = self.now()
+            left = deadline - asyncio.get_running_loop().time()
+            if seen.number != after or left <= 0:
+                return seen
+            try:
+                async with asyncio.timeout(min(left, TICK_SECONDS)):
+                    await self._rung.wait()
+            except TimeoutError:
+                continue
