@@ -1,0 +1,259 @@
+"""A client's side of the conversation on one socket: frames in, events out, whatever carries them.
+
+Frames of one session run in the order in which they came; several sessions on one socket
+run beside each other, and the socket goes on reading while they do.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from rolehost_api import identity, wire
+from rolehost_api.errors import Overloaded, RolehostError, Unavailable
+from rolehost_runtime.gateway.edge import faults
+from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
+from rolehost_runtime.gateway.edge.hub import Hub
+from rolehost_runtime.gateway.metrics import Metrics
+from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
+from rolehost_runtime.gateway.tables import Tables
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING = 32
+MAX_SESSIONS = 32
+"""Attached on one socket; beyond them the one that was quiet longest is let go of."""
+MAX_HELD_BYTES = 1 << 20
+TRY_AGAIN_LATER = 1013
+
+Frame = wire.Said | wire.Resume
+
+
+class Socket(Protocol):
+    """What carries the text. The seam at which a faster codec may take its place."""
+
+    paused: bool
+    """Its buffer is full for now; `Conversation.on_writable` tells when it is not."""
+
+    def send(self, text: bytes) -> None: ...
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What every conversation of this process shares."""
+
+    tables: Tables
+    sessions: Sessions
+    hub: Hub
+    metrics: Metrics
+    now_ms: Callable[[], int]
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """One session on this socket, or the one that is still without a name."""
+
+    key: str
+    pending: deque[Frame | None] = field(default_factory=deque)
+    """None: only attach."""
+    handle: SessionHandle | None = None
+    working: bool = False
+    failed: str = ""
+    """Code of the failed turn that the client was told of since the running frame began."""
+
+
+class _Ear:
+    """Implements ports.Channel."""
+
+    def __init__(self, conversation: "Conversation", line: _Line) -> None:
+        self._conversation = conversation
+        self._line = line
+
+    def send(self, event: wire.ServerFrame) -> None:
+        if isinstance(event, wire.ResponseDone) and event.error is not None:
+            self._line.failed = event.error.code
+        self._conversation.emit(event)
+
+
+class Conversation:
+    def __init__(self, gate: Gate, socket: Socket, principal: Principal, opening: Opening) -> None:
+        self._gate = gate
+        self._socket = socket
+        self._principal = principal
+        self._opening = opening
+        self._lines: dict[str, _Line] = {}
+        self._unnamed = opening.session_id or ""
+        """The line of frames without a session_id."""
+        self._pending = 0
+        self._held: deque[wire.ServerFrame | _Joined] = deque()
+        self._held_bytes = 0
+        self._gone = False
+        self._hears = _hears(opening)
+
+    def start(self) -> None:
+        """Open the session that the address named, so that its events come without a word said."""
+        opening = self._opening
+        if opening.session_id is not None:
+            after = opening.after_seq
+            self._queue(
+                None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after), self._unnamed
+            )
+
+    # ── from the client ─────────────────────────────────────────────────────────────
+
+    def on_text(self, data: bytes) -> None:
+        self._gate.metrics.frames_in += 1
+        try:
+            frame = wire.read_frame(data)
+            if isinstance(frame, wire.Ping):
+                now = self._gate.now_ms()
+                self.emit(wire.Pong(session_id=None, seq=None, ts=now, t=frame.t, server_t=now))
+                return
+            key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
+            self._unnamed = self._unnamed or key
+            if self._gate.hub.draining:
+                raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
+            if self._pending >= MAX_PENDING:
+                raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
+        except RolehostError as error:
+            self.tell(None, error)
+            return
+        self._queue(frame, key)
+
+    def on_writable(self) -> None:
+        while self._held and not self._socket.paused:
+            self._write(_whole(self._held.popleft()))
+        if not self._held:
+            self._held_bytes = 0
+
+    def on_gone(self) -> None:
+        """The client is gone. What it had said already runs on; nobody listens any more."""
+        self._gone = True
+        self._held.clear()
+        for line in self._lines.values():
+            if line.handle is not None and not line.working:
+                line.handle.detach()
+        self._lines.clear()
+
+    # ── to the client ───────────────────────────────────────────────────────────────
+
+    def emit(self, event: wire.ServerFrame) -> None:
+        if self._gone:
+            return
+        if not isinstance(event, self._hears):
+            if isinstance(event, wire.Resumed) and event.gap:
+                lost = RolehostError("a part of this session's history is lost", code=event.code or "resume_lost")
+                self.tell(event.session_id, lost)
+            return
+        if self._socket.paused or self._held:
+            self._hold(event)
+        else:
+            self._write(event)
+
+    def tell(self, session_id: str | None, error: RolehostError) -> None:
+        self._gate.metrics.errors.labels(error.code).inc()
+        self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
+
+    def _write(self, event: wire.ServerFrame) -> None:
+        self._gate.metrics.frames_out += 1
+        self._socket.send(wire.encode(event))
+
+    def _hold(self, event: wire.ServerFrame) -> None:
+        """Keep events for a client that reads slowly; neighbouring deltas become one."""
+        last = self._held[-1] if self._held else None
+        if isinstance(event, wire.TextDelta):
+            self._held_bytes += 4 * len(event.delta)
+            if isinstance(last, _Joined) and last.continues(event):
+                last.deltas.append(event.delta)
+            else:
+                self._held.append(_Joined(event, [event.delta]))
+        else:
+            self._held_bytes += len(wire.encode(event))
+            self._held.append(event)
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._held.clear()
+            self._socket.close(TRY_AGAIN_LATER, "this client reads too slowly")
+
+    # ── one session after the other ─────────────────────────────────────────────────
+
+    def _queue(self, frame: Frame | None, key: str) -> None:
+        line = self._lines.pop(key, None) or _Line(key)
+        self._lines[key] = line  # the newest last
+        self._pending += 1
+        line.pending.append(frame)
+        if not line.working:
+            line.working = True
+            self._gate.hub.start(self._work(line))
+        if len(self._lines) > MAX_SESSIONS:
+            self._let_go()
+
+    async def _work(self, line: _Line) -> None:
+        while line.pending:
+            frame = line.pending.popleft()
+            line.failed = ""
+            try:
+                await self._run(line, frame)
+            except RolehostError as error:
+                if line.failed != error.code:
+                    self.tell(line.key or None, error)
+            except Exception as error:
+                self.tell(line.key or None, faults.internal(log, "running a frame", error))
+            finally:
+                self._pending -= 1
+        line.working = False
+        if self._gone and line.handle is not None:
+            line.handle.detach()
+
+    async def _run(self, line: _Line, frame: Frame | None) -> None:
+        if line.handle is None:
+            role = find_role(self._gate.tables.roles, self._principal, self._opening.address)
+            line.handle = await self._gate.sessions.attach(
+                self._principal, role, line.key or None, _Ear(self, line), revision=self._opening.address.revision
+            )
+            if not line.key:
+                self._name(line, line.handle.session_id)
+        if isinstance(frame, wire.Said):
+            await line.handle.say(replace(frame, session_id=line.key))
+        elif frame is not None:
+            await line.handle.resume(frame.after_seq)
+
+    def _name(self, line: _Line, session_id: str) -> None:
+        """A session that was opened without a name got one."""
+        if self._lines.get("") is line:
+            del self._lines[""]
+            self._lines[session_id] = line
+        line.key = session_id
+        self._unnamed = self._unnamed or session_id
+
+    def _let_go(self) -> None:
+        for key, line in self._lines.items():
+            if not line.working:
+                if line.handle is not None:
+                    line.handle.detach()
+                del self._lines[key]
+                return
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Deltas of one response that wait together."""
+
+    first: wire.TextDelta
+    deltas: list[str]
+
+    def continues(self, event: wire.TextDelta) -> bool:
+        return event.response_id == self.first.response_id and event.session_id == self.first.session_id
+
+
+def _whole(held: wire.ServerFrame | _Joined) -> wire.ServerFrame:
+    return replace(held.first, delta="".join(held.deltas)) if isinstance(held, _Joined) else held
+
+
+def _hears(opening: Opening) -> tuple[type[wire.Event], ...]:
+    if not opening.stream:
+        return (wire.ResponseDone, wire.Error)
+    return wire.BARE if opening.dialect is Dialect.BARE else (wire.Event,)

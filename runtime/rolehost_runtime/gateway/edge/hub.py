@@ -1,0 +1,67 @@
+"""Every open socket and every running turn of this process, for what concerns them all."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from rolehost_api.errors import RolehostError, Unauthorized
+from rolehost_runtime.gateway.tables import KeyEntry, Table
+
+SERVICE_RESTART = 1012
+_CHANGED = Unauthorized("what this key may do was changed", hint="Connect again", code="key_changed", retryable=True)
+
+
+class Live(Protocol):
+    """An open socket."""
+
+    key_sha256: str
+
+    def refuse(self, error: RolehostError) -> None:
+        """Say why, then close with the error's close code."""
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
+class Hub:
+    def __init__(self, keys: Table[KeyEntry]) -> None:
+        self._by_key: defaultdict[str, set[Live]] = defaultdict(set)
+        self._keys = keys
+        self._work: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self.sockets = 0
+        keys.listen(self._key_changed)
+
+    def add(self, socket: Live) -> None:
+        self._by_key[socket.key_sha256].add(socket)
+        self.sockets += 1
+
+    def remove(self, socket: Live) -> None:
+        held = self._by_key.get(socket.key_sha256, set())
+        if socket in held:
+            held.remove(socket)
+            self.sockets -= 1
+            if not held:
+                del self._by_key[socket.key_sha256]
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that outlives its socket, and that a stop waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return task
+
+    async def drain(self, seconds: float) -> None:
+        """No new turns; wait for the running ones, then ask every client to come again elsewhere."""
+        self.draining = True
+        if self._work:
+            await asyncio.wait(tuple(self._work), timeout=seconds)
+        for socket in [socket for sockets in self._by_key.values() for socket in sockets]:
+            socket.close(SERVICE_RESTART, "the gateway restarts; connect again")
+
+    def _key_changed(self, row: tuple[str, ...]) -> None:
+        (sha256,) = row
+        gone = self._keys.get(sha256) is None
+        why = Unauthorized("the key was revoked", code="key_revoked") if gone else _CHANGED
+        for socket in tuple(self._by_key.get(sha256, ())):
+            socket.refuse(why)

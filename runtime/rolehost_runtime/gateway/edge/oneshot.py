@@ -1,0 +1,57 @@
+"""One message, one answer: a turn for a client that keeps no socket."""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from rolehost_api import identity, wire
+from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_runtime.gateway.edge.dialect import Gate
+from rolehost_runtime.gateway.edge.handshake import Address, find_role
+from rolehost_runtime.gateway.ports import Principal
+
+
+class _LastDone:
+    """Implements ports.Channel: keeps the newest end of a turn and drops the rest."""
+
+    def __init__(self) -> None:
+        self.done: wire.ResponseDone | None = None
+
+    def send(self, event: wire.ServerFrame) -> None:
+        if isinstance(event, wire.ResponseDone):
+            self.done = event
+
+
+async def one_reply(gate: Gate, principal: Principal, at: Address, said: wire.Said) -> wire.ResponseDone:
+    """Raises what the turn raises. The turn goes on if the caller is cancelled."""
+    if gate.hub.draining:
+        raise Unavailable("the gateway restarts", hint="Try again", code="draining")
+    answer: asyncio.Future[wire.ResponseDone] = asyncio.get_running_loop().create_future()
+
+    async def turn() -> None:
+        try:
+            done = await _reply(gate, principal, at, said)
+            if not answer.done():
+                answer.set_result(done)
+        except BaseException as error:
+            if not answer.done():
+                answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    gate.hub.start(turn())
+    return await answer
+
+
+async def _reply(gate: Gate, principal: Principal, at: Address, said: wire.Said) -> wire.ResponseDone:
+    ear = _LastDone()
+    session_id = None if said.session_id is None else identity.session_id(said.session_id)
+    role = find_role(gate.tables.roles, principal, at)
+    handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
+    try:
+        await handle.say(replace(said, session_id=handle.session_id))
+    finally:
+        handle.detach()
+    if ear.done is None:
+        raise RolehostError("the turn ended without an answer", code="no_answer")
+    return ear.done

@@ -1,0 +1,264 @@
+"""REST: Roles, sessions, one-shot replies, logs, pushes, health, and the page. FastAPI."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp
+
+from rolehost_api import identity, wire
+from rolehost_api.errors import BadRequest, NotFound, RolehostError
+from rolehost_api.link.messages import LogLine
+from rolehost_runtime.gateway.edge import faults, pages
+from rolehost_runtime.gateway.edge.auth import Authenticator, require
+from rolehost_runtime.gateway.edge.bodies import error_response
+from rolehost_runtime.gateway.edge.bounds import Bounded
+from rolehost_runtime.gateway.edge.dialect import Gate
+from rolehost_runtime.gateway.edge.follow import follow_logs
+from rolehost_runtime.gateway.edge.handshake import address, find_role, presented_key
+from rolehost_runtime.gateway.edge.oneshot import one_reply
+from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.edge.uploads import Uploads
+from rolehost_runtime.gateway.edge.views import (
+    EventsAnswer,
+    FindingsAnswer,
+    HealthAnswer,
+    PushedAnswer,
+    RolesAnswer,
+    RoleView,
+    SessionsAnswer,
+    answers,
+    components,
+    takes,
+    takes_bytes,
+    view,
+)
+from rolehost_runtime.gateway.ports import Logs, Principal
+from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
+
+log = logging.getLogger(__name__)
+
+MAX_SEQ = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What stands behind the routes."""
+
+    gate: Gate
+    auth: Authenticator
+    logs: Logs
+    uploads: Uploads | None
+    store_answers: Callable[[], Awaitable[bool]]
+    page: bool
+
+
+class _Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return wire.encode(content)
+
+
+def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
+    app = FastAPI(
+        title="rolehost",
+        summary="Talk to Roles, read their sessions, push their logic.",
+        version="v1",
+        docs_url=None,  # they load assets from elsewhere
+        redoc_url=None,
+        default_response_class=_Json,
+    )
+    _errors(app)
+    _health(app, rooms)
+    _roles(app, rooms)
+    _pushes(app, rooms)
+    if rooms.page:
+        pages.serve(app)
+    _described(app)
+    return Bounded(_Counted(app, rooms.gate), policy)
+
+
+def _caller(rooms: Rooms, request: Request, scope: Scope) -> Principal:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    principal = rooms.auth.principal(presented_key(headers))
+    require(principal, scope)
+    return principal
+
+
+def _health(app: FastAPI, rooms: Rooms) -> None:
+    @app.get("/healthz", responses=answers(HealthAnswer), response_class=_Json)
+    async def healthz() -> Response:
+        """The process runs."""
+        return _Json(HealthAnswer(ok=True))
+
+    @app.get("/readyz", responses=answers(HealthAnswer), response_class=_Json)
+    async def readyz() -> Response:
+        """Everything that a new session needs was seen, and Redis answers."""
+        waiting = [name for name in _TABLES if not getattr(rooms.gate.tables, name).filled]
+        if rooms.gate.hub.draining:
+            waiting.append("draining")
+        if not await rooms.store_answers():
+            waiting.append("state")
+        return _Json(HealthAnswer(ok=not waiting, waiting_for=waiting), 503 if waiting else 200)
+
+
+_TABLES = ("tenants", "roles", "revisions", "pods", "backends", "keys")
+
+
+def _roles(app: FastAPI, rooms: Rooms) -> None:
+    tables: Tables = rooms.gate.tables
+
+    def role_of(principal: Principal, name: str) -> RoleEntry:
+        return find_role(tables.roles, principal, address(name))
+
+    @app.get("/v1/roles", responses=answers(RolesAnswer), response_class=_Json)
+    async def list_roles(request: Request) -> Response:
+        """The Roles of your key's tenant."""
+        principal = _caller(rooms, request, Scope.CHAT)
+        mine = [role for role in tables.roles.values() if role.tenant == principal.tenant]
+        return _Json(RolesAnswer([view(role, tables) for role in sorted(mine, key=lambda role: role.name)]))
+
+    @app.get("/v1/roles/{name}", responses=answers(RoleView), response_class=_Json)
+    async def get_role(request: Request, name: str) -> Response:
+        return _Json(view(role_of(_caller(rooms, request, Scope.CHAT), name), tables))
+
+    @app.get("/v1/roles/{name}/sessions", responses=answers(SessionsAnswer), response_class=_Json)
+    async def list_sessions(request: Request, name: str) -> Response:
+        principal = _caller(rooms, request, Scope.CHAT)
+        return _Json(SessionsAnswer(await rooms.gate.sessions.list_sessions(principal, role_of(principal, name))))
+
+    @app.get("/v1/roles/{name}/sessions/{sid}/events", responses=answers(EventsAnswer), response_class=_Json)
+    async def read_events(request: Request, name: str, sid: str, after_seq: int = 0) -> Response:
+        """What happened in a session after event `after_seq`."""
+        principal = _caller(rooms, request, Scope.CHAT)
+        if not 0 <= after_seq <= MAX_SEQ:
+            raise BadRequest("after_seq is a number, 0 or more", code="invalid_after_seq")
+        session_id = identity.session_id(sid)
+        events = await rooms.gate.sessions.events(principal, role_of(principal, name), session_id, after_seq)
+        return _Json(EventsAnswer(session_id, events))
+
+    @app.get("/v1/roles/{name}/logs", responses=answers(LogLine, media="application/x-ndjson"))
+    async def read_logs(request: Request, name: str, after: int = 0, follow: bool = False) -> Response:
+        """What the Role's logic printed, a line of JSON each; with `follow` also what it will print."""
+        principal = _caller(rooms, request, Scope.PUSH)
+        if not 0 <= after <= MAX_SEQ:
+            raise BadRequest("after is a number, 0 or more", code="invalid_after")
+        lines = rooms.logs.follow(role_of(principal, name), after=after, follow=follow)
+        return StreamingResponse(await follow_logs(lines), media_type="application/x-ndjson")
+
+    @app.post(
+        "/role/{at:path}", responses=answers(wire.ResponseDone), openapi_extra=takes(wire.Said), response_class=_Json
+    )
+    async def talk(request: Request, at: str) -> Response:
+        """Say one thing and wait for the whole answer; the same JSON as on the socket."""
+        principal = _caller(rooms, request, Scope.CHAT)
+        where = address(at)
+        find_role(tables.roles, principal, where)
+        said = wire.read_frame(await request.body())
+        if not isinstance(said, wire.Said):
+            raise BadRequest("only a message can be posted", code="unknown_type")
+        done = await one_reply(rooms.gate, principal, where, said)
+        return _Json(done)
+
+
+def _pushes(app: FastAPI, rooms: Rooms) -> None:
+    def uploads() -> Uploads:
+        if rooms.uploads is None:
+            raise NotFound(
+                "nothing is pushed here", hint="`rolehost dev` reads your files as they are", code="no_uploads"
+            )
+        return rooms.uploads
+
+    @app.put("/v1/bundles", responses=answers(PushedAnswer), openapi_extra=takes_bytes("application/gzip"))
+    async def push_bundle(request: Request) -> Response:
+        """Push role logic as `rolehost push` packs it (tar, gzip, at most 10 MiB); the digest names it from then on."""
+        tenant = _caller(rooms, request, Scope.PUSH).tenant
+        status, body = await uploads().bundle(tenant, _stream(request))
+        return Response(body, status, media_type="application/json")
+
+    @app.post("/v1/roles:check", responses=answers(FindingsAnswer), openapi_extra=takes_bytes("application/yaml"))
+    async def check_role(request: Request) -> Response:
+        """Everything that is wrong with a manifest, at once. An empty list is a good manifest."""
+        tenant = _caller(rooms, request, Scope.PUSH).tenant
+        status, body = await uploads().check(tenant, _stream(request))
+        return Response(body, status, media_type="application/json")
+
+
+async def _stream(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(RolehostError)
+    async def ours(_: Request, error: RolehostError) -> Response:
+        return error_response(error, close=error.status in (408, 413))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        where = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in error.errors()}))
+        return error_response(BadRequest(f"not valid: {where}"[:512], code="invalid_request"))
+
+    @app.exception_handler(HTTPException)
+    async def routing(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return error_response(
+                NotFound("there is nothing at this path", hint="GET /openapi.json", code="path_not_found")
+            )
+        refused = BadRequest("this cannot be done here", code="method_not_allowed")
+        refused.status = error.status_code
+        response = error_response(refused)
+        response.headers.update(error.headers or {})
+        return response
+
+
+class _Counted:
+    """Counts answers by route, and turns what nobody caught into an error of our shape."""
+
+    def __init__(self, app: FastAPI, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        status = 0
+
+        async def noted(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except RolehostError as error:
+            if not status:
+                await error_response(error, close=True)(scope, receive, noted)
+        except Exception as error:
+            told = faults.internal(log, "answering a request", error)
+            if not status:
+                await error_response(told, close=True)(scope, receive, noted)
+        route = scope.get("route")
+        self._gate.metrics.requests.labels(getattr(route, "path", "other"), str(status or 499)).inc()
+
+
+def _described(app: FastAPI) -> None:
+    """OpenAPI with the schemas of the types that are really sent."""
+    bare = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = bare()
+            described.setdefault("components", {}).setdefault("schemas", {}).update(components())
+            described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            described["security"] = [{"key": []}]
+            app.openapi_schema = described
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

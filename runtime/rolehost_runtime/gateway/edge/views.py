@@ -1,0 +1,97 @@
+"""What REST answers with, and how OpenAPI describes it: the same types, written once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from rolehost_api import wire
+from rolehost_api.errors import Finding
+from rolehost_api.link.messages import LogLine
+from rolehost_runtime.gateway.edge.bodies import ErrorAnswer
+from rolehost_runtime.gateway.tables import RoleEntry, Tables
+
+
+class RoleView(Struct, frozen=True, kw_only=True):
+    name: str
+    display_name: str
+    revision: str
+    """name@r<sequence> that takes new sessions; empty while there is none."""
+    ready: bool
+
+
+class RolesAnswer(Struct, frozen=True):
+    roles: list[RoleView]
+
+
+class SessionsAnswer(Struct, frozen=True):
+    """Sessions that are open on this gateway, newest first."""
+
+    sessions: list[str]
+
+
+class EventsAnswer(Struct, frozen=True):
+    session_id: str
+    events: list[wire.ServerFrame]
+
+
+class PushedAnswer(Struct, frozen=True):
+    digest: str
+    files: int
+    bytes: int
+
+
+class FindingsAnswer(Struct, frozen=True):
+    findings: list[Finding]
+
+
+class HealthAnswer(Struct, frozen=True, omit_defaults=True):
+    ok: bool
+    waiting_for: list[str] = []
+
+
+ANSWERS = (
+    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    wire.ResponseDone, LogLine,
+)  # fmt: skip
+
+
+def view(role: RoleEntry, tables: Tables) -> RoleView:
+    stable = tables.revisions.get(role.tenant.name, role.stable) if role.stable else None
+    return RoleView(
+        name=role.name,
+        display_name=role.spec.display_name or role.name,
+        revision=f"{role.name}@r{stable.spec.sequence}" if stable else "",
+        ready=stable is not None,
+    )
+
+
+def components() -> Mapping[str, Any]:
+    """JSON Schemas of all answers and of the message frame, by name."""
+    _, schemas = msgspec.json.schema_components((*ANSWERS, wire.Said), ref_template="#/components/schemas/{name}")
+    return schemas
+
+
+def answers(
+    kind: type[Struct], *, media: str = "application/json", status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """For FastAPI's `responses=`: what comes back, and the one shape of all errors."""
+    return {
+        status: {"description": "OK", "content": {media: {"schema": _ref(kind)}}},
+        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}},
+    }
+
+
+def takes(kind: type[Struct]) -> dict[str, Any]:
+    """For FastAPI's `openapi_extra=`."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(kind)}}}}
+
+
+def takes_bytes(media: str) -> dict[str, Any]:
+    schema = {"type": "string", "format": "binary"}
+    return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
+
+
+def _ref(kind: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}

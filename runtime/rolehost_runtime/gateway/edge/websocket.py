@@ -1,0 +1,264 @@
+"""WebSocket bytes: an asyncio protocol over `websockets`' sans-IO server, without extensions.
+
+It knows frames, closing, liveness and how much may wait to be sent; what the text means is
+the conversation's. uvicorn is handed this class as `Config(ws=…)`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from websockets.datastructures import Headers as WireHeaders
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from rolehost_api import wire
+from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError
+from rolehost_runtime.gateway.edge.auth import Authenticator
+from rolehost_runtime.gateway.edge.dialect import TRY_AGAIN_LATER, Conversation, Gate
+from rolehost_runtime.gateway.edge.handshake import Dialect, Headers, dialect, find_role, opening, presented_key
+from rolehost_runtime.gateway.edge.policy import Policy
+
+MAX_BUFFERED_BYTES = 1 << 20
+PAUSE_BYTES = 1 << 18
+LINGER_SECONDS = 2.0
+"""For the client to read our last words, and to close from its side."""
+INVALID_DATA, TOO_BIG, INTERNAL = 1007, 1009, 1011
+
+_quiet = logging.getLogger(__name__ + ".frames")
+_quiet.setLevel(logging.ERROR)  # else a line for every connection
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a handshake is judged by, and what stands behind it."""
+
+    policy: Policy
+    auth: Authenticator
+    gate: Gate
+
+
+class WebSocket(asyncio.Protocol):
+    """Implements dialect.Socket and hub.Live."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._talk: ServerProtocol
+        self._conversation: Conversation | None = None
+        self._parts: bytearray | None = None
+        """Of a text message that came in fragments so far."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard_at = self._loop.time()
+        self._closing = False
+        """We said goodbye; what comes is read only for the client's own goodbye."""
+        self._over = False
+        """Nothing that still comes is looked at."""
+        self._dialect = Dialect.BARE
+        self.paused = False
+        self.key_sha256 = ""
+
+    # ── the handshake ───────────────────────────────────────────────────────────────
+
+    def open(self, transport: asyncio.Transport, method: str, target: str, headers: Headers, rest: bytes) -> None:
+        """Take over a connection whose request asked for an upgrade; `rest` came after the request."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=PAUSE_BYTES)
+        # OPEN from the start: the request was parsed by HTTP, so the parser here begins with frames.
+        self._talk = ServerProtocol(state=OPEN, select_subprotocol=_ours, max_size=wire.MAX_FRAME_BYTES, logger=_quiet)
+        response = self._talk.accept(Request(target, WireHeaders(headers), method=method))
+        transport.write(response.serialize())
+        if response.status_code != 101:
+            self._finish()
+            return
+        self._dialect = dialect(headers)
+        try:
+            self._enter(target, headers)
+        except RolehostError as error:
+            self._door.gate.metrics.handshakes.labels(error.code).inc()
+            self.refuse(error)
+            return
+        self._door.gate.metrics.handshakes.labels("ok").inc()
+        self._arm(self._dialect.ping_seconds, self._beat)
+        self._flush()
+        if rest:
+            self.data_received(rest)
+
+    def _enter(self, target: str, headers: Headers) -> None:
+        door = self._door
+        door.policy.check(_first(headers, "host"), _first(headers, "origin"))
+        asked = opening(target, headers)
+        principal = door.auth.principal(presented_key(headers))
+        find_role(door.gate.tables.roles, principal, asked.address)
+        self.key_sha256 = principal.key_sha256
+        self._conversation = Conversation(door.gate, self, principal, asked)
+        door.gate.hub.add(self)
+        door.gate.metrics.sockets.inc()
+        self._conversation.start()
+
+    # ── asyncio.Protocol ────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self._loop.time()
+        if self._over:
+            return
+        self._talk.receive_data(data)
+        for event in self._talk.events_received():
+            if isinstance(event, Frame) and not self._closing:
+                self._frame(event)
+        if self._talk.parser_exc is not None and not self._closing:
+            self._violated()
+        self._flush()
+
+    def eof_received(self) -> None:
+        self._over = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
+        self._disarm()
+        if self._conversation is not None:
+            self._door.gate.hub.remove(self)
+            self._door.gate.metrics.sockets.dec()
+            self._conversation.on_gone()
+            self._conversation = None
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._conversation is not None:
+            self._conversation.on_writable()
+
+    # ── dialect.Socket, hub.Live ────────────────────────────────────────────────────
+
+    def send(self, text: bytes) -> None:
+        if self._talk.state is OPEN:
+            self._talk.send_text(text)
+            self._flush()
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self._talk.state is OPEN:
+            self._talk.send_close(code, reason)
+            self._closing = True
+            self._arm(LINGER_SECONDS, self._abort)
+            self._flush()
+
+    def refuse(self, error: RolehostError) -> None:
+        self.send(_error_frame(error, self._door.gate.now_ms()))
+        self.close(error.close_code, error.code)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.TEXT:
+            self._parts = bytearray(frame.data)
+        elif frame.opcode is Opcode.CONT and self._parts is not None:
+            self._parts += frame.data
+        elif frame.opcode is Opcode.BINARY and self._conversation is not None:
+            refused = BadRequest(
+                "binary frames are not understood", hint="Send JSON as text", code="binary_not_supported"
+            )
+            self._conversation.tell(None, refused)
+            return
+        else:
+            return
+        if frame.fin and self._parts is not None:
+            text, self._parts = bytes(self._parts), None
+            self._text(text)
+
+    def _text(self, text: bytes) -> None:
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            error = BadRequest("a text frame is not valid UTF-8", code="invalid_utf8")
+            self.send(_error_frame(error, self._door.gate.now_ms()))
+            self.close(INVALID_DATA, error.code)
+            return
+        if self._conversation is not None:
+            self._conversation.on_text(text)
+
+    def _violated(self) -> None:
+        """The parser gave up and queued its close frame: say why before it goes out."""
+        closed = self._talk.close_sent
+        if closed is None:
+            return
+        if closed.code == TOO_BIG:
+            error: RolehostError = BadRequest(
+                "the frame is too large", hint=f"At most {wire.MAX_FRAME_BYTES} bytes", code="frame_too_large"
+            )
+        else:
+            error = ProtocolViolation("this is not the WebSocket protocol")
+        self._door.gate.metrics.errors.labels(error.code).inc()
+        text = _error_frame(error, self._door.gate.now_ms())
+        self._transport.write(Frame(Opcode.TEXT, text).serialize(mask=False))
+
+    def _flush(self) -> None:
+        """Send what is due. An empty piece is the end of our side."""
+        if self._transport.is_closing():
+            return
+        for piece in self._talk.data_to_send():
+            if piece:
+                self._transport.write(piece)
+            else:
+                self._finish()
+                return
+        if self._transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
+            if self._talk.state is OPEN:
+                self.close(TRY_AGAIN_LATER, "this client reads too slowly")
+            else:
+                self._abort()
+
+    def _finish(self) -> None:
+        """Our side has said its last. Closing at once, with bytes of the client unread, would reset the
+        connection under what it has yet to read."""
+        self._over = True
+        if self._talk.close_rcvd is not None:
+            self._transport.close()
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._arm(LINGER_SECONDS, self._abort)
+
+    def _beat(self) -> None:
+        silent = self._loop.time() - self._heard_at
+        if silent >= self._dialect.dead_seconds:
+            self._talk.fail(INTERNAL, "no sign of life")
+            self._flush()
+            self._abort()
+            return
+        if silent >= self._dialect.ping_seconds * 0.9 and self._talk.state is OPEN:
+            self._talk.send_ping(b"")
+            self._flush()
+        if not self._closing:
+            self._arm(self._dialect.ping_seconds, self._beat)
+
+    def _abort(self) -> None:
+        self._transport.abort()
+
+    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(seconds, then)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _ours(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """`role.v1` where it is offered; a key that rides beside it is never sent back."""
+    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
+
+
+def _error_frame(error: RolehostError, now_ms: int) -> bytes:
+    return wire.encode(wire.Error(session_id=None, seq=None, ts=now_ms, error=wire.error_body(error)))
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    return next((value for given, value in headers if given == name), None)

@@ -1,0 +1,63 @@
+"""What Prometheus is told. No label takes a value that a client or tenant can choose freely.
+
+The hot counters are plain ints that a collector reads when somebody scrapes.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.frames_in = 0
+        self.frames_out = 0
+        self.sockets = Gauge("rolehost_gateway_sockets", "Open WebSockets.", registry=self.registry)
+        self.handshakes = Counter(
+            "rolehost_gateway_handshakes", "WebSocket handshakes by outcome.", ["code"], registry=self.registry
+        )
+        self.errors = Counter(
+            "rolehost_gateway_errors", "Errors told to clients, by stable code.", ["code"], registry=self.registry
+        )
+        self.requests = Counter(
+            "rolehost_gateway_requests",
+            "REST requests by route and status.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "rolehost_gateway_refused_connections",
+            "Connections refused before a request.",
+            ["why"],
+            registry=self.registry,
+        )
+        self.watch_events = Counter(
+            "rolehost_gateway_watch_events", "Events of watches.", ["kind"], registry=self.registry
+        )
+        self.watch_lists = Counter(
+            "rolehost_gateway_watch_lists", "Whole listings taken.", ["kind"], registry=self.registry
+        )
+        self.watch_failures = Counter(
+            "rolehost_gateway_watch_failures",
+            "Watches that broke, and are tried again.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.watch_skipped = Counter(
+            "rolehost_gateway_watch_skipped", "Objects that could not be read.", ["kind"], registry=self.registry
+        )
+        self.registry.register(_Frames(self))
+
+
+class _Frames(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        frames = CounterMetricFamily("rolehost_gateway_frames", "WebSocket text frames.", labels=["direction"])
+        frames.add_metric(["in"], self._metrics.frames_in)
+        frames.add_metric(["out"], self._metrics.frames_out)
+        yield frames

@@ -1,0 +1,105 @@
+"""Process settings, read once from `ROLEHOST_*` and never changed after.
+
+Only what the platform team decides is here. What a tenant decides belongs in the Role's
+spec, so `kubectl get` shows it and a rollout can undo it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rolehost_api import names
+from rolehost_api.errors import BadRequest
+
+PREFIX = "ROLEHOST_"
+Words = Annotated[tuple[str, ...], NoDecode]
+"""Separated by commas."""
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True, extra="ignore")
+
+    host: str = "0.0.0.0"  # noqa: S104 - in a pod, where the NetworkPolicy is the wall
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class GatewaySettings(_Settings):
+    port: int = Field(names.GATEWAY_PORT, ge=0, le=65535)
+    internal_port: int = Field(names.INTERNAL_PORT, ge=0, le=65535)
+    metrics_port: int = Field(names.METRICS_PORT, ge=0, le=65535)
+
+    pod_name: str = "gateway"
+    namespace: str = "rolehost-system"
+    """Of the platform: where the ConfigMap rolehost-keys is."""
+
+    redis_url: str = Field("redis://rolehost-redis:6379/0", pattern=r"^(rediss?|unix)://[^@]+$")
+    """Without a password: a URL shows in every listing."""
+    redis_password: SecretStr | None = None
+
+    sandbox_images: Words = Field(min_length=1)
+    """Images whose pods may be dialled, exactly as the operator writes them; separated by commas."""
+    operator_service_account: str = Field("rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
+    """namespace/name of who may read /internal/v1/observed."""
+    link_key_file: Path = Path("/etc/rolehost/link/tls.key")
+    """Ed25519 private key, PEM: how pods and the upload service know the platform."""
+    model_keys_dir: Path = Path("/etc/rolehost/model-keys")
+    upload_url: str = Field("http://rolehost-upload:8082", pattern="^https?://")
+    """Empty would be no uploads at all; the chart always brings the service."""
+
+    allowed_origins: Words = ()
+    allowed_hosts: Words = ()
+    page: bool = False
+    """The playground at `/`."""
+    max_connections: int = Field(20_000, ge=1, le=1_000_000)
+    drain_seconds: float = Field(10, ge=0, le=600)
+    kubeconfig: Path | None = None
+    """Only outside of a cluster; in one the pod's own account is used."""
+
+    @field_validator("sandbox_images", "allowed_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return _words(value)
+
+
+class UploadSettings(_Settings):
+    port: int = Field(names.UPLOAD_PORT, ge=0, le=65535)
+    bundles_dir: Path = Path("/var/lib/rolehost/bundles")
+    platform_keys_dir: Path = Path("/etc/rolehost/platform-keys")
+    """Certificates or public keys, PEM: a request by any of their private halves is a gateway's."""
+    tenant_max_bytes: int = Field(1 << 30, ge=1 << 20)
+    """What one tenant's bundles may take on the volume."""
+
+
+def _words(value: Any) -> Any:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+S = TypeVar("S", bound=_Settings)
+
+
+def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """The settings of this process. Raises BadRequest `invalid_settings`, which names the variable and not its value.
+
+    A misspelt name is refused: pydantic would not, and a limit that is silently left at
+    its default is found out in production.
+    """
+    given = {name for name in (os.environ if environ is None else environ) if name.startswith(PREFIX)}
+    known = {PREFIX + name.upper() for name in kind.model_fields}
+    unknown = sorted(given - known)
+    if unknown:
+        raise BadRequest(
+            f"not a setting: {', '.join(unknown)}",
+            hint="Service links make such names too: set enableServiceLinks: false",
+            code="invalid_settings",
+        )
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()
+        )
+        raise BadRequest(f"settings are not valid: {faults}", code="invalid_settings") from None
