@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # One stamp per content of pyproject.toml: what is installed already is not installed again.
 CONTENT := $(shell cksum < pyproject.toml | tr -d ' ')
 ARGS ?=
+WORKFLOW := .github/workflows/ci.yaml
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: help
 help:  ## this list
@@ -35,6 +37,8 @@ check: $(VENV)/test-$(CONTENT)  ## style, types, walls, doctests, rendered files
 	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules runtime operator --ignore=runtime/rolehost/testing.py
 	$(BIN)/python -m rolehost_api.crd.render --check
 	$(BIN)/python -m rolehost_api.render_wire --check
+	@if command -v go >/dev/null; then echo "actionlint $(WORKFLOW)"; go run $(ACTIONLINT) $(WORKFLOW); \
+	else echo "No Go on PATH: $(WORKFLOW) is not linted"; fi
 
 .PHONY: render
 render: $(VENV)/test-$(CONTENT)  ## write the rendered files: CRDs, manifest reference, wire schemas
@@ -61,9 +65,8 @@ bench: $(VENV)/test-$(CONTENT)  ## a measurement: NAME=first_frame | link_rtt | 
 	@$(BIN)/python -m tests.bench $(NAME) $(ARGS)
 
 .PHONY: soak
-soak: $(VENV)/test-$(CONTENT)  ## the full numbers, in hours rather than minutes; results in docs/evidence
-	@$(BIN)/python -m tests.cluster up
-	ROLEHOST_SOAK=1 $(BIN)/python -m pytest -m soak tests $(ARGS)
+soak: $(VENV)/test-$(CONTENT)  ## the same tests with the full numbers, for hours; their figures go to docs/evidence
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ROLEHOST_PROOF=soak ROLEHOST_EVIDENCE=docs/evidence bash tests/run.sh --timeout=7200 $(ARGS)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "rolehost needs Python 3.11 or newer, and found none on PATH" >&2; exit 1; }
