@@ -1,0 +1,121 @@
+"""One frozen picture of everything that a decision about one Role depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from rolehost_api.crd.common import ObjectMeta
+from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.crd.revision import RevisionSpec
+from rolehost_api.crd.role import RoleSpec, RoleStatus
+from rolehost_api.names import REVISION
+from rolehost_api.observed import PodReport
+from rolehost_operator.objects import KubeObject
+from rolehost_operator.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSeen:
+    """A Role: as it was declared, and as our types read it."""
+
+    raw: KubeObject
+    meta: ObjectMeta
+    status: RoleStatus
+    spec: RoleSpec | None
+    invalid: str = ""
+    """Why there is no spec: the field and the type, never the value."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.meta.namespace, self.meta.name
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionSeen:
+    raw: KubeObject
+    meta: ObjectMeta
+    spec: RevisionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSeen:
+    raw: KubeObject
+    meta: ObjectMeta
+    revision: str
+    ready: int
+    """Pods that are Ready: bound, with their logic loaded."""
+    failing: str
+    """Kubernetes' own words where it cannot make the pods; empty where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    name: str
+    uid: str
+    tenant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    role: RoleSeen
+    namespace: Namespace
+    platform: Platform
+    revisions: tuple[RevisionSeen, ...] = ()
+    deployments: tuple[DeploymentSeen, ...] = ()
+    network_policy: KubeObject | None = None
+    service_account: KubeObject | None = None
+    runtime_class: bool = False
+    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Contents of those that the Role refers to; one that does not exist is missing here."""
+    backends: Mapping[str, BackendSpec] = field(default_factory=dict)
+    gateways: int = 0
+    """How many of them report."""
+    pods: tuple[PodReport, ...] = ()
+    """What they say of this Role's pods."""
+    idle_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when every gateway reports no session on a revision; missing: there are some, or who knows."""
+    waiting_since: datetime | None = None
+    """Since when this Role is on its way, as the last plan said."""
+
+
+def read_role(raw: KubeObject) -> RoleSeen:
+    meta = msgspec.convert(raw.get("metadata", {}), ObjectMeta)
+    try:
+        status = msgspec.convert(raw.get("status") or {}, RoleStatus)
+    except msgspec.ValidationError:
+        status = RoleStatus()
+    try:
+        return RoleSeen(raw, meta, status, msgspec.convert(raw.get("spec"), RoleSpec))
+    except msgspec.ValidationError as error:
+        return RoleSeen(raw, meta, status, None, str(error))
+
+
+def read_revision(raw: KubeObject) -> RevisionSeen | None:
+    """None for one that an older or newer schema let in and our types cannot read."""
+    try:
+        spec = msgspec.convert(raw.get("spec"), RevisionSpec)
+    except msgspec.ValidationError:
+        return None
+    return RevisionSeen(raw, msgspec.convert(raw.get("metadata", {}), ObjectMeta), spec)
+
+
+def read_deployment(raw: KubeObject) -> DeploymentSeen:
+    meta = msgspec.convert(raw.get("metadata", {}), ObjectMeta)
+    status: dict[str, Any] = raw.get("status") or {}
+    failing = ""
+    for condition in status.get("conditions", []):
+        stuck = condition.get("type") == "Progressing" and condition.get("status") == "False"
+        refused = condition.get("type") == "ReplicaFailure" and condition.get("status") == "True"
+        if stuck or refused:
+            failing = str(condition.get("message") or condition.get("reason") or "its pods do not start")
+        if refused:
+            break
+    return DeploymentSeen(raw, meta, meta.labels.get(REVISION, ""), int(status.get("readyReplicas") or 0), failing)
+
+
+def read_config_map(raw: KubeObject) -> dict[str, str]:
+    """Its text entries; binary ones hold neither a persona nor code."""
+    return {str(key): str(value) for key, value in (raw.get("data") or {}).items()}

@@ -1,0 +1,48 @@
+"""What is to be done about one Role: plain values that the shell carries out in order."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from rolehost_api.crd.role import RoleStatus
+from rolehost_operator.objects import KubeObject
+
+NOW = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Delete this object, if it still is the one that was seen."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A Kubernetes Event about the Role. Best effort; never any content."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    apply: tuple[KubeObject, ...] = ()
+    prune: tuple[Prune, ...] = ()
+    status: RoleStatus | None = None
+    """The whole status to write; None where it is right as it is."""
+    notes: tuple[Note, ...] = ()
+    requeue_after: timedelta | None = None
+    """Look again then even if nothing rings; `NOW`: as soon as this is carried out."""
+    waiting_since: datetime | None = field(default=None)
+    """To be handed back in the next `Observed`."""
+
+    @property
+    def writes(self) -> int:
+        return len(self.apply) + len(self.prune) + (self.status is not None)

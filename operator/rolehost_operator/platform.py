@@ -1,0 +1,17 @@
+"""What the platform team decided, as far as a plan depends on it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    namespace: str
+    """The platform's own: gateways run here."""
+    sandbox_image: str
+    gateway_url: str
+    """Where clients connect, without a path, e.g. ws://rolehost-gateway.rolehost-system:8080."""
+    public_keys: tuple[str, ...] = ()
+    """The gateways' Ed25519 keys, base64 of the raw 32 bytes: current and next."""
+    probe_targets: tuple[str, ...] = ()
+    """host:port of what a sandbox must not reach; it tries each before any tenant byte."""
+    image_pull_policy: str = "IfNotPresent"

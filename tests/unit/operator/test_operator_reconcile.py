@@ -1,0 +1,396 @@
+"""What the operator plans, one claim each."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
+
+from rolehost_api.crd.common import Condition
+from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.link.messages import LoadError, Probe
+from rolehost_operator.observed import Namespace, Observed, read_deployment, read_role
+from rolehost_operator.plan import NOW, Plan
+from rolehost_operator.reconcile import MOST_LIVE, reconcile
+from rolehost_operator.rehearsal import carried_out
+
+
+def settled(seen: Observed, now: datetime = NOON) -> Observed:
+    """After carrying out plans until none comes at once."""
+    for _ in range(10):
+        plan = reconcile(seen, now)
+        if not plan.writes:
+            return seen
+        seen = carried_out(seen, plan)
+    raise AssertionError(f"the operator never rests: {plan}")
+
+
+def ready(seen: Observed, now: datetime = NOON) -> Observed:
+    """As `settled`, with the latest revision's pods loaded and the status told."""
+    seen = settled(seen, now)
+    newest = max(seen.revisions, key=lambda one: one.spec.sequence).meta.name
+    raw = next(one.raw for one in seen.deployments if one.revision == newest)
+    counted = read_deployment({**raw, "status": {"readyReplicas": 1}})
+    others = tuple(one for one in seen.deployments if one.revision != newest)
+    pods = (*(pod for pod in seen.pods if pod.revision != newest), report(newest))
+    return settled(replace(seen, deployments=(*others, counted), pods=pods), now)
+
+
+def edited(seen: Observed, system: str, **spec: Any) -> Observed:
+    raw = {**seen.role.raw, "spec": {**seen.role.raw["spec"], "template": {"persona": {"system": system}}, **spec}}
+    raw["metadata"] = {**raw["metadata"], "generation": raw["metadata"]["generation"] + 1}
+    return replace(seen, role=read_role(raw))
+
+
+def condition(plan_or_seen: Plan | Observed, kind: str) -> Condition:
+    status = plan_or_seen.status if isinstance(plan_or_seen, Plan) else plan_or_seen.role.status
+    assert status is not None
+    return next(one for one in status.conditions if one.type == kind)
+
+
+def kinds(plan: Plan) -> list[str]:
+    return [one["kind"] for one in plan.apply]
+
+
+def told(seen: Observed) -> Plan:
+    """The plan after patience has run out, so that what is on its way says so."""
+    return reconcile(replace(seen, waiting_since=NOON - timedelta(seconds=3)), NOON)
+
+
+# ── order, and the number of writes ─────────────────────────────────────────────────
+
+
+def test_the_way_out_is_closed_before_any_pod() -> None:
+    first = reconcile(observed(), NOON)
+    assert kinds(first) == ["NetworkPolicy", "ServiceAccount", "RoleRevision"]
+    assert first.requeue_after == NOW
+    second = reconcile(carried_out(observed(), first), NOON)
+    assert kinds(second) == ["Deployment"]
+
+
+@pytest.mark.parametrize("missing", ["network_policy", "service_account"])
+def test_no_deployment_while_a_guard_is_not_observed(missing: str) -> None:
+    seen = replace(settled(observed()), deployments=(), **{missing: None})  # type: ignore[arg-type]
+    assert "Deployment" not in kinds(reconcile(seen, NOON))
+
+
+def test_a_role_becomes_ready_in_three_writes_of_its_own() -> None:
+    guarded = settled(observed())
+    seen = replace(guarded, revisions=(), deployments=())
+    writes = 0
+    for step in range(4):
+        plan = reconcile(seen, NOON)
+        writes += plan.writes
+        seen = carried_out(seen, plan)
+        if step == 1:
+            seen = replace(seen, pods=(report(seen.revisions[0].meta.name),))
+    assert writes == 3
+    assert condition(seen, "Ready").status == "True"
+
+
+def test_nothing_is_written_once_all_is_so() -> None:
+    assert reconcile(ready(observed()), NOON + timedelta(hours=5)).writes == 0
+
+
+def test_a_role_on_its_way_says_so_only_after_two_seconds() -> None:
+    seen = settled(observed())
+    first = reconcile(seen, NOON)
+    assert (first.status, first.requeue_after) == (None, timedelta(seconds=2))
+    later = reconcile(replace(seen, waiting_since=first.waiting_since), NOON + timedelta(seconds=2))
+    assert condition(later, "Ready").reason == "Progressing"
+
+
+# ── revisions ───────────────────────────────────────────────────────────────────────
+
+
+def test_old_content_again_is_the_old_revision_again() -> None:
+    first = ready(observed())
+    second = ready(edited(first, "You are a dog."))
+    back = settled(edited(second, "You are a cat."))
+    assert len(back.revisions) == 2
+    assert back.role.status.stable_revision == first.revisions[0].meta.name
+
+
+def test_what_is_not_in_the_template_makes_no_revision() -> None:
+    seen = ready(observed())
+    after = settled(edited(seen, "You are a cat.", scaling={"replicas": 3}, displayName="Cat"))
+    assert len(after.revisions) == 1
+    assert after.deployments[0].raw["spec"]["replicas"] == 3
+
+
+def test_an_explicit_default_makes_no_revision() -> None:
+    seen = ready(observed())
+    template = {
+        "persona": {"system": "You are a cat."},
+        "model": {"backend": "default"},
+        "resources": {"cpuMilli": 1000},
+    }
+    raw = {**seen.role.raw, "spec": {"template": template}}
+    assert len(settled(replace(seen, role=read_role(raw))).revisions) == 1
+
+
+def test_a_revision_keeps_the_template_as_it_was_declared() -> None:
+    template = {"persona": {"system": "x"}, "model": {"backend": "default", "params": {"temperature": 0.25}}}
+    seen = settled(observed(role(template)))
+    assert seen.revisions[0].raw["spec"]["template"] == template
+
+
+def test_numbers_go_up_and_are_not_used_twice() -> None:
+    seen = ready(observed(role(revisionHistoryLimit=0)))
+    for name in ("dog", "cow", "owl"):
+        seen = ready(edited(seen, f"You are a {name}."))
+        newest = seen.role.status.stable_revision
+        seen = settled(replace(seen, idle_since={one.meta.name: NOON - timedelta(minutes=2) for one in seen.revisions}))
+        assert newest in {one.meta.name for one in seen.revisions}
+    assert [one.spec.sequence for one in seen.revisions] == [4]
+
+
+def test_a_changed_config_map_is_a_new_revision_with_its_content() -> None:
+    raw = role({"personaFrom": {"configMapRef": {"name": "text"}}})
+    seen = ready(observed(raw, config_maps={"text": {"system": "You are a cat.", "greeting": "Meow."}}))
+    assert seen.revisions[0].spec.frozen == {"persona/system": "You are a cat.", "persona/greeting": "Meow."}
+    after = settled(replace(seen, config_maps={"text": {"system": "You are a dog."}}))
+    assert [one.spec.sequence for one in after.revisions] == [1, 2]
+
+
+def test_the_same_bytes_in_two_roles_are_two_revisions() -> None:
+    other = role()
+    other["metadata"] = {**other["metadata"], "name": "tiger"}
+    names = {settled(observed(raw)).revisions[0].meta.name for raw in (role(), other)}
+    assert len(names) == 2
+
+
+def test_a_role_that_was_applied_again_adopts_its_revisions() -> None:
+    seen = ready(observed())
+    raw = {**seen.role.raw, "metadata": {**seen.role.raw["metadata"], "uid": "another"}, "status": {}}
+    plan = reconcile(replace(seen, role=read_role(raw)), NOON)
+    assert [owner["uid"] for owner in plan.apply[0]["metadata"]["ownerReferences"]] == ["another"]
+    assert plan.apply[0]["spec"] == seen.revisions[0].raw["spec"]
+
+
+# ── who serves ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_bad_revision_never_takes_traffic() -> None:
+    good = ready(observed())
+    seen = settled(edited(good, "You are a dog."))
+    bad = max(seen.revisions, key=lambda one: one.spec.sequence).meta.name
+    error = LoadError(code="import_failed", error="NameError", where="story.py:7")
+    seen = settled(replace(seen, pods=(*seen.pods, report(bad, loaded=False, error=error))))
+    status = seen.role.status
+    assert (status.stable_revision, status.latest_created_revision) == (good.revisions[0].meta.name, bad)
+    assert condition(seen, "Ready").reason == "LogicInvalid"
+    assert "NameError at story.py:7" in condition(seen, "LogicLoaded").message
+    assert "meanwhile" in condition(seen, "Ready").message
+
+
+def test_pods_of_an_old_revision_stay_while_it_has_sessions() -> None:
+    seen = ready(edited(ready(observed()), "You are a dog."))
+    assert len(seen.deployments) == 2
+
+
+@pytest.mark.parametrize(("idle", "left"), [(59, 2), (60, 1)])
+def test_pods_of_an_old_revision_go_after_a_minute_without_sessions(idle: int, left: int) -> None:
+    first = ready(observed())
+    seen = ready(edited(first, "You are a dog."))
+    since = {first.revisions[0].meta.name: NOON - timedelta(seconds=idle)}
+    seen = replace(seen, idle_since=since)
+    assert len(carried_out(seen, reconcile(seen, NOON)).deployments) == left
+
+
+def test_an_idle_revision_is_looked_at_again_in_time() -> None:
+    first = ready(observed())
+    seen = ready(edited(first, "You are a dog."))
+    since = {first.revisions[0].meta.name: NOON - timedelta(seconds=20)}
+    assert reconcile(replace(seen, idle_since=since), NOON).requeue_after == timedelta(seconds=40)
+
+
+def test_at_most_three_revisions_live() -> None:
+    seen = ready(observed())
+    for name in ("dog", "cow", "owl", "fox"):
+        seen = ready(edited(seen, f"You are a {name}."))
+        assert len(seen.deployments) <= MOST_LIVE
+    assert len(seen.revisions) == 5
+
+
+def test_losing_sight_of_a_pod_is_no_news_about_it() -> None:
+    seen = replace(ready(observed()), pods=())
+    assert reconcile(seen, NOON).writes == 0
+
+
+# ── what is wrong, and how it is said ───────────────────────────────────────────────
+
+
+def test_without_the_runtime_class_no_pod() -> None:
+    seen = settled(observed(runtime_class=False))
+    assert seen.deployments == ()
+    assert condition(seen, "Ready").reason == "SandboxUnavailable"
+    assert condition(seen, "SandboxVerified").reason == "SandboxUnavailable"
+    assert condition(seen, "SandboxVerified").status == "False"
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        pytest.param(Probe(gvisor=False, token=False, tried=("a:1",)), "kernel is not gVisor's", id="not-gvisor"),
+        pytest.param(Probe(gvisor=True, token=True, tried=("a:1",)), "token is mounted", id="a-token"),
+        pytest.param(Probe(gvisor=True, token=False, tried=("a:1",), reached=("a:1",)), "reached a:1", id="a-way-out"),
+    ],
+)
+def test_a_breached_sandbox_is_said_and_serves_nobody(probe: Probe, words: str) -> None:
+    seen = settled(observed())
+    seen = settled(replace(seen, pods=(report(seen.revisions[0].meta.name, probe=probe),)))
+    assert condition(seen, "Ready").reason == "SandboxBreached"
+    assert words in condition(seen, "SandboxVerified").message
+    assert seen.role.status.stable_revision == ""
+
+
+def test_a_probe_that_tried_nothing_proves_nothing() -> None:
+    seen = settled(observed())
+    plan = told(replace(seen, pods=(report(seen.revisions[0].meta.name, probe=Probe(gvisor=True, token=False)),)))
+    assert condition(plan, "SandboxVerified").reason == "AwaitingProbe"
+    assert condition(plan, "Ready").status == "Unknown"
+
+
+def test_a_namespace_that_is_no_tenants_gets_nothing() -> None:
+    plan = told(observed(namespace=Namespace("acme", "ns-uid", tenant=False)))
+    assert (plan.apply, plan.prune) == ((), ())
+    assert condition(plan, "Accepted").reason == "NamespaceNotATenant"
+
+
+BIG = {"a.py": "x" * 200_000, "b.py": "x" * 100_000}
+
+
+@pytest.mark.parametrize(
+    ("template", "config_maps", "reason", "words"),
+    [
+        pytest.param(
+            {"personaFrom": {"configMapRef": {"name": "text"}}}, {}, "ConfigMapNotFound", "ConfigMap text", id="no-map"
+        ),
+        pytest.param(
+            {"personaFrom": {"configMapRef": {"name": "text"}}},
+            {"text": {"greeting": "hi"}},
+            "InvalidSpec",
+            "no key 'system'",
+            id="no-system",
+        ),
+        pytest.param(
+            {"persona": {"system": "x"}, "logic": {"configMapRef": {"name": "code"}}},
+            {"code": {"notes.txt": "x"}},
+            "InvalidSpec",
+            "ends in .py",
+            id="no-code",
+        ),
+        pytest.param(
+            {"persona": {"system": "x"}, "logic": {"configMapRef": {"name": "code"}}},
+            {"code": BIG},
+            "ConfigMapTooLarge",
+            "300000 bytes",
+            id="too-large",
+        ),
+        pytest.param(
+            {"persona": {"system": "x"}, "model": {"backend": "gpt"}},
+            {},
+            "ModelBackendNotFound",
+            "the cluster has: default",
+            id="no-backend",
+        ),
+        pytest.param({"persona": {"system": 5}}, {}, "InvalidSpec", "$.template.persona.system", id="wrong-type"),
+    ],
+)
+def test_what_leads_nowhere_is_told_and_made_no_revision_of(
+    template: dict[str, Any], config_maps: dict[str, dict[str, str]], reason: str, words: str
+) -> None:
+    seen = observed(role(template), config_maps=config_maps)
+    assert "RoleRevision" not in kinds(reconcile(seen, NOON))
+    plan = told(seen)
+    assert condition(plan, "Accepted").reason == reason
+    assert words in condition(plan, "Accepted").message
+    assert condition(plan, "Ready").reason == reason
+
+
+def test_a_model_that_the_backend_lacks_is_told_with_those_it_has() -> None:
+    spec = {"type": "OpenAI", "baseURL": "http://x/v1", "models": [{"name": "small", "model": "s"}]}
+    seen = observed(
+        role({"persona": {"system": "x"}, "model": {"name": "large"}}),
+        backends={"default": msgspec.convert(spec, BackendSpec)},
+    )
+    assert "has no model large; it has: small" in condition(told(seen), "Accepted").message
+
+
+def test_no_gateway_no_ready() -> None:
+    assert condition(told(settled(observed(gateways=0))), "Ready").reason == "NoGateway"
+
+
+def test_pods_that_do_not_start_are_told_in_kubernetes_words() -> None:
+    seen = settled(observed())
+    said = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: compute"}
+    failing = read_deployment({**seen.deployments[0].raw, "status": {"conditions": [said]}})
+    plan = told(replace(seen, deployments=(failing,)))
+    assert condition(plan, "Ready").reason == "PodsFailing"
+    assert "exceeded quota: compute" in condition(plan, "Ready").message
+
+
+def test_a_bundle_that_was_never_pushed() -> None:
+    seen = settled(observed())
+    name = seen.revisions[0].meta.name
+    seen = settled(replace(seen, pods=(report(name, loaded=False, error=LoadError(code="bundle_not_found")),)))
+    assert condition(seen, "LogicLoaded").reason == "BundleNotFound"
+    assert "rolehost push" in condition(seen, "Ready").message
+
+
+# ── transitions and events ──────────────────────────────────────────────────────────
+
+
+def test_the_time_of_a_transition_stays_where_the_status_did() -> None:
+    seen = ready(observed())
+    after = settled(edited(seen, "You are a cat.", displayName="Cat"), NOON + timedelta(hours=1))
+    assert condition(after, "Ready").observed_generation == 2
+    assert condition(after, "Ready").last_transition_time == condition(seen, "Ready").last_transition_time
+
+
+def test_an_event_tells_of_a_transition_once() -> None:
+    seen = ready(observed())
+    lost = reconcile(replace(seen, gateways=0, waiting_since=NOON - timedelta(seconds=3)), NOON)
+    assert [(note.type, note.reason) for note in lost.notes] == [("Warning", "NoGateway")]
+    after = replace(carried_out(replace(seen, gateways=0), lost), gateways=1)
+    back = reconcile(after, NOON)
+    assert [(note.type, note.reason) for note in back.notes] == [("Normal", "Serving")]
+    assert reconcile(carried_out(after, back), NOON).notes == ()
+
+
+# ── drift ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hand_on_the_policy_is_undone() -> None:
+    seen = ready(observed())
+    assert seen.network_policy is not None
+    opened = {**seen.network_policy, "spec": {**seen.network_policy["spec"], "policyTypes": ["Ingress"]}}
+    assert kinds(reconcile(replace(seen, network_policy=opened), NOON)) == ["NetworkPolicy"]
+
+
+def test_what_the_apiserver_adds_is_not_drift() -> None:
+    seen = ready(observed())
+    raw = seen.deployments[0].raw
+    grown = {**raw, "spec": {**raw["spec"], "paused": False}, "status": {"readyReplicas": 1}}
+    assert reconcile(replace(seen, deployments=(read_deployment(grown),)), NOON).writes == 0
+
+
+def test_another_image_rolls_the_same_revision() -> None:
+    seen = ready(observed())
+    upgraded = replace(seen, platform=replace(seen.platform, sandbox_image="registry.example/rolehost-sandbox:2"))
+    plan = reconcile(upgraded, NOON)
+    assert kinds(plan) == ["Deployment"]
+    assert len(carried_out(upgraded, plan).revisions) == 1
+
+
+def test_a_role_that_is_going_is_left_alone() -> None:
+    seen = ready(observed())
+    raw = {**seen.role.raw, "metadata": {**seen.role.raw["metadata"], "deletionTimestamp": "2030-01-01T00:00:00Z"}}
+    assert reconcile(replace(seen, role=read_role(raw), deployments=()), NOON).writes == 0
+
+
+def test_the_probe_of_a_good_sandbox_is_good() -> None:
+    assert GOOD_PROBE.tried
