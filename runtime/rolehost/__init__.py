@@ -1,1 +1,12 @@
-"""Placeholder."""
+"""What role logic imports.
+
+Here belongs what tenants write against: Role, State, Turn, their errors, the fixture for
+their tests and the command line. What runs a turn does not: it is in `rolehost_runtime`.
+"""
+
+from rolehost.errors import LogicError, ModelFailed
+from rolehost.role import Role
+from rolehost.state import State
+from rolehost.turn import Answer, Turn
+
+__all__ = ["Answer", "LogicError", "ModelFailed", "Role", "State", "Turn"]

@@ -1,0 +1,179 @@
+"""Turn: one message and everything that a hook may do about it.
+
+What goes through `t.` is an effect: carried out by the platform, outside the sandbox.
+There is no event loop. `await` hands the request to whoever runs the hook, which makes
+hooks deterministic, and lets a turn be run again elsewhere with the answers that it got.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from random import Random
+from typing import Generic, Protocol, TypeVar
+
+from rolehost.state import State
+from rolehost_api.errors import LogicError
+from rolehost_api.link.messages import MAX_REPLY_CHARS, MAX_SAY_CHARS
+
+MAX_PROMPT_CHARS = 200_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What awaiting a handle yields: a question to the model. The answer is sent back in."""
+
+    text: str | None
+    stream: bool
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The conversation that a turn belongs to."""
+
+    id: str
+    """The word that the client chose."""
+    turn: int
+    """1 is the first."""
+
+
+class Effects(Protocol):
+    """What a Turn needs of the engine for effects that have no answer."""
+
+    def say(self, text: str) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+
+class Answer:
+    """The model's answer, not asked for yet. Await it for the text, or give it to `t.reply`."""
+
+    def __init__(self, text: str | None, max_tokens: int | None) -> None:
+        self._text = text
+        self._max_tokens = max_tokens
+        self.used = False
+
+    def __await__(self) -> Generator[Ask, str, str]:
+        return self.ask(stream=False)
+
+    def ask(self, *, stream: bool) -> Generator[Ask, str, str]:
+        self.used = True
+        return (yield Ask(self._text, stream, self._max_tokens))
+
+
+class Sent:
+    """What `t.reply` and `t.say` return. Text is on its way already; an answer is asked for by `await`."""
+
+    def __init__(self, text: str, answer: Answer | None = None) -> None:
+        self._text = text
+        self._answer = answer
+
+    def __await__(self) -> Generator[Ask, str, str]:
+        if self._answer is not None:
+            self._text = yield from self._answer.ask(stream=True)
+            self._answer = None
+        return self._text
+
+
+class Prompt:
+    """What this turn's questions say to the model beside persona and history."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Add a system text after the persona's own, for the rest of this turn.
+
+        The session does not keep it. Raises LogicError `prompt_too_large`.
+        """
+        checked(text)
+        if len(self.texts) >= 64 or sum(map(len, self.texts)) + len(text) > MAX_PROMPT_CHARS:
+            raise LogicError(f"t.prompt is over 64 texts or {MAX_PROMPT_CHARS} characters", code="prompt_too_large")
+        self.texts += (text[start : start + MAX_SAY_CHARS] for start in range(0, len(text), MAX_SAY_CHARS))
+
+
+class Turn(Generic[S]):
+    """One message of a user, and the Role's way to answer it."""
+
+    def __init__(
+        self, *, message: str, user: str, state: S, session: Session, now_ms: int, seed: int, effects: Effects
+    ) -> None:
+        self.message = message
+        """What the user wrote."""
+        self.user = user
+        """Who wrote it, as verified by the platform; empty where nobody was named."""
+        self.state = state
+        """What the Role keeps of this session; change it, and it is durable with this turn."""
+        self.session = session
+        self.prompt = Prompt()
+        self.replied = ""
+        """The reply so far: said by hooks and answered by the model."""
+        self._now_ms = now_ms
+        self._seed = seed
+        self._effects = effects
+        self._answers: list[Answer] = []
+
+    @cached_property
+    def now(self) -> datetime:
+        """When the turn started, in UTC; the same when the turn is run again."""
+        return _EPOCH + timedelta(milliseconds=self._now_ms)
+
+    @cached_property
+    def rng(self) -> Random:
+        """Random numbers of this turn; the same when the turn is run again."""
+        return Random(self._seed)  # noqa: S311 - meant to be repeatable, not secret
+
+    def ask(self, text: str | None = None, *, max_tokens: int | None = None) -> Answer:
+        """The model's answer to this turn's message, or to `text` in its place.
+
+        Nothing is asked until the answer is awaited (`words = await t.ask("…")`: for the
+        logic's eyes only) or replied with (`await t.reply(t.ask())`: streamed to the user).
+        """
+        if text is not None and len(checked(text)) > MAX_SAY_CHARS:
+            raise LogicError(f"a question is over {MAX_SAY_CHARS} characters", code="prompt_too_large")
+        if max_tokens is not None and not 1 <= max_tokens <= 131_072:
+            raise LogicError("max_tokens must be from 1 to 131072", code="invalid_max_tokens")
+        answer = Answer(text, max_tokens)
+        self._answers.append(answer)
+        return answer
+
+    def reply(self, what: str | Answer) -> Sent:
+        """Answer the user, with text or with what the model says. Several replies follow one another."""
+        if isinstance(what, Answer):
+            return Sent("", what)
+        return self.say(what)
+
+    def say(self, text: str) -> Sent:
+        """Send text to the user at once. Raises LogicError `reply_too_large` or `reply_not_text`."""
+        checked(text)
+        if len(text) + len(self.replied) > MAX_REPLY_CHARS:
+            raise LogicError(f"the reply would be over {MAX_REPLY_CHARS} characters", code="reply_too_large")
+        for start in range(0, len(text), MAX_SAY_CHARS):
+            self._effects.say(text[start : start + MAX_SAY_CHARS])
+        return Sent(text)
+
+    def log(self, text: str) -> None:
+        """A line for `rolehost logs`, for this tenant's eyes only."""
+        self._effects.log(str(text))
+
+    def forgotten(self) -> bool:
+        """Whether an answer was made and never asked for: an `await` is missing. Starts afresh."""
+        missed = any(not answer.used for answer in self._answers)
+        self._answers.clear()
+        return missed
+
+
+def checked(text: object) -> str:
+    """`text` if it is text that can travel. The size of what is too large is never touched."""
+    if not isinstance(text, str):
+        raise LogicError(f"this must be text, not {type(text).__name__}", code="reply_not_text")
+    if len(text) <= MAX_REPLY_CHARS:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise LogicError("the text holds half a surrogate pair", code="reply_not_text") from None
+    return text

@@ -1,0 +1,327 @@
+"""The engine: one turn of a Role, from its message to its commit. Sans-IO.
+
+`begin` and `resume` return the messages that the link should carry, in order. Between
+them the turn is suspended at a question to the model, and everything about it can be
+lost: a new engine that is given the journal (the effects so far and their answers)
+arrives at the same place, for hooks are coroutines driven by hand and depend on nothing
+but the turn's own values.
+
+A hook that fails, by its own fault or because it was stopped at its deadline, is left
+out: what it said stands, what it did to the state does not, and the commit says so.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rolehost import ModelFailed, Role, State, Turn
+from rolehost.role import Hook
+from rolehost.turn import Ask, Session
+from rolehost_api.errors import LogicError, ProtocolViolation
+from rolehost_api.link.messages import (
+    CallModel,
+    Commit,
+    Degraded,
+    HistorySegment,
+    InputSegment,
+    ModelResult,
+    PersonaSegment,
+    Say,
+    Segment,
+    StartTurn,
+    TextSegment,
+    TurnFailed,
+)
+from rolehost_runtime.core.guard import HookFailed, Returned, advance, call, close, error_type
+from rolehost_runtime.core.journal import Entry, Stop, entry
+from rolehost_runtime.core.patch import InvalidPatch, StateTooLarge, apply, check_value, diff, encoded_size
+
+MAX_QUESTIONS = 16
+MAX_EFFECTS = 1000
+MAX_DEGRADED = 16
+
+Out = Say | CallModel | Commit | TurnFailed
+Steps = Generator[None, ModelResult, Any]
+
+
+class Reporter:
+    """What an engine tells its surroundings while it runs; nothing here has an answer."""
+
+    def entering(self, run: int, hook: Hook) -> None:
+        """A hook is about to be called."""
+
+    def log(self, text: str) -> None:
+        """`t.log`, for the tenant's eyes."""
+
+    def failed(self, hook: Hook, error: BaseException) -> None:
+        """A hook failed; the traceback is for the tenant's eyes."""
+
+    def where(self, error: BaseException) -> str:
+        """file:line in the tenant's code, or empty."""
+        return ""
+
+
+class _TurnOver(Exception):
+    """The turn ends here with TurnFailed."""
+
+    def __init__(self, outcome: TurnFailed) -> None:
+        super().__init__(outcome.code)
+        self.outcome = outcome
+
+
+class TurnEngine:
+    def __init__(
+        self,
+        role: Role[Any],
+        start: StartTurn,
+        state: Mapping[str, Any],
+        *,
+        personas: int = 0,
+        max_state_bytes: int = 65_536,
+        journal: Sequence[Entry] = (),
+        stops: Sequence[Stop] = (),
+        reporter: Reporter | None = None,
+    ) -> None:
+        """`state` is what is stored, whatever code wrote it; `personas` counts Bind's segments."""
+        self._role = role
+        self._start = start
+        self._raw = dict(state)
+        self._personas = personas
+        self._max_state_bytes = max_state_bytes
+        self._journal = journal
+        self._stops = {stop.run: stop for stop in stops}
+        self._reporter = reporter or Reporter()
+        self._out: list[Out] = []
+        self._degraded: list[Degraded] = []
+        self._count = 0
+        self._questions = 0
+        self._runs = 0
+        self._spoke = False
+        self._listening = False
+        """A hook is running: only then its turn takes effects."""
+        self._over: TurnFailed | None = None
+        """Set where the end of the turn was noticed under the tenant's code, which may swallow anything."""
+        self._turn: Turn[Any]
+        self._steps: Steps = self._run()
+        self.done = False
+
+    def begin(self) -> list[Out]:
+        """Run until the turn waits for the model or is over."""
+        return self._step(lambda: next(self._steps))
+
+    def resume(self, result: ModelResult) -> list[Out]:
+        """Go on with the answer that the turn waits for. Raises ProtocolViolation where it waits for none."""
+        if self.done:
+            raise ProtocolViolation("a turn that is over was given an answer")
+        return self._step(lambda: self._steps.send(result))
+
+    def close(self) -> None:
+        """Let go of a suspended turn; its hooks see their coroutine closed."""
+        self.done = True
+        self._steps.close()
+
+    # Effects as the Turn knows them
+
+    def say(self, text: str) -> None:
+        if not self._listening:
+            raise LogicError("this hook is over", code="hook_over")
+        if self._count >= MAX_EFFECTS:
+            raise LogicError(f"a turn has at most {MAX_EFFECTS} effects", code="too_many_effects")
+        self._emit(Say(index=self._count, text=text))
+        self._turn.replied += text
+        self._spoke = True
+
+    def log(self, text: str) -> None:
+        """Not again while the turn is run again."""
+        if self._count >= len(self._journal):
+            self._reporter.log(text)
+
+    # The turn
+
+    def _step(self, go: Callable[[], None]) -> list[Out]:
+        try:
+            go()
+        except StopIteration:
+            self.done = True
+        except _TurnOver as over:
+            self.done = True
+            self._out.append(over.outcome)
+        out, self._out = self._out, []
+        return out
+
+    def _run(self) -> Steps:
+        before = self._encoded(self._decode(self._raw))
+        self._turn = self._make_turn(before)
+        for event in ("on_start", "on_message") if self._start.turn == 1 else ("on_message",):
+            for hook in self._role.of(event):
+                yield from self._run_hook(hook)
+        if not self._spoke:
+            yield from self._default_reply()
+        for hook in self._role.of("on_reply"):
+            yield from self._run_hook(hook)
+        self._out.append(self._commit(before))
+
+    def _make_turn(self, state: dict[str, Any]) -> Turn[Any]:
+        start = self._start
+        return Turn(
+            message=start.message,
+            user=start.user,
+            state=self._decode(state),
+            session=Session(start.session_id, start.turn),
+            now_ms=start.now_ms,
+            seed=start.rng_seed,
+            effects=self,
+        )
+
+    def _default_reply(self) -> Steps:
+        try:
+            yield from self._ask(Ask(None, stream=True, max_tokens=None))
+        except ModelFailed as error:
+            raise _TurnOver(TurnFailed(code=error.code)) from None
+
+    def _commit(self, before: dict[str, Any]) -> Commit:
+        patch = diff(self._raw, before, self._encoded(self._turn.state))
+        try:
+            apply(self._raw, patch, max_bytes=self._max_state_bytes)
+        except InvalidPatch as error:  # with what newer code keeps it does not fit
+            patch = ()
+            self._degrade(Degraded("commit", error.code))
+        return Commit(patch=patch, degraded=tuple(self._degraded))
+
+    # Hooks
+
+    def _run_hook(self, hook: Hook) -> Steps:
+        run, self._runs = self._runs, self._runs + 1
+        stop = self._stops.get(run)
+        kept = self._encoded(self._turn.state)
+        try:
+            if stop and stop.effects <= self._count:
+                raise HookFailed(stop.code)
+            self._reporter.entering(run, hook)
+            self._listening = True
+            yield from self._drive(hook, stop)
+            self._check_state()
+        except HookFailed as failure:
+            if self._over:
+                raise _TurnOver(self._over) from None
+            self._turn.state = self._decode(kept)
+            self._turn.forgotten()
+            self._leave_out(hook, failure)
+        finally:
+            self._listening = False
+        if self._over:
+            raise _TurnOver(self._over)
+
+    def _leave_out(self, hook: Hook, failure: HookFailed) -> None:
+        cause = failure.cause
+        where = self._reporter.where(cause)[:256] if cause else ""
+        if cause:
+            self._reporter.failed(hook, cause)
+        if hook.required:
+            raise _TurnOver(TurnFailed(code=failure.code, hook=hook.name, error=error_type(cause), where=where))
+        if isinstance(cause, ModelFailed) and not self._spoke:
+            raise _TurnOver(TurnFailed(code=failure.code, hook=hook.name, where=where))
+        self._degrade(Degraded(hook.name, failure.code, where))
+
+    def _degrade(self, degraded: Degraded) -> None:
+        if len(self._degraded) < MAX_DEGRADED:
+            self._degraded.append(degraded)
+
+    def _drive(self, hook: Hook, stop: Stop | None) -> Steps:
+        value = call(hook.function, self._turn)
+        if inspect.iscoroutine(value):
+            value = yield from self._drive_coroutine(value, stop)
+        if self._turn.forgotten():
+            raise HookFailed("not_awaited", LogicError("t.ask() was made but not awaited"))
+        if isinstance(value, str) and not self._spoke:
+            raise HookFailed("hook_returned_value", LogicError("a hook returned text instead of replying with it"))
+
+    def _drive_coroutine(self, coroutine: Coroutine[Any, Any, Any], stop: Stop | None) -> Steps:
+        """Send answers in until the hook returns; returns what it returned."""
+        answer: Any = None
+        error: LogicError | None = None
+        try:
+            while True:
+                asked = advance(coroutine, answer, error)
+                try:
+                    answer, error = (yield from self._question(asked)), None
+                except LogicError as refused:
+                    error = refused
+                if stop and stop.effects <= self._count:
+                    raise HookFailed(stop.code)
+        except Returned as returned:
+            return returned.value
+        finally:
+            self._listening = False
+            close(coroutine)
+
+    def _question(self, asked: Ask) -> Generator[None, ModelResult, str]:
+        self._questions += 1
+        if self._questions > MAX_QUESTIONS or self._count >= MAX_EFFECTS:
+            raise LogicError(f"a turn's hooks may ask at most {MAX_QUESTIONS} questions", code="too_many_effects")
+        return (yield from self._ask(asked))
+
+    def _ask(self, asked: Ask) -> Generator[None, ModelResult, str]:
+        index = self._count
+        self._emit(
+            CallModel(
+                index=index, segments=self._segments(asked.text), stream=asked.stream, max_tokens=asked.max_tokens
+            )
+        )
+        result = self._journal[index].result if index < len(self._journal) else None
+        if result is None:
+            result = yield
+        if result.index != index:
+            raise ProtocolViolation("an answer to another question arrived")
+        if asked.stream:
+            self._turn.replied += result.text
+        if result.error:
+            raise ModelFailed("the model did not answer", code=result.error)
+        self._spoke = self._spoke or asked.stream
+        return result.text
+
+    def _segments(self, question: str | None) -> tuple[Segment, ...]:
+        persona: list[Segment] = [PersonaSegment(index) for index in range(self._personas)]
+        if not persona and self._role.persona:
+            persona = [TextSegment("system", self._role.persona)]
+        added = [TextSegment("system", text) for text in self._turn.prompt.texts]
+        last = InputSegment() if question is None else TextSegment("user", question)
+        return (*persona, *added, HistorySegment(), last)
+
+    def _emit(self, message: Say | CallModel) -> None:
+        """Count an effect, and carry it out unless the journal says that it was."""
+        index, self._count = self._count, self._count + 1
+        if index >= len(self._journal):
+            self._out.append(message)
+        elif self._journal[index].mark != entry(message).mark:
+            self._over = TurnFailed(code="replay_diverged")
+            raise _TurnOver(self._over)
+
+    # State
+
+    def _decode(self, raw: Mapping[str, Any]) -> State:
+        """A copy: `convert` itself would share untyped containers with what it was given."""
+        try:
+            return msgspec.convert(msgspec.to_builtins(raw), self._role.state, str_keys=True)  # type: ignore[no-any-return]
+        except (msgspec.ValidationError, RecursionError):
+            raise _TurnOver(TurnFailed(code="invalid_state")) from None
+
+    def _encoded(self, state: Any) -> dict[str, Any]:
+        encoded: dict[str, Any] = msgspec.to_builtins(state, str_keys=True)
+        return encoded
+
+    def _check_state(self) -> None:
+        """What a hook left in the state must be of its types, plain and small enough. Raises HookFailed."""
+        state = self._turn.state
+        try:
+            if type(state) is not self._role.state:
+                raise TypeError("t.state was replaced by something else")
+            encoded = self._encoded(state)
+            check_value(encoded)
+            msgspec.convert(encoded, self._role.state, str_keys=True)
+        except Exception as error:
+            raise HookFailed("invalid_state", error) from None
+        if encoded_size(encoded) > self._max_state_bytes:
+            raise HookFailed("state_too_large", StateTooLarge(f"the state is over {self._max_state_bytes} bytes"))
