@@ -40,7 +40,7 @@ def test_an_upgrade_keeps_what_was_made_and_adopts_the_backend(release: Release)
     assert release.get("configmap", names.KEYS)["data"] == {"k1": "{}"}
     assert release.get("modelbackend", "default")["metadata"]["uid"] == uid, "it never went away"
     gateway = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"][0]
-    assert {"name": "ROLEHOST_LOG_LEVEL", "value": "debug"} in gateway["env"]
+    assert {"name": "ROLEHOST_LOG_LEVEL", "value": "DEBUG"} in gateway["env"]
 
 
 def test_a_backend_that_is_removed_from_the_values_goes(release: Release) -> None:
@@ -100,6 +100,23 @@ def test_nobody_may_everything(helm: Helm) -> None:
     for found in helm.template("--set", "tenants[0].namespace=acme,metrics.serviceMonitor.enabled=true"):
         for rule in found.get("rules", []):
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], found["metadata"]["name"]
+
+
+def test_an_apiserver_takes_it_with_every_switch_turned(release: Release) -> None:
+    switches = [
+        "redis.url=redis://redis.data:6379/0,redis.existingSecret=mine",
+        "upload.persistence.enabled=false,playground.enabled=true,operator.replicas=1",
+        "gateway.nodeSelector.disk=fast,gateway.tolerations[0].operator=Exists,imagePullSecrets[0].name=registry",
+        "runtimeClass.create=true,runtimeClass.nodeSelector.gvisor=yes,runtimeClass.tolerations[0].operator=Exists",
+        "modelKeys.existingSecret=mine,images.runtime.tag=sha256:" + "0" * 64,
+        "link.existingSecret=mine,link.existingConfigMap=mine",
+    ]
+    release.upgrade(*[part for switch in switches for part in ("--set", switch)])
+    assert release.get("statefulset", "rolehost-redis") is None
+    image = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == "rolehost-runtime@sha256:" + "0" * 64
+    assert release.get("secret", "rolehost-link") is not None, "kept, though no longer named"
+    release.upgrade()
 
 
 def test_uninstalling_keeps_crds_keys_and_bundles(release: Release) -> None:

@@ -1,4 +1,4 @@
-{{/* The settings of `rolehost gateway`; every name is a field of its Settings. */}}
+{{/* What `rolehost gateway` reads (rolehost_runtime/gateway/settings.py); it refuses a name that it does not know. */}}
 {{- define "rolehost.gatewayEnv" -}}
 - {name: ROLEHOST_NAMESPACE, value: {{ .Release.Namespace }}}
 - {name: ROLEHOST_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
@@ -6,12 +6,12 @@
 {{- with include "rolehost.redisSecret" . }}
 - {name: ROLEHOST_REDIS_PASSWORD, valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}}
 {{- end }}
-- {name: ROLEHOST_LINK_KEY, value: /etc/rolehost/link/key.pem}
-- {name: ROLEHOST_MODEL_KEYS, value: /etc/rolehost/model-keys}
+- {name: ROLEHOST_LINK_KEY_FILE, value: /etc/rolehost/link/key.pem}
+- {name: ROLEHOST_MODEL_KEYS_DIR, value: /etc/rolehost/model-keys}
 - {name: ROLEHOST_UPLOAD_URL, value: {{ include "rolehost.uploadUrl" . | quote }}}
-- {name: ROLEHOST_SANDBOX_IMAGES, value: {{ concat (list (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $))) .Values.gateway.trustedSandboxImages | toJson | squote }}}
+- {name: ROLEHOST_SANDBOX_IMAGES, value: {{ prepend .Values.gateway.trustedSandboxImages (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $)) | join "," | quote }}}
 - {name: ROLEHOST_OPERATOR_SERVICE_ACCOUNT, value: {{ .Release.Namespace }}/{{ include "rolehost.operator" . }}}
-- {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | toJson | squote }}}
-- {name: ROLEHOST_PLAYGROUND, value: {{ .Values.playground.enabled | quote }}}
-- {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | join "," | quote }}}
+- {name: ROLEHOST_PAGE, value: {{ .Values.playground.enabled | quote }}}
+- {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

@@ -7,5 +7,5 @@
 - {name: ROLEHOST_PLATFORM_KEYS, value: /etc/rolehost/platform-keys}
 - {name: ROLEHOST_GATEWAY_TOKEN, value: /var/run/secrets/rolehost/gateway-token}
 - {name: ROLEHOST_PUBLIC_URL, value: {{ include "rolehost.publicUrl" . | quote }}}
-- {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

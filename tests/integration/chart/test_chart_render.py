@@ -1,0 +1,159 @@
+"""What the chart renders fits the programs that it starts."""
+
+from typing import Any
+
+import pytest
+from tests.integration.chart.helm import CHART, Helm
+
+from rolehost_runtime.gateway.settings import GatewaySettings, UploadSettings, load
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def environment(objects: list[dict[str, Any]], deployment: str) -> dict[str, str]:
+    """Of the deployment's only container; what a reference would give is a word of our own."""
+    [found] = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == deployment]
+    [container] = found["spec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry.get("value", "from-a-reference") for entry in container["env"]}
+
+
+def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[GatewaySettings, UploadSettings]:
+    objects = helm.template(*arguments)
+    loaded: list[Any] = []
+    for deployment, kind in (("rolehost-gateway", GatewaySettings), ("rolehost-upload", UploadSettings)):
+        with monkeypatch.context() as patch:
+            for name, value in environment(objects, deployment).items():
+                patch.setenv(name, value)
+            loaded.append(load(kind))
+    return loaded[0], loaded[1]
+
+
+def test_the_gateway_understands_its_environment(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, upload = settings_of(helm, monkeypatch)
+    assert gateway.sandbox_images == ("rolehost-sandbox:0.1.0",)
+    assert gateway.redis_url == "redis://rolehost-redis:6379/0"
+    assert gateway.redis_password is not None
+    assert not gateway.page, "off by default"
+    assert upload.log_level == "INFO"
+
+
+def test_values_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = "images.sandbox.repository=registry.local/sandbox,images.sandbox.tag=v2"
+    gateway, upload = settings_of(
+        helm,
+        monkeypatch,
+        "--set",
+        f"{images},gateway.trustedSandboxImages={{registry.local/sandbox:v1}}",
+        "--set",
+        "gateway.allowedOrigins={https://a.example,https://b.example},playground.enabled=true,logLevel=warning",
+        "--set",
+        "redis.url=rediss://redis.data:6379/1",
+    )
+    assert gateway.sandbox_images == ("registry.local/sandbox:v2", "registry.local/sandbox:v1")
+    assert gateway.allowed_origins == ("https://a.example", "https://b.example")
+    assert gateway.page
+    assert gateway.redis_url == "rediss://redis.data:6379/1"
+    assert gateway.redis_password is None, "no Secret was named"
+    assert upload.log_level == gateway.log_level == "WARNING"
+
+
+def test_a_redis_of_ones_own_brings_none(helm: Helm) -> None:
+    objects = helm.template("--set", "redis.url=redis://redis.data:6379/0")
+    assert not [one for one in objects if one["metadata"]["name"] == "rolehost-redis"]
+
+
+def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    kinds = {"Deployment", "StatefulSet"}
+    return {one["metadata"]["name"]: one["spec"]["template"] for one in objects if one["kind"] in kinds}
+
+
+def test_every_pod_is_restricted(helm: Helm) -> None:
+    found = pods(helm.template())
+    assert set(found) == {"rolehost-gateway", "rolehost-operator", "rolehost-upload", "rolehost-redis"}
+    for name, template in found.items():
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"], name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["enableServiceLinks"] is False, "service links would be unknown settings"
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"], name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["limits"]["memory"], name
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), name
+
+
+def test_a_token_is_mounted_where_the_apiserver_is_spoken_to(helm: Helm) -> None:
+    tokens = {name: one["spec"]["automountServiceAccountToken"] for name, one in pods(helm.template()).items()}
+    assert tokens == {
+        "rolehost-gateway": True,
+        "rolehost-operator": True,
+        "rolehost-upload": False,
+        "rolehost-redis": False,
+    }
+
+
+def test_the_private_key_is_mounted_in_the_gateway_only(helm: Helm) -> None:
+    holders = [
+        name
+        for name, one in pods(helm.template()).items()
+        if any(
+            volume.get("secret", {}).get("secretName") == "rolehost-link" for volume in one["spec"].get("volumes", [])
+        )
+    ]
+    assert holders == ["rolehost-gateway"]
+
+
+@pytest.mark.parametrize("name", ["rolehost-upload", "rolehost-redis"])
+def test_what_keeps_tenants_data_hears_gateways_only_and_has_no_way_out(helm: Helm, name: str) -> None:
+    [policy] = [one for one in helm.template() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["spec"]["egress"] == []
+    [rule] = policy["spec"]["ingress"]
+    [peer] = rule["from"]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert peer.keys() == {"podSelector"}, "of this namespace"
+
+
+def test_the_internal_port_is_the_operators(helm: Helm) -> None:
+    [policy] = [
+        one
+        for one in helm.template()
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "rolehost-gateway"
+    ]
+    openings = [rule for rule in policy["spec"]["ingress"] if {"port": 8081} in rule["ports"]]
+    [peer] = openings[0]["from"]
+    assert len(openings) == 1
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+    assert "8081" not in str([one for one in helm.template() if one["kind"] == "Service"])
+
+
+def test_the_service_monitor_is_behind_its_switch(helm: Helm) -> None:
+    kinds = [one["kind"] for one in helm.template()]
+    assert "ServiceMonitor" not in kinds
+    on = helm.template("--set", "metrics.serviceMonitor.enabled=true")
+    [monitor] = [one for one in on if one["kind"] == "ServiceMonitor"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    found = {
+        one["metadata"]["name"]
+        for one in on
+        if one["kind"] == "Service" and wanted <= one["metadata"]["labels"].items()
+    }
+    assert found == {"rolehost-gateway-metrics", "rolehost-operator-metrics"}
+
+
+def test_no_crds_where_somebody_else_installs_them(helm: Helm) -> None:
+    assert "CustomResourceDefinition" in [one["kind"] for one in helm.template()]
+    assert "CustomResourceDefinition" not in [one["kind"] for one in helm.template("--set", "crds.enabled=false")]
+
+
+def test_half_a_key_pair_is_refused(helm: Helm) -> None:
+    shown = ["template", "rolehost", str(CHART), "--kube-version", "1.34.0", "--set", "link.existingSecret=mine"]
+    done = helm.run(*shown, check=False)
+    assert done.returncode != 0
+    assert "belong together" in done.stderr
+
+
+def test_helm_finds_nothing_to_say(helm: Helm) -> None:
+    helm.run("lint", "--strict", str(CHART))
