@@ -59,6 +59,21 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a decision needs to know of the last one and no object says. Lost with the process:
+    then the waiting begins again.
+    """
+
+    waiting_since: datetime | None = None
+    """Since when the Role is on its way to Ready."""
+    retired_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when a revision that has pods is neither the latest nor the stable one."""
+
+
+FRESH = Memory()
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     role: RoleSeen
     namespace: Namespace
@@ -77,8 +92,8 @@ class Observed:
     """What they say of this Role's pods."""
     idle_since: Mapping[str, datetime] = field(default_factory=dict)
     """Since when every gateway reports no session on a revision; missing: there are some, or who knows."""
-    waiting_since: datetime | None = None
-    """Since when this Role is on its way, as the last plan said."""
+    memory: Memory = FRESH
+    """As the last plan left it."""
 
 
 def read_role(raw: KubeObject) -> RoleSeen:

@@ -1,11 +1,12 @@
 """What is to be done about one Role: plain values that the shell carries out in order."""
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from rolehost_api.crd.role import RoleStatus
 from rolehost_operator.objects import KubeObject
+from rolehost_operator.observed import FRESH, Memory
 
 NOW = timedelta(0)
 
@@ -40,7 +41,7 @@ class Plan:
     notes: tuple[Note, ...] = ()
     requeue_after: timedelta | None = None
     """Look again then even if nothing rings; `NOW`: as soon as this is carried out."""
-    waiting_since: datetime | None = field(default=None)
+    memory: Memory = FRESH
     """To be handed back in the next `Observed`."""
 
     @property

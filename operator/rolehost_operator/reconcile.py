@@ -8,7 +8,7 @@ namespace must hold before any pod is applied first, and no Deployment is planne
 it was observed there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ from rolehost_operator.desired.deployment import deployment
 from rolehost_operator.desired.revision import Unresolved, adopted, freeze, role_revision, same_content
 from rolehost_operator.desired.tenancy import network_policy, service_account
 from rolehost_operator.objects import KubeObject, fits
-from rolehost_operator.observed import DeploymentSeen, Observed, RevisionSeen
+from rolehost_operator.observed import DeploymentSeen, Memory, Observed, RevisionSeen
 from rolehost_operator.plan import NOW, Note, Plan, Prune
 from rolehost_operator.status.conditions import FINAL, Fault, Situation, conditions, findings
 from rolehost_operator.status.health import health
@@ -55,7 +55,8 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
     intent = _intent(observed)
     latest = intent.existing.meta.name if intent.existing else ""
     stable = _stable(observed, latest)
-    live, idle_wait = _live(observed, latest, stable, now)
+    retired = _retired(observed, {latest, stable}, now)
+    live, idle_wait = _live(observed, latest, stable, retired, now)
 
     apply = list(_guards(observed))
     if intent.new:
@@ -74,7 +75,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         status=plan.status,
         notes=plan.notes,
         requeue_after=min(waits, default=None),
-        waiting_since=plan.waiting_since,
+        memory=Memory(plan.memory.waiting_since, retired),
     )
 
 
@@ -137,25 +138,34 @@ def _belongs(observed: Observed, revision: RevisionSeen) -> bool:
 # ── what runs, and what goes ────────────────────────────────────────────────────────
 
 
-def _live(observed: Observed, latest: str, stable: str, now: datetime) -> tuple[list[RevisionSeen], timedelta | None]:
+def _retired(observed: Observed, wanted: set[str], now: datetime) -> dict[str, datetime]:
+    names = {seen.revision for seen in observed.deployments} - wanted
+    return {name: observed.memory.retired_since.get(name, now) for name in sorted(names)}
+
+
+def _live(
+    observed: Observed, latest: str, stable: str, retired: Mapping[str, datetime], now: datetime
+) -> tuple[list[RevisionSeen], timedelta | None]:
     """Revisions that keep or get pods, newest first, and when to look at the idle ones again.
 
-    Latest and stable; and an older one that has pods until no gateway has had a session on
-    it for 60 s. Where nobody reports, it stays. Past three the oldest goes, sessions or not:
+    Latest and stable; and an older one that has pods until it has been without sessions for
+    60 s, by the word of every gateway and counted from when it retired at the earliest.
+    Where nobody reports, it stays. Past three the oldest goes, sessions or not:
     they move to the stable one at their next turn.
     """
-    running = {seen.revision for seen in observed.deployments}
     wanted = {latest, stable}
     live: list[RevisionSeen] = []
     waits: list[timedelta] = []
     for revision in sorted(observed.revisions, key=lambda seen: -seen.spec.sequence):
         name = revision.meta.name
         if name not in wanted:
-            since = observed.idle_since.get(name)
-            if name not in running or (since is not None and now - since >= IDLE):
+            if name not in retired:
                 continue
-            if since is not None:
-                waits.append(since + IDLE - now)
+            if name in observed.idle_since:
+                left = max(observed.idle_since[name], retired[name]) + IDLE - now
+                if left <= timedelta(0):
+                    continue
+                waits.append(left)
         live.append(revision)
     if latest == stable:
         spare = [revision for revision in live if revision.meta.name not in wanted]
@@ -237,13 +247,14 @@ def _with_status(observed: Observed, now: datetime, *, fault: Fault | None, late
         stable_revision=stable,
         address=Address(url=url),
     )
-    waiting_since = None if ready.status == "True" else observed.waiting_since or now
+    waiting_since = None if ready.status == "True" else observed.memory.waiting_since or now
+    memory = Memory(waiting_since)
     if same_status(status, before):
-        return Plan(waiting_since=waiting_since)
+        return Plan(memory=memory)
     passing = ready.status != "True" and ready.reason not in FINAL
     if passing and waiting_since is not None and now - waiting_since < PATIENCE:
-        return Plan(requeue_after=waiting_since + PATIENCE - now, waiting_since=waiting_since)
-    return Plan(status=status, notes=tuple(_notes(status, before)), waiting_since=waiting_since)
+        return Plan(requeue_after=waiting_since + PATIENCE - now, memory=memory)
+    return Plan(status=status, notes=tuple(_notes(status, before)), memory=memory)
 
 
 def same_status(wanted: RoleStatus, actual: RoleStatus) -> bool:

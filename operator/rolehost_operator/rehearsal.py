@@ -22,7 +22,7 @@ MOST_STEPS = 8
 
 def carried_out(observed: Observed, plan: Plan) -> Observed:
     """`observed` with the plan's objects in it, or out of it, and its status on the Role."""
-    seen = replace(observed, waiting_since=plan.waiting_since)
+    seen = replace(observed, memory=plan.memory)
     for wanted in plan.apply:
         seen = _with(seen, _born(wanted))
     gone = {prune.uid for prune in plan.prune}

@@ -12,6 +12,7 @@ from rolehost_api.names import TENANT
 from rolehost_api.observed import PodReport
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import (
+    Memory,
     Namespace,
     Observed,
     read_config_map,
@@ -68,6 +69,10 @@ def report(revision: str, *, loaded: bool = True, probe: Probe | None = GOOD_PRO
     )
 
 
+def ago(seconds: int) -> datetime:
+    return NOON - timedelta(seconds=seconds)
+
+
 def from_document(document: Mapping[str, Any]) -> Observed:
     """An `Observed` out of a golden case's observed.yaml: raw objects, and facts beside them."""
     objects: list[KubeObject] = document.get("objects", [])
@@ -77,7 +82,6 @@ def from_document(document: Mapping[str, Any]) -> Observed:
     [raw_role] = by_kind["Role"]
     [namespace] = by_kind["Namespace"]
     metadata = namespace["metadata"]
-    now = NOON
     return Observed(
         role=read_role(raw_role),
         namespace=Namespace(metadata["name"], metadata["uid"], TENANT in metadata.get("labels", {})),
@@ -94,8 +98,9 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         },
         gateways=document.get("gateways", 0),
         pods=tuple(msgspec.convert(one, PodReport) for one in document.get("pods", [])),
-        idle_since={
-            name: now - timedelta(seconds=seconds) for name, seconds in document.get("idleSeconds", {}).items()
-        },
-        waiting_since=(now - timedelta(seconds=document["waitingSeconds"])) if "waitingSeconds" in document else None,
+        idle_since={name: ago(seconds) for name, seconds in document.get("idleSeconds", {}).items()},
+        memory=Memory(
+            ago(document["waitingSeconds"]) if "waitingSeconds" in document else None,
+            {name: ago(seconds) for name, seconds in document.get("retiredSeconds", {}).items()},
+        ),
     )

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
+from tests.support.observing import NOON, ago, observed, report, role
 
 from rolehost_api.crd.common import Condition
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.link.messages import LoadError, Probe
-from rolehost_operator.observed import Namespace, Observed, read_deployment, read_role
+from rolehost_operator.observed import Memory, Namespace, Observed, read_deployment, read_role
 from rolehost_operator.plan import NOW, Plan
 from rolehost_operator.reconcile import MOST_LIVE, reconcile
 from rolehost_operator.rehearsal import carried_out
@@ -56,7 +56,7 @@ def kinds(plan: Plan) -> list[str]:
 
 def told(seen: Observed) -> Plan:
     """The plan after patience has run out, so that what is on its way says so."""
-    return reconcile(replace(seen, waiting_since=NOON - timedelta(seconds=3)), NOON)
+    return reconcile(replace(seen, memory=Memory(ago(3))), NOON)
 
 
 # ── order, and the number of writes ─────────────────────────────────────────────────
@@ -98,7 +98,7 @@ def test_a_role_on_its_way_says_so_only_after_two_seconds() -> None:
     seen = settled(observed())
     first = reconcile(seen, NOON)
     assert (first.status, first.requeue_after) == (None, timedelta(seconds=2))
-    later = reconcile(replace(seen, waiting_since=first.waiting_since), NOON + timedelta(seconds=2))
+    later = reconcile(replace(seen, memory=first.memory), NOON + timedelta(seconds=2))
     assert condition(later, "Ready").reason == "Progressing"
 
 
@@ -142,7 +142,8 @@ def test_numbers_go_up_and_are_not_used_twice() -> None:
     for name in ("dog", "cow", "owl"):
         seen = ready(edited(seen, f"You are a {name}."))
         newest = seen.role.status.stable_revision
-        seen = settled(replace(seen, idle_since={one.meta.name: NOON - timedelta(minutes=2) for one in seen.revisions}))
+        long_ago = {one.meta.name: ago(120) for one in seen.revisions}
+        seen = settled(replace(seen, idle_since=long_ago, memory=Memory(None, long_ago)))
         assert newest in {one.meta.name for one in seen.revisions}
     assert [one.spec.sequence for one in seen.revisions] == [4]
 
@@ -191,20 +192,29 @@ def test_pods_of_an_old_revision_stay_while_it_has_sessions() -> None:
     assert len(seen.deployments) == 2
 
 
-@pytest.mark.parametrize(("idle", "left"), [(59, 2), (60, 1)])
-def test_pods_of_an_old_revision_go_after_a_minute_without_sessions(idle: int, left: int) -> None:
+@pytest.mark.parametrize(
+    ("idle", "retired", "left"),
+    [
+        pytest.param(59, 300, 2, id="not-yet-idle-for-long"),
+        pytest.param(300, 59, 2, id="not-yet-retired-for-long"),
+        pytest.param(60, 60, 1, id="both"),
+        pytest.param(None, 300, 2, id="nobody-reports"),
+    ],
+)
+def test_pods_of_an_old_revision_go_after_a_minute_without_sessions(idle: int | None, retired: int, left: int) -> None:
     first = ready(observed())
     seen = ready(edited(first, "You are a dog."))
-    since = {first.revisions[0].meta.name: NOON - timedelta(seconds=idle)}
-    seen = replace(seen, idle_since=since)
+    old = first.revisions[0].meta.name
+    seen = replace(seen, idle_since={old: ago(idle)} if idle else {}, memory=Memory(None, {old: ago(retired)}))
     assert len(carried_out(seen, reconcile(seen, NOON)).deployments) == left
 
 
 def test_an_idle_revision_is_looked_at_again_in_time() -> None:
     first = ready(observed())
     seen = ready(edited(first, "You are a dog."))
-    since = {first.revisions[0].meta.name: NOON - timedelta(seconds=20)}
-    assert reconcile(replace(seen, idle_since=since), NOON).requeue_after == timedelta(seconds=40)
+    old = first.revisions[0].meta.name
+    seen = replace(seen, idle_since={old: ago(20)}, memory=Memory(None, {old: ago(30)}))
+    assert reconcile(seen, NOON).requeue_after == timedelta(seconds=40)
 
 
 def test_at_most_three_revisions_live() -> None:
@@ -353,7 +363,7 @@ def test_the_time_of_a_transition_stays_where_the_status_did() -> None:
 
 def test_an_event_tells_of_a_transition_once() -> None:
     seen = ready(observed())
-    lost = reconcile(replace(seen, gateways=0, waiting_since=NOON - timedelta(seconds=3)), NOON)
+    lost = reconcile(replace(seen, gateways=0, memory=Memory(ago(3))), NOON)
     assert [(note.type, note.reason) for note in lost.notes] == [("Warning", "NoGateway")]
     after = replace(carried_out(replace(seen, gateways=0), lost), gateways=1)
     back = reconcile(after, NOON)
@@ -390,7 +400,3 @@ def test_a_role_that_is_going_is_left_alone() -> None:
     seen = ready(observed())
     raw = {**seen.role.raw, "metadata": {**seen.role.raw["metadata"], "deletionTimestamp": "2030-01-01T00:00:00Z"}}
     assert reconcile(replace(seen, role=read_role(raw), deployments=()), NOON).writes == 0
-
-
-def test_the_probe_of_a_good_sandbox_is_good() -> None:
-    assert GOOD_PROBE.tried
