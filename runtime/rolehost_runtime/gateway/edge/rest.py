@@ -201,6 +201,10 @@ def _errors(app: FastAPI) -> None:
     async def ours(_: Request, error: RolehostError) -> Response:
         return error_response(error, close=error.status in (408, 413))
 
+    @app.exception_handler(Exception)
+    async def bug(_: Request, __: Exception) -> Response:
+        return error_response(faults.OURS)  # `_Counted` logs it
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         where = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in error.errors()}))

@@ -27,7 +27,7 @@ MAX_BUFFERED_BYTES = 1 << 20
 PAUSE_BYTES = 1 << 18
 LINGER_SECONDS = 2.0
 """For the client to read our last words, and to close from its side."""
-INVALID_DATA, TOO_BIG, INTERNAL = 1007, 1009, 1011
+TOO_BIG, INTERNAL = 1009, 1011
 
 _quiet = logging.getLogger(__name__ + ".frames")
 _quiet.setLevel(logging.ERROR)  # else a line for every connection
@@ -82,10 +82,9 @@ class WebSocket(asyncio.Protocol):
         except RolehostError as error:
             self._door.gate.metrics.handshakes.labels(error.code).inc()
             self.refuse(error)
-            return
-        self._door.gate.metrics.handshakes.labels("ok").inc()
-        self._arm(self._dialect.ping_seconds, self._beat)
-        self._flush()
+        else:
+            self._door.gate.metrics.handshakes.labels("ok").inc()
+            self._arm(self._dialect.ping_seconds, self._beat)
         if rest:
             self.data_received(rest)
 
@@ -150,6 +149,7 @@ class WebSocket(asyncio.Protocol):
             self._flush()
 
     def refuse(self, error: RolehostError) -> None:
+        self._door.gate.metrics.errors.labels(error.code).inc()
         self.send(_error_frame(error, self._door.gate.now_ms()))
         self.close(error.close_code, error.code)
 
@@ -176,9 +176,7 @@ class WebSocket(asyncio.Protocol):
         try:
             text.decode()
         except UnicodeDecodeError:
-            error = BadRequest("a text frame is not valid UTF-8", code="invalid_utf8")
-            self.send(_error_frame(error, self._door.gate.now_ms()))
-            self.close(INVALID_DATA, error.code)
+            self.refuse(_NotText("a text frame is not valid UTF-8"))
             return
         if self._conversation is not None:
             self._conversation.on_text(text)
@@ -249,6 +247,11 @@ class WebSocket(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _NotText(BadRequest):
+    code = "invalid_utf8"
+    close_code = 1007
 
 
 def _ours(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
