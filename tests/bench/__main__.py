@@ -1,0 +1,27 @@
+"""python -m tests.bench NAME [--rounds N …]"""
+
+import asyncio
+import importlib
+import sys
+
+QUESTIONS = {
+    "first_frame": "from a message to the first frame of its answer, on a warm Role",
+    "link_rtt": "a round trip over the link: under gVisor, under runc, as a plain process (cluster)",
+    "apply_ready": "from apply to Ready (cluster)",
+    "edit_live": "from an edit to the first answer by the new revision (cluster)",
+}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in QUESTIONS:
+        print(
+            "make bench NAME=…", *(f"  {name:14}{what}" for name, what in QUESTIONS.items()), sep="\n", file=sys.stderr
+        )
+        return 2
+    question = importlib.import_module(f"tests.bench.{arguments[0]}")
+    asyncio.run(question.main(arguments[1:]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
