@@ -52,8 +52,12 @@ def faults_of(found: checkout.Checkout, role: Role) -> list[str]:
     if syntax := checkout.syntax_faults(found.folder):
         return syntax
     try:
-        checkout.pack(found, role)
+        packed = checkout.pack(found, role)
     except RolehostError as error:
         return [str(error)]
+    if logic.bundle and logic.bundle != packed.digest:
+        click.echo(
+            f"note: {role.metadata.name} names another digest than its files have; `rolehost push --write`", err=True
+        )
     fault = import_fault(found.folder, logic.entrypoint)
     return [fault] if fault else []

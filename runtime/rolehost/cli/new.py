@@ -1,11 +1,11 @@
 """`rolehost new`: a Role that answers, with logic and a test, in a folder of its own."""
 
-import json
 import keyword
 import sys
 from pathlib import Path
 
 import click
+import yaml
 
 from rolehost.cli.failing import told
 from rolehost_api.errors import BadRequest
@@ -47,7 +47,7 @@ def contents(name: str) -> dict[str, str]:
     word = identifier(name)
     title = name.replace("-", " ").replace(".", " ").title()
     return {
-        "role.yaml": MANIFEST.format(api=API_VERSION, name=json.dumps(name), title=json.dumps(title), word=word),
+        "role.yaml": MANIFEST.format(api=API_VERSION, name=_scalar(name), title=_scalar(title), word=word, who=title),
         f"{word}.py": LOGIC.format(word=word, name=name),
         f"test_{word}.py": TEST.format(word=word),
         ".gitignore": "__pycache__/\n.pytest_cache/\n.rolehost/\n.venv/\n",
@@ -67,6 +67,15 @@ def identifier(name: str) -> str:
     return f"{word}_role" if taken else word
 
 
+def _scalar(text: str) -> str:
+    """As YAML, in quotes only where they are needed.
+
+    >>> _scalar("cat"), _scalar("123")
+    ('cat', "'123'")
+    """
+    return str(yaml.safe_dump(text)).splitlines()[0]
+
+
 MANIFEST = """\
 apiVersion: {api}
 kind: Role
@@ -76,7 +85,7 @@ spec:
   template:
     persona:
       system: |
-        You are {title}. Answer in the language that you are spoken to, in a few short sentences.
+        You are {who}. Answer in the language that you are spoken to, in a few short sentences.
     logic: {{entrypoint: "{word}:{word}"}}   # the file {word}.py beside this one
 """
 

@@ -1,5 +1,6 @@
 """`rolehost push`: a Role's logic to the gateway, named by its digest from then on."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -15,17 +16,22 @@ from rolehost_api.errors import BadRequest
 @click.command()
 @click.argument("path", default=".", type=click.Path(exists=True, path_type=Path))
 @click.option("--write", is_flag=True, help="Write the digest into the manifest, for GitOps.")
+@click.option("--no-push", is_flag=True, help="Only compute the digest; no gateway is asked.")
 @gateway_options
 @cluster_options
-def push(path: Path, write: bool, url: str, key: str, context: str, platform_namespace: str) -> None:
+def push(path: Path, write: bool, no_push: bool, url: str, key: str, context: str, platform_namespace: str) -> None:
     """Push the logic beside the manifest in PATH and print its digest."""
-    with told(), gateway(url, key, Kubectl(context, platform_namespace), local=False) as found:
+    with told(), ExitStack() as held:
+        found = None
+        if not no_push:
+            found = held.enter_context(gateway(url, key, Kubectl(context, platform_namespace), local=False))
         for manifest in checkout.manifests(path):
             here = checkout.read(manifest)
             packed = packed_logic(here)
             if not packed:
                 raise BadRequest(f"no Role in {manifest} has files of its own", hint="There is nothing to push")
-            send(found, packed)
+            if found is not None:
+                send(found, packed)
             for bundle in packed.values():
                 click.echo(bundle.digest)
             if write:

@@ -1,0 +1,34 @@
+"""The command `rolehost dev`."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from rolehost.cli.failing import told
+from rolehost_api.names import GATEWAY_PORT
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--port", default=GATEWAY_PORT, show_default=True, help="0: any free port.", type=click.IntRange(0, 65535)
+)
+@click.option(
+    "--data",
+    default=Path(".rolehost"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where sessions are kept; they outlive this command.",
+)
+@click.option("--model", default="", help="scripted, ollama/NAME, openai/NAME or NAME@URL.")
+def dev(paths: tuple[Path, ...], port: int, data: Path, model: str) -> None:
+    """Run the Roles in PATHS (default: this folder) here, follow every edit, and serve a page to talk to them.
+
+    The model is --model, else the key in OPENAI_API_KEY (OPENAI_BASE_URL, OPENAI_MODEL), else an
+    Ollama on this machine, else a script that needs no model.
+    """
+    from rolehost_runtime.local.dev import run
+
+    with told():
+        asyncio.run(run(paths or (Path(),), port, data.resolve(), model))
