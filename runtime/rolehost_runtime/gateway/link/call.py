@@ -56,10 +56,13 @@ class Call:
         """What the pod asks for next. Raises Unavailable: `pod_lost`, or `turn_timeout` where it is silent."""
         if not self._heard and not self._link.closed:
             self._rung.clear()
+            bytes_before = self._link.bytes_in
             try:
                 async with asyncio.timeout(timeout_seconds):
                     await self._rung.wait()
             except TimeoutError:
+                if self._link.bytes_in == bytes_before:  # not this turn's hooks: the whole pod is silent
+                    self._link.close()
                 raise Unavailable("the Role's hooks took longer than the turn may", code="turn_timeout") from None
         if not self._heard:
             raise Unavailable("the Role's pod was lost in mid-turn", code="pod_lost")

@@ -53,6 +53,7 @@ class Link:
         self.stage = LinkStage.DIALLED
         self.draining = False
         self.closed = False
+        self.bytes_in = 0
         self.changed: Callable[[], None] = lambda: None
         loop = asyncio.get_running_loop()
         self.hello: asyncio.Future[Hello] = loop.create_future()
@@ -80,6 +81,7 @@ class Link:
         """Read until the end of the link. Raises ProtocolViolation or OSError for its cause; always closed after."""
         try:
             while data := await self._reader.read(READ_BYTES):
+                self.bytes_in += len(data)
                 for number, (channel, message, size) in enumerate(self._decoder.feed(data), 1):
                     self._receive(channel, message, size)
                     if number % QUANTUM == 0:

@@ -1,0 +1,122 @@
+"""What the model is shown: a pod's segments, filled in from what the gateway itself knows.
+
+A pod names the persona by index, its session's past by a number of tokens, and the
+message of the turn not at all; only volatile text of the logic's own comes over the link.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from rolehost_api.errors import BadRequest
+from rolehost_api.link.messages import HistorySegment, InputSegment, PersonaSegment, Segment, TextSegment
+
+MAX_PROMPT_CHARS = 2_097_152
+"""A pod may name the persona, the history and the input over and over; together they stop here."""
+PER_MESSAGE = 4
+"""Tokens that a model's chat template adds to each message, about."""
+
+Speaker = Literal["system", "user", "persona"]
+
+
+class Spoken(NamedTuple):
+    """One message of the prompt."""
+
+    speaker: Speaker
+    text: str
+
+
+class Exchange(NamedTuple):
+    """One turn of the past, as the model is reminded of it."""
+
+    input: str
+    reply: str
+
+
+class InvalidPrompt(BadRequest):
+    """A pod asked for a prompt that cannot be built."""
+
+    code = "invalid_prompt"
+
+
+def estimate(text: str) -> int:
+    """Tokens of `text`, about: four ASCII characters are one, any other character is one by itself.
+
+    >>> estimate("a dragon"), estimate("从前有一条龙"), estimate("")
+    (2, 6, 0)
+    """
+    plain = len(text.encode("ascii", "ignore"))
+    return -(-plain // 4) + len(text) - plain
+
+
+def newest(past: Sequence[Exchange], tokens: int) -> list[Exchange]:
+    """The newest whole exchanges that fit into `tokens`, oldest first.
+
+    >>> past = [Exchange("hi" * 8, "ho" * 8), Exchange("hi" * 8, "ho" * 8), Exchange("hi", "ho")]
+    >>> len(newest(past, 26)), len(newest(past, 25)), len(newest(past, 0))     # 16, 16 and 10 tokens
+    (2, 1, 0)
+    """
+    kept: list[Exchange] = []
+    for exchange in reversed(past):
+        tokens -= estimate(exchange.input) + estimate(exchange.reply) + 2 * PER_MESSAGE
+        if tokens < 0:
+            break
+        kept.append(exchange)
+    return kept[::-1]
+
+
+def build(
+    segments: Sequence[Segment], persona: Sequence[str], past: Sequence[Exchange], message: str
+) -> tuple[Spoken, ...]:
+    """The prompt: one system message (the persona first, then the logic's own), then what was said.
+
+    Neighbours of one speaker are joined, for many models' templates want strict
+    alternation. Raises InvalidPrompt.
+
+    >>> build([TextSegment("system", "It is raining."), PersonaSegment(0), InputSegment()], ["You are a cat."], [], "Hi")
+    (Spoken(speaker='system', text='You are a cat.\\n\\nIt is raining.'), Spoken(speaker='user', text='Hi'))
+    """
+    said: list[Spoken] = []
+    room = MAX_PROMPT_CHARS
+    for segment in sorted(segments, key=_order):
+        for spoken in _spoken(segment, persona, past, message):
+            room -= len(spoken.text)
+            if room < 0:
+                raise InvalidPrompt(f"a prompt is over {MAX_PROMPT_CHARS} characters", hint="Name each segment once")
+            if spoken.text:
+                said.append(spoken)
+    return tuple(_joined(said))
+
+
+def _order(segment: Segment) -> int:
+    """Persona, then the logic's system text, then everything that was said, in the order given."""
+    if isinstance(segment, PersonaSegment):
+        return 0
+    return 1 if isinstance(segment, TextSegment) and segment.speaker == "system" else 2
+
+
+def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange], message: str) -> list[Spoken]:
+    match segment:
+        case PersonaSegment(index=index):
+            if index >= len(persona):
+                raise InvalidPrompt("a prompt names a segment of the persona that there is not")
+            return [Spoken("system", persona[index])]
+        case TextSegment(speaker=speaker, text=text):
+            return [Spoken(speaker, text)]
+        case HistorySegment(last_tokens=tokens):
+            found: list[Spoken] = []
+            for exchange in newest(past, tokens):
+                found += (Spoken("user", exchange.input), Spoken("persona", exchange.reply))
+            return found
+        case InputSegment():
+            return [Spoken("user", message)]
+
+
+def _joined(said: Sequence[Spoken]) -> list[Spoken]:
+    """Neighbours of one speaker as one message. Linear: the parts are joined once."""
+    groups: list[tuple[Speaker, list[str]]] = []
+    for spoken in said:
+        if groups and groups[-1][0] == spoken.speaker:
+            groups[-1][1].append(spoken.text)
+        else:
+            groups.append((spoken.speaker, [spoken.text]))
+    return [Spoken(speaker, "\n\n".join(texts)) for speaker, texts in groups]

@@ -1,0 +1,197 @@
+"""One session as its log says it is: folded from records, moved by turns. Sans-IO.
+
+A turn is proposed as a record, and the session moves only when somebody says that the
+record is durable. A wrong move is a KeyError: a bug of our own shell, never a client's.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from rolehost_api.link.messages import Degraded, PatchOp
+from rolehost_api.wire import Metrics, Usage
+from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply
+from rolehost_runtime.core.prompt import Exchange
+from rolehost_runtime.core.record import CorruptRecord, JournalEntry, TurnRecord, event_count
+
+MAX_SEEN = 4096
+"""Ids of client messages that are remembered per session."""
+MAX_PAST_CHARS = 524_288
+"""Characters of the newest turns that are held for prompts; the log itself keeps all."""
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    OPEN = "open"
+    """A turn runs."""
+    COMMITTING = "committing"
+    """Its record is on its way to the store."""
+    GONE = "gone"
+    """Fenced, or the outcome of a commit is unknown: the session must be opened anew."""
+
+
+class Move(Enum):
+    BEGIN = "begin"
+    PROPOSE = "propose"
+    COMMITTED = "committed"
+    GIVE_UP = "give up"
+    LOSE = "lose"
+
+
+MOVES: Mapping[Phase, Mapping[Move, Phase]] = {
+    Phase.IDLE: {Move.BEGIN: Phase.OPEN, Move.LOSE: Phase.GONE},
+    Phase.OPEN: {Move.PROPOSE: Phase.COMMITTING, Move.GIVE_UP: Phase.IDLE, Move.LOSE: Phase.GONE},
+    Phase.COMMITTING: {Move.COMMITTED: Phase.IDLE, Move.LOSE: Phase.GONE},
+    Phase.GONE: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """What is fixed about a turn when it begins; a re-run on another pod has the same."""
+
+    turn: int
+    response_id: str
+    input: str
+    client_msg_id: str | None
+    user: str | None
+    at_ms: int
+    rng_seed: int
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a turn came to, before it is durable."""
+
+    reply: str
+    patch: tuple[PatchOp, ...] = ()
+    degraded: tuple[Degraded, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+class SessionFold:
+    """The session after its log: where it stands, what its state is, what was said last."""
+
+    def __init__(self, log_id: str, epoch: int) -> None:
+        self.phase = Phase.IDLE
+        self.log_id, self.epoch = log_id, epoch
+        self.turn = self.seq = self.version = self.last_at_ms = 0
+        self.revision = ""
+        self.state: dict[str, Any] = {}
+        self.past: deque[Exchange] = deque()
+        self._past_chars = 0
+        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._proposed: tuple[TurnRecord, dict[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, log_id: str, epoch: int, records: Iterable[TurnRecord]) -> "SessionFold":
+        """The session that these records make. Raises CorruptRecord where one is missing or does not fit."""
+        fold = cls(log_id, epoch)
+        for record in records:
+            fold.replay(record)
+        return fold
+
+    def replay(self, record: TurnRecord) -> None:
+        """One more record of the log that the session is read from. Raises CorruptRecord."""
+        if record.turn != self.turn + 1 or record.seq_first != self.seq + 1 or record.log_id != self.log_id:
+            raise CorruptRecord("a session's log has a gap")
+        try:
+            state = apply(self.state, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else self.state
+        except InvalidPatch:
+            raise CorruptRecord("a record's patch does not fit the state before it") from None
+        self._take(record, state)
+
+    def turn_of(self, client_msg_id: str | None) -> int | None:
+        """The turn that already answered this message, if it is one of the last MAX_SEEN."""
+        return self._seen.get(client_msg_id) if client_msg_id is not None else None
+
+    def begin(
+        self,
+        message: str,
+        *,
+        revision: str,
+        response_id: str,
+        rng_seed: int,
+        now_ms: int,
+        client_msg_id: str | None = None,
+        user: str | None = None,
+    ) -> OpenTurn:
+        """A turn begins. Time never runs backwards in a log: it is at least one past the last turn's."""
+        self._move(Move.BEGIN)
+        return OpenTurn(
+            turn=self.turn + 1,
+            response_id=response_id,
+            input=message,
+            client_msg_id=client_msg_id,
+            user=user,
+            at_ms=max(self.last_at_ms + 1, now_ms),
+            rng_seed=rng_seed,
+            revision=revision,
+        )
+
+    def propose(self, opened: OpenTurn, outcome: Outcome, *, max_bytes: int) -> TurnRecord:
+        """The record that would make the turn durable. Raises InvalidPatch; nothing has moved then."""
+        state = apply(self.state, outcome.patch, max_bytes=max_bytes) if outcome.patch else self.state
+        record = TurnRecord(
+            log_id=self.log_id,
+            epoch=self.epoch,
+            turn=opened.turn,
+            seq_first=self.seq + 1,
+            seq_count=event_count(outcome.patch),
+            version=self.version + (1 if outcome.patch else 0),
+            at_ms=opened.at_ms,
+            revision=opened.revision,
+            response_id=opened.response_id,
+            input=opened.input,
+            reply=outcome.reply,
+            client_msg_id=opened.client_msg_id,
+            user=opened.user,
+            patch=outcome.patch,
+            degraded=outcome.degraded,
+            journal=outcome.journal,
+            rng_seed=opened.rng_seed,
+            usage=outcome.usage,
+            metrics=outcome.metrics,
+        )
+        self._move(Move.PROPOSE)
+        self._proposed = (record, state)
+        return record
+
+    def committed(self) -> None:
+        """The proposed record is durable: the session is now what it says."""
+        self._move(Move.COMMITTED)
+        if self._proposed is None:
+            raise KeyError("no record was proposed")
+        (record, state), self._proposed = self._proposed, None
+        self._take(record, state)
+
+    def give_up(self) -> None:
+        """The turn failed before its commit; it never was."""
+        self._move(Move.GIVE_UP)
+
+    def lose(self) -> None:
+        """Somebody else owns the session now, or nobody knows whether the commit went through."""
+        self.phase = MOVES[self.phase].get(Move.LOSE, Phase.GONE)
+        self._proposed = None
+
+    def _move(self, move: Move) -> None:
+        self.phase = MOVES[self.phase][move]
+
+    def _take(self, record: TurnRecord, state: dict[str, Any]) -> None:
+        self.turn, self.version, self.state = record.turn, record.version, state
+        self.seq = record.seq_first + record.seq_count - 1
+        self.last_at_ms, self.revision = record.at_ms, record.revision
+        self.past.append(Exchange(record.input, record.reply))
+        self._past_chars += len(record.input) + len(record.reply)
+        while self._past_chars > MAX_PAST_CHARS:
+            oldest = self.past.popleft()
+            self._past_chars -= len(oldest.input) + len(oldest.reply)
+        if record.client_msg_id is not None:
+            self._seen[record.client_msg_id] = record.turn
+            while len(self._seen) > MAX_SEEN:
+                self._seen.popitem(last=False)

@@ -1,0 +1,135 @@
+"""Who listens to a session, and how far each has heard the turn that runs."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rolehost_api.wire import ResponseCreated, Resumed, ServerFrame, TextDelta
+from rolehost_runtime.core.record import TurnRecord, render
+from rolehost_runtime.core.session import OpenTurn
+from rolehost_runtime.gateway.ports import Channel
+
+
+@dataclass(slots=True)
+class Running:
+    """The turn that is being answered."""
+
+    opened: OpenTurn
+    done: asyncio.Future[None]
+    """Set when it ends, for those who sent the same message once more meanwhile."""
+    listeners: dict[int, Channel]
+    """Who heard it from its start, or was caught up; anybody else would hear half a sentence."""
+    text: list[str] = field(default_factory=list)
+    chars: int = 0
+    first_text_at: float | None = None
+
+
+class Audience:
+    """The channels of one session. Sending never waits; a channel that cannot keep up closes itself."""
+
+    def __init__(self, session_id: str, now_ms: Callable[[], int]) -> None:
+        self._session_id, self._now_ms = session_id, now_ms
+        self._channels: dict[int, Channel] = {}
+        self.running: Running | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._channels)
+
+    def join(self, channel: Channel) -> None:
+        self._channels[id(channel)] = channel
+
+    def leave(self, channel: Channel) -> None:
+        self._channels.pop(id(channel), None)
+        if self.running is not None:
+            self.running.listeners.pop(id(channel), None)
+
+    def broadcast(self, event: ServerFrame) -> None:
+        for channel in tuple(self._channels.values()):
+            channel.send(event)
+
+    # ── the turn that runs ──────────────────────────────────────────────────────────
+
+    def begin(self, opened: OpenTurn) -> Running:
+        """A turn begins, before everybody who is here."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.running = Running(opened, done, dict(self._channels))
+        self.broadcast(self._created(opened))
+        return self.running
+
+    def emit(self, running: Running, text: str) -> None:
+        """A piece of the reply, to all who heard what came before it."""
+        if running.first_text_at is None:
+            running.first_text_at = asyncio.get_running_loop().time()
+        event = self._delta(running, running.chars, text)
+        running.text.append(text)
+        running.chars += len(text)
+        for channel in tuple(running.listeners.values()):
+            channel.send(event)
+
+    def end(self, running: Running, error: Exception | None) -> None:
+        self.running = None
+        if error is None:
+            running.done.set_result(None)
+        else:
+            running.done.set_exception(error)
+            running.done.exception()  # perhaps nobody else waits for it
+
+    def catch_up(self, channel: Channel) -> None:
+        """Bring a channel that came in mid-turn to where the others are: one delta, and it goes on from there."""
+        running = self.running
+        if running is None or id(channel) in running.listeners:
+            return
+        running.listeners[id(channel)] = channel
+        channel.send(self._created(running.opened))
+        if running.chars:
+            channel.send(self._delta(running, 0, "".join(running.text)))
+
+    def resume(self, channel: Channel, records: Sequence[TurnRecord], after_seq: int) -> None:
+        """What a channel that heard everything up to `after_seq` missed. A position past the log is a lost history."""
+        head = records[-1].seq_first + records[-1].seq_count - 1 if records else 0
+        lost = after_seq > head
+        after_seq = 0 if lost else after_seq
+        channel.send(
+            Resumed(
+                session_id=self._session_id,
+                seq=None,
+                ts=self._now_ms(),
+                from_seq=after_seq + 1,
+                to_seq=head,
+                gap=lost,
+                code="resume_lost" if lost else None,
+            )
+        )
+        for event in events_after(records, self._session_id, after_seq):
+            channel.send(event)
+        self.catch_up(channel)
+
+    def _created(self, opened: OpenTurn) -> ResponseCreated:
+        return ResponseCreated(
+            session_id=self._session_id,
+            seq=None,
+            ts=self._now_ms(),
+            response_id=opened.response_id,
+            client_msg_id=opened.client_msg_id,
+        )
+
+    def _delta(self, running: Running, offset: int, text: str) -> TextDelta:
+        return TextDelta(
+            session_id=self._session_id,
+            seq=None,
+            ts=self._now_ms(),
+            response_id=running.opened.response_id,
+            offset=offset,
+            delta=text,
+        )
+
+
+def events_after(records: Sequence[TurnRecord], session_id: str, after_seq: int) -> list[ServerFrame]:
+    """The log's events after `after_seq`, flagged as replay."""
+    return [
+        event
+        for record in records
+        if record.seq_first + record.seq_count - 1 > after_seq
+        for event in render(record, session_id, replay=True)
+        if event.seq is not None and event.seq > after_seq
+    ]

@@ -1,0 +1,182 @@
+"""One session in this process: its line of turns, its channels, and its fold while it is needed."""
+
+import asyncio
+import secrets
+
+from rolehost_api.errors import NotFound, Overloaded
+from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_runtime.core.record import CorruptRecord, render
+from rolehost_runtime.core.session import Phase, SessionFold
+from rolehost_runtime.gateway.link.bind import greeting_of
+from rolehost_runtime.gateway.ports import Channel, Principal
+from rolehost_runtime.gateway.sessions.attempt import Attempt
+from rolehost_runtime.gateway.sessions.audience import Audience
+from rolehost_runtime.gateway.sessions.revisions import Settled, label, settle
+from rolehost_runtime.gateway.sessions.world import Accepted, World
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
+
+MAX_WAITING = 8
+"""Messages that may wait in a session's line while one is answered."""
+FOLD_QUANTUM = 32
+"""Records folded before the other sessions have their turn."""
+
+
+class LiveSession:
+    def __init__(self, world: World, principal: Principal, role: RoleEntry, session_id: str, key: str) -> None:
+        self._world = world
+        self.principal_id = principal.id
+        self.tenant = role.tenant
+        self.role_name = role.name
+        self.session_id = session_id
+        self.key = key
+        self.wanted = ""
+        """A revision that was asked for by address; the session moves there with its next turn."""
+        self.touched_ms = world.now_ms()
+        self.audience = Audience(session_id, world.now_ms)
+        self._pinned = ""
+        self._fold: SessionFold | None = None
+        self._loading = asyncio.Lock()
+        self._line = asyncio.Lock()
+        self._waiting = 0
+
+    # ── life ────────────────────────────────────────────────────────────────────────
+
+    @property
+    def busy(self) -> bool:
+        return self._line.locked() or self._waiting > 0 or self._loading.locked()
+
+    def sleep(self) -> None:
+        """Let go of what the store holds too; the next turn reads it again."""
+        if not self.busy:
+            self._fold = None
+
+    async def load(self) -> SessionFold:
+        """The session as its log says, taken over for this process if it is not ours yet."""
+        async with self._loading:
+            if self._fold is not None and self._fold.phase is not Phase.GONE:
+                return self._fold
+            head, records = await self._world.store.open(self.key)
+            fold = SessionFold(head.log_id, head.epoch)
+            for number, record in enumerate(records, 1):
+                fold.replay(record)
+                if number % FOLD_QUANTUM == 0:
+                    await asyncio.sleep(0)
+            if (fold.turn, fold.seq) != (head.turn, head.seq):
+                raise CorruptRecord("a session's head and its log disagree")
+            self._fold = fold
+            self._pinned = self._pinned or fold.revision
+            return fold
+
+    def role(self) -> RoleEntry:
+        """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
+        role = self._world.tables.roles.get(self.tenant.name, self.role_name)
+        if role is None or role.tenant != self.tenant:
+            raise NotFound("this Role does not exist any more", code="role_not_found")
+        return role
+
+    async def join(self, channel: Channel) -> None:
+        """Attach a channel and tell it where the session stands."""
+        fold = await self.load()
+        role = self.role()
+        revision = self._world.tables.revisions.get(self.tenant.name, self._pinned) if self._pinned else None
+        if revision is None:
+            revision = self._settle(role, fold).revision
+            self._pinned = self._pinned or revision.name
+        self._world.links.pin(role, revision.name, self.key)
+        self.audience.join(channel)
+        channel.send(
+            SessionCreated(
+                session_id=self.session_id,
+                seq=None,
+                ts=self._world.now_ms(),
+                role=role.name + label(revision),
+                head=fold.seq,
+                version=fold.version,
+                durability=self._world.durability,
+                heartbeat_ms=self._world.heartbeat_ms,
+                resume_ttl_s=self._world.resume_ttl_s,
+                display_name=role.spec.display_name or role.name,
+                greeting=greeting_of(revision) if fold.turn == 0 else "",
+            )
+        )
+
+    async def resume(self, channel: Channel, after_seq: int) -> None:
+        """`session.resumed`, the events after `after_seq`, and what the open turn has said so far."""
+        self.audience.resume(channel, await self._world.store.read(self.key), after_seq)
+
+    # ── turns ───────────────────────────────────────────────────────────────────────
+
+    async def say(self, accepted: Accepted) -> None:
+        """One message in, until its turn is durable. Raises what it failed with."""
+        running = self.audience.running
+        message_id = accepted.said.client_msg_id
+        if running is not None and message_id and message_id == running.opened.client_msg_id:
+            self.audience.catch_up(accepted.channel)
+            await asyncio.shield(running.done)
+            return
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} messages wait in this session already", code="busy")
+        self._waiting += 1
+        try:
+            await self._line.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            await self._turn(accepted)
+        finally:
+            self._line.release()
+
+    async def _turn(self, accepted: Accepted) -> None:
+        began = asyncio.get_running_loop().time()
+        self.touched_ms = self._world.now_ms()
+        fold = await self.load()
+        known = fold.turn_of(accepted.said.client_msg_id)
+        if known is not None:
+            await self._replay(accepted.channel, known)
+            return
+        role = self.role()
+        revision = self._move(role, self._settle(role, fold))
+        opened = fold.begin(
+            accepted.said.message,
+            revision=revision.name,
+            response_id=f"r{secrets.token_hex(8)}",
+            rng_seed=secrets.randbits(63),
+            now_ms=self._world.now_ms(),
+            client_msg_id=accepted.said.client_msg_id,
+            user=accepted.said.user,
+        )
+        running = self.audience.begin(opened)
+        await Attempt(
+            self._world, self.audience, self.key, self.session_id, role, revision, fold, running, accepted, began
+        ).answer()
+
+    async def _replay(self, channel: Channel, turn: int) -> None:
+        """The message was answered before: the same events again, to who asks for them."""
+        for record in await self._world.store.read(self.key):
+            if record.turn == turn:
+                for event in render(record, self.session_id, replay=True):
+                    channel.send(event)
+
+    def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
+        idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None
+        return settle(self._world.tables, role, self._pinned, wanted=self.wanted, idle_ms=idle_ms)
+
+    def _move(self, role: RoleEntry, settled: Settled) -> RevisionEntry:
+        """Pin the session to its revision, telling its channels where that is another one."""
+        revision = settled.revision
+        if settled.reason:
+            before = self._world.tables.revisions.get(self.tenant.name, self._pinned)
+            self.audience.broadcast(
+                RevisionChanged(
+                    session_id=self.session_id,
+                    seq=None,
+                    ts=self._world.now_ms(),
+                    from_=label(before) if before else self._pinned,
+                    to=label(revision),
+                    reason=settled.reason,
+                )
+            )
+            self._world.links.release(self.key)
+        self._pinned = revision.name
+        self._world.links.pin(role, revision.name, self.key)
+        return revision

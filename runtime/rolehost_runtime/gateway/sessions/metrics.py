@@ -1,0 +1,69 @@
+"""Turns, counted. Labels are a tenant's name, its Role's name and a code of ours, nothing else."""
+
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from rolehost_api.errors import LogicError, RolehostError
+from rolehost_api.wire import Metrics
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class TurnSink(Protocol):
+    """Where the outcome of every turn and of every model call goes."""
+
+    def turn(self, tenant: str, role: str, outcome: str, metrics: Metrics) -> None: ...
+    def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None: ...
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """The label for how it ended. A code that role logic chose is not among them: it would be a free label."""
+    if error is None:
+        return "completed"
+    if isinstance(error, LogicError):
+        return LogicError.code
+    return error.code if isinstance(error, RolehostError) else RolehostError.code
+
+
+class NoSink:
+    """Counts nothing."""
+
+    def turn(self, tenant: str, role: str, outcome: str, metrics: Metrics) -> None:
+        """Nothing."""
+
+    def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
+        """Nothing."""
+
+
+class PrometheusSink:
+    """Counters and histograms of one registry. Four label look-ups a turn, none a frame."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        names = ["tenant", "role"]
+        self._turns = Counter("rolehost_turns", "Turns by outcome.", [*names, "outcome"], registry=registry)
+        self._first = Histogram(
+            "rolehost_turn_first_token_seconds", "Accepted to first text.", names, buckets=SECONDS, registry=registry
+        )
+        self._total = Histogram(
+            "rolehost_turn_seconds", "Accepted to durable.", names, buckets=SECONDS, registry=registry
+        )
+        self._commit = Histogram(
+            "rolehost_turn_commit_seconds", "One commit.", names, buckets=SECONDS, registry=registry
+        )
+        self._calls = Counter("rolehost_model_calls", "Model calls by outcome.", [*names, "outcome"], registry=registry)
+        self._model = Histogram(
+            "rolehost_model_call_seconds", "One model call.", names, buckets=SECONDS, registry=registry
+        )
+
+    def turn(self, tenant: str, role: str, outcome: str, metrics: Metrics) -> None:
+        self._turns.labels(tenant, role, outcome).inc()
+        self._total.labels(tenant, role).observe(metrics.total_ms / 1000)
+        if metrics.ttft_ms is not None:
+            self._first.labels(tenant, role).observe(metrics.ttft_ms / 1000)
+        if metrics.commit_ms:
+            self._commit.labels(tenant, role).observe(metrics.commit_ms / 1000)
+
+    def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
+        self._calls.labels(tenant, role, outcome).inc()
+        self._model.labels(tenant, role).observe(seconds)

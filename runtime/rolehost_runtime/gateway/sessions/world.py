@@ -1,0 +1,37 @@
+"""What the sessions of one process share, and what comes into them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rolehost_api.wire import Said
+from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, SessionStore
+from rolehost_runtime.gateway.sessions.metrics import TurnSink
+from rolehost_runtime.gateway.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    tables: Tables
+    links: Links
+    store: SessionStore
+    models: ModelProvider
+    now_ms: Callable[[], int]
+    sink: TurnSink
+    durability: str
+    """What an acknowledged turn has survived, as session.created says it."""
+    heartbeat_ms: int = 5000
+    resume_ttl_s: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message that was let in, and when, by the loop's clock."""
+
+    said: Said
+    channel: Channel
+    at: float
+
+    @property
+    def deadline(self) -> float | None:
+        """The client's own. It gives the turn up, but never a commit that is on its way."""
+        return self.at + self.said.deadline_ms / 1000 if self.said.deadline_ms else None
