@@ -1,0 +1,63 @@
+"""The store's fake: the same rules in this process's memory, with the same bytes kept."""
+
+import secrets
+from dataclasses import dataclass, field, replace
+
+from rolehost_api.errors import Conflict
+from rolehost_runtime.core.record import TurnRecord, decode, encode
+from rolehost_runtime.gateway.ports import Head
+
+
+@dataclass
+class Shelf:
+    """What Redis would hold; several stores on one shelf are several gateways on one Redis."""
+
+    heads: dict[str, Head] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, list[dict[bytes, bytes]]] = field(default_factory=dict)
+
+
+class MemorySessionStore:
+    """Implements ports.SessionStore."""
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self.shelf = shelf or Shelf()
+        self._owner = secrets.token_hex(16)
+
+    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
+        head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
+        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1)
+        self.shelf.owners[key] = self._owner
+        return head, await self.read(key)
+
+    async def read(self, key: str) -> list[TurnRecord]:
+        return [decode(fields) for fields in self.shelf.logs.get(key, [])]
+
+    async def commit(self, key: str, record: TurnRecord) -> None:
+        head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
+        fields = {name.encode(): value for name, value in encode(record).items()}
+        ours = head is not None and (head.log_id, head.epoch) == (record.log_id, record.epoch)
+        if head is None or not ours or self.shelf.owners[key] != self._owner:
+            raise _superseded()
+        if head.turn == record.turn and log[-1] == fields:
+            return
+        if head.turn != record.turn - 1:
+            raise _superseded()
+        log.append(fields)
+        self.shelf.heads[key] = replace(
+            head,
+            turn=record.turn,
+            seq=record.seq_first + record.seq_count - 1,
+            version=record.version,
+            revision=record.revision,
+            last_at_ms=record.at_ms,
+        )
+
+
+def _superseded() -> Conflict:
+    return Conflict(
+        "another gateway took this session over in mid-turn",
+        hint="Send the message again",
+        code="superseded",
+        retryable=True,
+    )

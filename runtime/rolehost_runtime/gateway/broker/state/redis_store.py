@@ -1,0 +1,137 @@
+"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash) and `rh:{<key>}:wal` (a stream of turns).
+
+Who may write is decided by epoch and owner in the same server-side call that appends; the
+stream's ids are the turns' numbers, so Redis itself refuses doubles and disorder.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from rolehost_api.errors import Conflict, Unavailable
+from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
+from rolehost_runtime.gateway.ports import Head
+
+OPERATION_SECONDS = 2.0
+SOCKET_SECONDS = 1.5
+PAGE = 256
+"""Records read with one command."""
+MAX_CONNECTIONS = 64
+UNSPOKEN_SECONDS = 86_400
+"""How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
+
+
+class RedisSessionStore:
+    """Implements ports.SessionStore. One per process: its owner nonce is what fences another one."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._owner = secrets.token_hex(16)
+        self._open = redis.register_script(OPEN)
+        self._commit = redis.register_script(COMMIT)
+
+    @classmethod
+    def connect(cls, url: str, password: str | None = None) -> "RedisSessionStore":
+        """A store on `redis://host:port/db`, `rediss://…` or `unix:///path`. Connects when first used."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            password=password or None,
+            max_connections=MAX_CONNECTIONS,
+            timeout=1.0,
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=1.0,
+            socket_keepalive=True,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[RedisConnectionError],
+        )
+        return cls(Redis(connection_pool=pool))
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    async def answers(self) -> bool:
+        """Redis is there and writable, for readiness."""
+        try:
+            await self._bounded(lambda: self._redis.ping())
+        except Unavailable:
+            return False
+        return True
+
+    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole."""
+        arguments: list[str | int] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS]
+        found = await self._bounded(lambda: self._open(keys=[_head(key)], args=tuple(arguments)))
+        try:
+            log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in found)
+            head = Head(log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms))
+        except (AttributeError, UnicodeDecodeError, ValueError):
+            raise CorruptRecord("a session's head cannot be read") from None
+        return head, await self.read(key) if head.turn else []
+
+    async def read(self, key: str) -> list[TurnRecord]:
+        """The log without taking it over; empty where there is none."""
+        records: list[TurnRecord] = []
+        while True:
+            after = f"({records[-1].turn}-0" if records else "-"
+            page = await self._bounded(lambda: self._redis.xrange(_wal(key), min=after, count=PAGE))  # noqa: B023
+            for entry_id, fields in page:
+                record = decode(fields)
+                if entry_id != f"{record.turn}-0".encode():
+                    raise CorruptRecord("a record is not where its number says")
+                records.append(record)
+            if len(page) < PAGE:
+                return records
+
+    async def commit(self, key: str, record: TurnRecord) -> None:
+        """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""
+        fields = encode(record)
+        arguments: list[str | int | bytes] = [
+            record.log_id,
+            self._owner,
+            record.epoch,
+            record.turn,
+            record.seq_first + record.seq_count - 1,
+            record.version,
+            record.revision,
+            record.at_ms,
+            fields["v"],
+            fields["crc32"],
+            fields["body"],
+        ]
+        outcome = await self._bounded(lambda: self._commit(keys=[_head(key), _wal(key)], args=tuple(arguments)))
+        if outcome != b"ok":
+            raise Conflict(
+                "another gateway took this session over in mid-turn",
+                hint="Send the message again",
+                code="superseded",
+                retryable=True,
+            )
+
+    async def _bounded(self, operation: Callable[[], Any]) -> Any:
+        """One operation, over in OPERATION_SECONDS. A lost connection is tried once more by the client itself:
+        both scripts may run twice."""
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                return await operation()
+        except (RedisError, OSError, TimeoutError):
+            raise Unavailable(
+                "the store of sessions does not answer", hint="Try again; nothing was lost", code="state_unavailable"
+            ) from None
+
+
+def _head(key: str) -> str:
+    return f"rh:{{{key}}}:head"
+
+
+def _wal(key: str) -> str:
+    return f"rh:{{{key}}}:wal"

@@ -1,0 +1,45 @@
+"""What Redis does by itself, in one step: taking a session over, and appending a turn.
+
+A script validates everything before its first write, so that it writes whole or not at
+all. Redis 6.2 is enough. Both keys of a session carry the same hash tag.
+"""
+
+OPEN = """
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn')
+if not head[1] then
+  redis.call('HSET', KEYS[1], 'log_id', ARGV[2], 'epoch', 0, 'turn', 0, 'seq', 0, 'version', 0,
+    'revision', '', 'at_ms', 0)
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+elseif head[2] == '0' then
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+return redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms')
+"""
+"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept."""
+
+COMMIT = """
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
+if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
+  return 'superseded'
+end
+local id = ARGV[4] .. '-0'
+if head[4] == ARGV[4] then
+  local kept = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if kept then
+    for field = 1, #kept[2], 2 do
+      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[11] then return 'ok' end
+    end
+  end
+  return 'superseded'
+end
+if tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
+  return 'superseded'
+end
+redis.call('XADD', KEYS[2], id, 'v', ARGV[9], 'crc32', ARGV[10], 'body', ARGV[11])
+redis.call('HSET', KEYS[1], 'turn', ARGV[4], 'seq', ARGV[5], 'version', ARGV[6], 'revision', ARGV[7], 'at_ms', ARGV[8])
+redis.call('PERSIST', KEYS[1])
+return 'ok'
+"""
+"""KEYS head, wal. ARGV log id, owner, epoch, turn, last seq, version, revision, at_ms, v, crc32, body."""
