@@ -7,7 +7,7 @@ import msgspec
 from rolehost_api.errors import LogicError
 
 
-class _StateMeta(type(msgspec.Struct)):  # type: ignore[misc]
+class _StateMeta(msgspec.StructMeta):
     """Takes `scope=` beside msgspec's own options."""
 
     def __new__(
@@ -19,7 +19,7 @@ class _StateMeta(type(msgspec.Struct)):  # type: ignore[misc]
                 hint='Leave scope out, or say scope="session"; scope="user" comes later',
                 code="scope_not_supported",
             )
-        made = super().__new__(mcls, name, bases, namespace, **options)
+        made: Any = super().__new__(mcls, name, bases, namespace, **options)
         if bases != (msgspec.Struct,):
             _check(made)
         return made

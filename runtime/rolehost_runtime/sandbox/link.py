@@ -1,0 +1,350 @@
+"""One link to a gateway, seen from the pod: handshake, credit, and a task for every open turn."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from rolehost_api.bundle import MAX_COMPRESSED
+from rolehost_api.errors import ProtocolViolation
+from rolehost_api.link.credit import Credits, cost
+from rolehost_api.link.framing import Decoder, encode
+from rolehost_api.link.messages import (
+    NONCE_BYTES,
+    PROTOCOLS,
+    Abort,
+    Bind,
+    Bound,
+    BundleChunk,
+    CallModel,
+    Commit,
+    Committed,
+    Credit,
+    Evicted,
+    Hello,
+    LoadError,
+    LogBatch,
+    Message,
+    ModelResult,
+    NeedState,
+    Probe,
+    Prove,
+    ReadLogs,
+    StartTurn,
+    StateGiven,
+    StopLogs,
+    ToPod,
+    TurnFailed,
+    proof_text,
+)
+from rolehost_runtime.core.patch import InvalidPatch, apply
+from rolehost_runtime.sandbox.binding import Binding, Serving
+from rolehost_runtime.sandbox.logs import LogRing
+from rolehost_runtime.sandbox.states import Key, States
+from rolehost_runtime.sandbox.turns import OpenTurn
+
+PROVE_SECONDS = 5.0
+MAX_TURNS = 256
+"""Open on one link."""
+MAX_LOG_READERS = 16
+LOG_PAUSE_SECONDS = 0.05
+READ_BYTES = 65_536
+
+
+@dataclass(slots=True)
+class Pod:
+    """What all links of an agent share."""
+
+    uid: str
+    keys: Sequence[bytes]
+    probe: Probe
+    binding: Binding
+    states: States
+    logs: LogRing
+    links: "dict[int, Link]" = field(default_factory=dict)
+    bells: set[asyncio.Event] = field(default_factory=set)
+    """Rung when a line was printed."""
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Rung when a turn was over."""
+    numbers: int = 0
+
+    def number(self) -> int:
+        """Numbers links and turns; never used twice."""
+        self.numbers += 1
+        return self.numbers
+
+    def remember(self, key: Key, version: int, state: bytes) -> None:
+        for link_id, session in self.states.put(key, version, state):
+            if isinstance(link_id, int) and (link := self.links.get(link_id)):
+                link.evicted(session)
+
+    @property
+    def open_turns(self) -> int:
+        return sum(len(link.turns) for link in self.links.values())
+
+
+@dataclass(slots=True)
+class _Turn:
+    task: asyncio.Task[None]
+    inbox: asyncio.Queue[ModelResult | StateGiven | Committed]
+
+
+@dataclass(slots=True)
+class _Binding:
+    """A Bind whose bundle is still coming."""
+
+    bind: Bind
+    archive: bytearray = field(default_factory=bytearray)
+
+
+class Link:
+    def __init__(self, pod: Pod, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.id = pod.number()
+        self.turns: dict[int, _Turn] = {}
+        self._pod = pod
+        self._reader = reader
+        self._writer = writer
+        self._decoder: Decoder[ToPod] = Decoder(ToPod)  # type: ignore[arg-type]
+        self._credits = Credits()
+        self._sending = asyncio.Lock()
+        self._granted = asyncio.Event()
+        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        self._proven = False
+        self._binding: _Binding | None = None
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Until either end hangs up or breaks the protocol; the turns of the link end with it."""
+        pod = self._pod
+        pod.links[self.id] = self
+        try:
+            async with self._tasks:
+                prove_by = asyncio.get_running_loop().call_later(PROVE_SECONDS, self._close_unproven)
+                hello = Hello(protocols=PROTOCOLS, nonce=self._nonce, probe=pod.probe, bound=pod.binding.hash)
+                await self.send(0, hello)
+                await self._read()
+                prove_by.cancel()
+                raise _Closed
+        except* (_Closed, ProtocolViolation, ConnectionError):
+            pass
+        finally:
+            del pod.links[self.id]
+            pod.states.drop_link(self.id)
+            self._writer.close()
+
+    async def send(self, channel: int, *messages: Message) -> None:
+        """In order, and only as fast as the gateway takes them."""
+        async with self._sending:
+            for message in messages:
+                encoded = encode(channel, message)
+                while not self._credits.sent(cost(encoded)):
+                    self._granted.clear()
+                    await self._granted.wait()
+                self._writer.write(encoded)
+            await self._writer.drain()
+
+    def evicted(self, session: str) -> None:
+        self._spawn(self.send(0, Evicted(sessions=(session,))))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._tasks.create_task(work)
+
+    def _close_unproven(self) -> None:
+        if not self._proven:
+            self._writer.transport.abort()
+
+    # Receiving
+
+    async def _read(self) -> None:
+        while data := await self._reader.read(READ_BYTES):
+            for channel, message, size in self._decoder.feed(data):
+                if isinstance(message, Credit):
+                    self._credits.granted(message.bytes)
+                    self._granted.set()
+                    continue
+                self._credits.received(size)
+                if not self._proven:
+                    self._prove(message)
+                elif channel == 0:
+                    self._own_talk(message)
+                else:
+                    self._turn_talk(channel, message)
+                if grant := self._credits.worked(size):
+                    self._writer.write(encode(0, Credit(bytes=grant)))
+
+    def _prove(self, message: ToPod) -> None:
+        if not isinstance(message, Prove) or message.protocol not in PROTOCOLS:
+            raise ProtocolViolation("the first message must be Prove, in a protocol that both speak")
+        text = proof_text(self._nonce, self._pod.uid)
+        for key in self._pod.keys:
+            with suppress(InvalidSignature):
+                Ed25519PublicKey.from_public_bytes(key).verify(message.signature, text)
+                self._proven = True
+                return
+        raise ProtocolViolation("the peer is not the platform")
+
+    def _own_talk(self, message: ToPod) -> None:
+        match message:
+            case Bind():
+                self._bind(message)
+            case BundleChunk():
+                self._chunk(message)
+            case ReadLogs():
+                self._read_logs(message)
+            case StopLogs():
+                if reader := self._readers.get(message.request):
+                    reader.cancel()
+            case _:
+                raise ProtocolViolation("this message does not belong to channel 0")
+
+    def _turn_talk(self, channel: int, message: ToPod) -> None:
+        turn = self.turns.get(channel)
+        match message:
+            case StartTurn() if turn is None:
+                self._start(channel, message)
+            case Abort():
+                if turn is not None:
+                    turn.task.cancel()
+            case ModelResult() | StateGiven() | Committed():
+                if turn is not None:  # else it crossed with our TurnFailed
+                    turn.inbox.put_nowait(message)
+            case _:
+                raise ProtocolViolation("this message does not belong to a turn's channel")
+
+    # Binding
+
+    def _bind(self, bind: Bind) -> None:
+        if (answer := self._pod.binding.answer(bind)) is not None:
+            self._spawn(self.send(0, answer))
+        elif bind.logic is not None and bind.logic.bundle_digest:
+            self._binding = _Binding(bind)
+        else:
+            self._spawn(self._bound(bind, b""))
+
+    def _chunk(self, chunk: BundleChunk) -> None:
+        """Chunks for a pod that was bound in the meantime are let pass."""
+        if self._binding is None:
+            return
+        bind, archive = self._binding.bind, self._binding.archive
+        archive += chunk.data
+        if len(archive) > MAX_COMPRESSED:
+            self._binding = None
+            error = LoadError(code="bundle_too_large", hint=f"a bundle has at most {MAX_COMPRESSED} bytes compressed")
+            self._spawn(self.send(0, Bound(hash=bind.hash, error=error)))
+        elif chunk.last:
+            self._binding = None
+            self._spawn(self._bound(bind, bytes(archive)))
+
+    async def _bound(self, bind: Bind, archive: bytes) -> None:
+        await self.send(0, await self._pod.binding.bind(bind, archive))
+
+    # Turns
+
+    def _start(self, channel: int, start: StartTurn) -> None:
+        serving = self._pod.binding.serving
+        if serving is None or serving.bound.error is not None:
+            self._spawn(self.send(channel, TurnFailed(code="not_bound")))
+        elif len(self.turns) >= MAX_TURNS:
+            self._spawn(self.send(channel, TurnFailed(code="overloaded")))
+        else:
+            inbox: asyncio.Queue[ModelResult | StateGiven | Committed] = asyncio.Queue()
+            task = self._spawn(self._turn(serving, channel, start, inbox))
+            self.turns[channel] = _Turn(task, inbox)
+            task.add_done_callback(lambda _: self._turn_over(channel))
+
+    def _turn_over(self, channel: int) -> None:
+        self.turns.pop(channel, None)
+        self._pod.quiet.set()
+
+    async def _turn(
+        self,
+        serving: Serving,
+        channel: int,
+        start: StartTurn,
+        inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]",
+    ) -> None:
+        key: Key = (self.id, start.session)
+        state = await self._state(channel, start, key, inbox)
+        turn = OpenTurn(self._pod.number(), key, msgspec.structs.replace(start, state=None), state)
+        try:
+            out = await serving.turns.begin(turn)
+            while isinstance(out[-1], CallModel):
+                await self.send(channel, *out)
+                answer = await inbox.get()
+                if not isinstance(answer, ModelResult) or answer.index != turn.waiting_for():
+                    raise ProtocolViolation("an answer that nobody asked for")
+                out = await serving.turns.resume(turn, answer)
+            await self.send(channel, *out)
+            if isinstance(commit := out[-1], Commit):
+                self._committed(key, state, commit, await inbox.get(), serving.bind.state_max_bytes)
+        finally:
+            serving.turns.end(turn)
+
+    async def _state(
+        self, channel: int, start: StartTurn, key: Key, inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]"
+    ) -> bytes:
+        """The session's state, encoded: given, remembered, or asked for."""
+        if start.state is not None:
+            return msgspec.msgpack.encode(start.state)
+        held = self._pod.states.get(key, start.version)
+        if held is None and start.version == 0:
+            held = msgspec.msgpack.encode({})
+        if held is None:
+            await self.send(channel, NeedState())
+            given = await inbox.get()
+            if not isinstance(given, StateGiven) or given.version != start.version:
+                raise ProtocolViolation("the state that was asked for did not come")
+            held = msgspec.msgpack.encode(given.state)
+        return held
+
+    def _committed(self, key: Key, state: bytes, commit: Commit, answer: object, max_bytes: int) -> None:
+        """Fold the patch as the gateway did. Where a hostile worker made one that does not fit, forget the state."""
+        if not isinstance(answer, Committed):
+            raise ProtocolViolation("a commit must be answered by Committed or Abort")
+        try:
+            folded = apply(msgspec.msgpack.decode(state), commit.patch, max_bytes=max_bytes)
+        except InvalidPatch:
+            self._pod.states.drop(key)
+        else:
+            self._pod.remember(key, answer.version, msgspec.msgpack.encode(folded))
+
+    # Logs
+
+    def _read_logs(self, asked: ReadLogs) -> None:
+        if asked.request in self._readers or len(self._readers) >= MAX_LOG_READERS:
+            raise ProtocolViolation("a request for logs is open already, or too many are")
+        task = self._spawn(self._send_logs(asked))
+        self._readers[asked.request] = task
+        task.add_done_callback(lambda _: self._readers.pop(asked.request, None))
+
+    async def _send_logs(self, asked: ReadLogs) -> None:
+        """Batches; without `follow` an empty one is the last."""
+        bell = asyncio.Event()
+        self._pod.bells.add(bell)
+        after = asked.after
+        try:
+            while True:
+                bell.clear()
+                lines, lost = self._pod.logs.read(after=after, link=self.id)
+                if lines or lost or not asked.follow:
+                    await self.send(0, LogBatch(request=asked.request, lines=tuple(lines), lost=lost))
+                after = lines[-1].number if lines else after + lost
+                if lines:
+                    await asyncio.sleep(LOG_PAUSE_SECONDS if asked.follow else 0)
+                elif asked.follow:
+                    await bell.wait()
+                else:
+                    return
+        finally:
+            self._pod.bells.discard(bell)
+
+
+class _Closed(Exception):
+    """The peer hung up; ends the task group."""

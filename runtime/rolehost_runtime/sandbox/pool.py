@@ -1,0 +1,269 @@
+"""The processes under the agent: one template, and workers that come and go.
+
+A worker that overruns its deadline is killed with everything that it started; the spare
+takes its place at once and a new one is forked. A template that dies takes its workers
+with it, and is started again a few times before the pod is given up.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+from rolehost_api.link.messages import LoadError
+from rolehost_runtime.sandbox.processes import NoWorkers, Pipe, Printed, Template, Worker
+from rolehost_runtime.sandbox.procs import sweep
+from rolehost_runtime.sandbox.steps import Fork, Forked, Load, Loaded
+
+TEMPLATE = "rolehost_runtime.sandbox.template"
+MAX_RESTARTS = 3
+RESTART_WINDOW_SECONDS = 60.0
+FORK_SECONDS = 10.0
+
+
+class Pool:
+    def __init__(self, *, memory_bytes: int, import_seconds: float, printed: Printed) -> None:
+        self.printed = printed
+        self._memory_bytes = memory_bytes
+        self._import_seconds = import_seconds
+        self._max_workers = 1
+        self._template: Template | None = None
+        self._load: Load | None = None
+        self._workers: dict[int, Worker] = {}
+        self._idle: list[Worker] = []
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._numbers = 0
+        self._processes = asyncio.Lock()
+        """Held while forking and while sweeping, so that a newborn is never taken for a stray."""
+        self._restarts: deque[float] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.broken = asyncio.Event()
+
+    async def warm(self) -> None:
+        """Start the interpreter that will import the logic, before it is known which."""
+        if self._template is None:
+            self._template = await self._spawn_template()
+
+    async def load(self, load: Load, max_workers: int) -> Loaded:
+        """Import the logic, and have workers ready. Never raises: what is wrong is in the answer."""
+        self._max_workers = max(1, max_workers)
+        await self.warm()
+        loaded = await self._load_into(load)
+        if loaded.error is None:
+            self._load = load
+            for _ in range(min(2, self._max_workers) + 1):
+                await self._fork()
+            if not self._workers:
+                return Loaded(error=LoadError(code="logic_died", hint="no worker could be started"))
+        return loaded
+
+    async def acquire(self, prefer: Worker | None) -> Worker:
+        """An idle worker, the preferred one if it is; waits in line for one. Raises NoWorkers."""
+        if self.broken.is_set():
+            raise NoWorkers("the logic's processes keep dying")
+        if prefer is not None and prefer in self._idle:
+            self._idle.remove(prefer)
+            return prefer
+        if self._idle:
+            worker = self._idle.pop()
+            self._replenish()
+            return worker
+        waiting: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._replenish()
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and not waiting.exception():
+                self.free(waiting.result())
+            raise
+
+    def free(self, worker: Worker) -> None:
+        """A worker is idle: hand it to who waits longest."""
+        if not worker.alive:
+            return
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    def lost(self, worker: Worker) -> None:
+        self._workers.pop(worker.number, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if not self._closing:
+            self._go(self._sweep())
+            self._replenish()
+
+    def buried(self, pid: int) -> None:
+        """The template has reaped a process; if a worker's socket lives on in a child of it, this is the only sign."""
+        for worker in list(self._workers.values()):
+            if worker.pid == pid:
+                worker.kill("hook_died")
+
+    def template_lost(self, template: Template) -> None:
+        self._template = None
+        for worker in list(self._workers.values()):
+            worker.kill("hook_died")
+        if self._closing or self._load is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._restarts.append(now)
+        while self._restarts[0] < now - RESTART_WINDOW_SECONDS:
+            self._restarts.popleft()
+        if len(self._restarts) > MAX_RESTARTS:
+            self._give_up()
+        else:
+            self._go(self._restart(self._load))
+
+    async def close(self) -> None:
+        """Kill everything."""
+        self._closing = True
+        for worker in list(self._workers.values()):
+            worker.kill("hook_died")
+        if self._template is not None:
+            template = self._template
+            async with self._processes:
+                await asyncio.to_thread(sweep, template.process.pid, frozenset[int]())
+            template.kill()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    # Processes
+
+    async def _restart(self, load: Load) -> None:
+        await self.warm()
+        loaded = await self._load_into(load)
+        if loaded.error is not None:
+            self._give_up()
+            return
+        for _ in range(min(2, self._max_workers) + 1):
+            await self._fork()
+
+    def _give_up(self) -> None:
+        self.broken.set()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(NoWorkers("the logic's processes keep dying"))
+
+    async def _load_into(self, load: Load) -> Loaded:
+        assert self._template is not None
+        template = self._template
+        try:
+            loaded = await template.ask(load, (), self._import_seconds)
+        except TimeoutError:
+            template.kill()
+            hint = f"importing took over {self._import_seconds:g} seconds; do work in hooks, not at import"
+            return Loaded(error=LoadError(code="import_deadline", hint=hint))
+        except NoWorkers:
+            return Loaded(error=LoadError(code="logic_died", hint="the process ended while it imported the logic"))
+        if not isinstance(loaded, Loaded):
+            template.kill()
+            return Loaded(error=LoadError(code="logic_died"))
+        return loaded
+
+    async def _spawn_template(self) -> Template:
+        loop = asyncio.get_running_loop()
+        mine, out_read, err_read, process = _start_template(self._memory_bytes)
+        template = Template(self, process, mine)
+        await loop.create_unix_connection(lambda: template, sock=mine)
+        template.attach(
+            Pipe(out_read, "stdout", lambda: None, self.printed), Pipe(err_read, "stderr", lambda: None, self.printed)
+        )
+        return template
+
+    def _replenish(self) -> None:
+        """Keep one idle worker as a spare, within the bound."""
+        if not self._idle and len(self._workers) <= self._max_workers and self._load is not None:
+            self._go(self._fork())
+
+    async def _fork(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._processes:
+            template = self._template
+            if template is None or len(self._workers) > self._max_workers:
+                return
+            self._numbers += 1
+            worker = Worker(self, self._numbers)
+            mine, theirs = _socketpair()
+            out_read, out_write = os.pipe()
+            err_read, err_write = os.pipe()
+            given = (theirs.detach(), out_write, err_write)
+            forked: Loaded | Forked | None = None
+            try:
+                forked = await template.ask(Fork(number=worker.number), given, FORK_SECONDS)
+            except (TimeoutError, NoWorkers):
+                template.kill()
+            finally:
+                for fd in given:
+                    os.close(fd)
+            if not isinstance(forked, Forked) or not forked.pid or not template.alive:
+                mine.close()
+                os.close(out_read)
+                os.close(err_read)
+                return
+            worker.pid = forked.pid
+            self._workers[worker.number] = worker
+            worker.attach(
+                Pipe(out_read, "stdout", lambda: worker.owner, self.printed),
+                Pipe(err_read, "stderr", lambda: worker.owner, self.printed),
+            )
+            await loop.create_unix_connection(lambda: worker, sock=mine)
+        self.free(worker)
+
+    async def _sweep(self) -> None:
+        async with self._processes:
+            if self._template is not None:
+                alive = frozenset(worker.pid for worker in self._workers.values())
+                await asyncio.to_thread(sweep, self._template.process.pid, alive)
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    return mine, theirs
+
+
+def _start_template(memory_bytes: int) -> tuple[socket.socket, int, int, subprocess.Popen[bytes]]:
+    """Our end of its socket, its stdout, its stderr, and the process."""
+    mine, theirs = _socketpair()
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-s", "-m", TEMPLATE, str(theirs.fileno()), str(memory_bytes)],
+            stdin=subprocess.DEVNULL,
+            stdout=out_write,
+            stderr=err_write,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+            env=_environment(),
+        )
+    os.close(out_write)
+    os.close(err_write)
+    return mine, out_read, err_read, process
+
+
+def _environment() -> dict[str, str]:
+    """All that the tenant's processes see of the environment: nothing of the agent's own."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "PYTHONPATH") if name in os.environ}
+    return kept | {
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/nonexistent",
+        "TMPDIR": "/tmp",  # noqa: S108 - the pod's only writable place
+    }

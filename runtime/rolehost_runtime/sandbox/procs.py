@@ -1,0 +1,58 @@
+"""Finding and killing what a worker left behind, by the process table."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+
+MAX_ROUNDS = 50
+"""A bomb may fork while it is swept; its processes are bounded, so the rounds may be too."""
+
+
+def parents() -> dict[int, int]:
+    """Every process that can be seen, and its parent; zombies are left out."""
+    return dict(_table())
+
+
+def _table() -> Iterator[tuple[int, int]]:
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with suppress(OSError, ValueError, IndexError):
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            if fields[0] not in (b"Z", b"X"):
+                yield int(name), int(fields[1])
+
+
+def strays(table: Mapping[int, int], template: int, alive: Set[int]) -> set[int]:
+    """Descendants of the template that belong to no worker in `alive`, those of dead workers included.
+
+    Orphans are the template's own children, for it adopts them, so whatever a worker
+    leaves behind, by whatever number of forks and sessions, is found here.
+
+    >>> sorted(strays({20: 10, 21: 20, 30: 10, 31: 30, 40: 10}, 10, {20}))
+    [30, 31, 40]
+    """
+    found: set[int] = set()
+    for pid in table:
+        path = [pid]
+        while path[-1] in table and table[path[-1]] != template and len(path) <= len(table):
+            path.append(table[path[-1]])
+        if table.get(path[-1]) == template and path[-1] not in alive:
+            found.add(pid)
+    return found
+
+
+def sweep(template: int, alive: Set[int]) -> int:
+    """Kill all strays; returns how many. Blocking: call it beside the loop."""
+    killed = 0
+    for _ in range(MAX_ROUNDS):
+        found = strays(parents(), template, alive)
+        if not found:
+            break
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    return killed
