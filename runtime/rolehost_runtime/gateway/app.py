@@ -8,9 +8,7 @@
 """
 
 import asyncio
-import contextlib
 import logging
-import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,18 +17,40 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from rolehost_runtime.gateway.edge.auth import Authenticator
+from rolehost_api.crd.modelbackend import BackendType
+from rolehost_runtime.gateway.broker.models.keys import KeyRing
+from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
+from rolehost_runtime.gateway.broker.models.router import Models
+from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.edge import faults
+from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
+from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
-from rolehost_runtime.gateway.edge.internal import Reviewer, SmallServer, internal_app, metrics_app
+from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
+from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, SessionStore
+from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore
+from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.gateway.settings import GatewaySettings
+from rolehost_runtime.gateway.tables import PodEntry, Tables
+from rolehost_runtime.gateway.upload import signing
+from rolehost_runtime.gateway.upload.client import UploadClient
+from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
+from rolehost_runtime.gateway.watch.api import in_cluster as access_of_pod
+from rolehost_runtime.gateway.watch.cluster import ClusterFeed
+from rolehost_runtime.gateway.watch.review import TokenReview
+
+FEED_PAUSE_SECONDS = 1.0
+LAST_TURNS_SECONDS = 1.0
+SCRIPT_PAUSE_SECONDS = 0.02
+"""Between pieces of a scripted answer, so that people see it stream."""
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +71,7 @@ class Options:
     port: int = 8080
     """0: any free port, see `Gateway.port`."""
     internal_port: int | None = None
+    operator_service_account: str = "rolehost-system/rolehost-operator"
     metrics_port: int | None = None
     allowed_origins: tuple[str, ...] = ()
     """Origins whose pages may connect, beside the gateway's own page; no Origin at all is no browser."""
@@ -77,6 +98,8 @@ class Adapters:
     """Proves to pods (and to the upload service) that this is the platform."""
     store_answers: Callable[[], Awaitable[bool]]
     """For /readyz."""
+    durability: str = "local-fsync"
+    """What session.created says an acknowledged turn survives."""
     require_gvisor: bool = True
     uploads: Uploads | None = None
     """None: no upload and no check over HTTP (local mode)."""
@@ -93,5 +116,174 @@ def wall_ms() -> int:
 class Gateway:
     """One process's worth of gateway, started and stopped from wherever a loop runs."""
 
-    def __init__(self, options: Options, adapters: Adapters) -> None:
-        raise NotImplementedError
+    def __init__(self, options: Options, adapters: Adapters, metrics: Metrics | None = None) -> None:
+        self._options, self._adapters = options, adapters
+        self.metrics = metrics or Metrics()
+        tables = adapters.tables
+        self._hub = Hub(tables.keys)
+        self._pool = LinkPool(
+            tables,
+            adapters.dialer,
+            adapters.bundles,
+            adapters.signing_key,
+            wall_ms,
+            options.name,
+            require_gvisor=adapters.require_gvisor,
+        )
+        self._sessions = SessionService(
+            tables,
+            self._pool,
+            adapters.store,
+            adapters.models,
+            wall_ms,
+            PrometheusSink(self.metrics.registry),
+            durability=adapters.durability,
+        )
+        self._edge: EdgeServer | None = None
+        self._small: list[SmallServer] = []
+        self._running: list[asyncio.Task[None]] = []
+
+    @property
+    def port(self) -> int:
+        """Of the clients' port; known once started."""
+        if self._edge is None:
+            raise RuntimeError("the gateway is not started")
+        return self._edge.port
+
+    @property
+    def report(self) -> Report:
+        """What the pods said, for whoever makes revisions serve."""
+        return self._pool
+
+    async def start(self) -> None:
+        """Open all ports and start all that runs beside them. Raises RolehostError; nothing is left running then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        options, adapters = self._options, self._adapters
+        policy = Policy(
+            frozenset(o.lower() for o in options.allowed_origins), frozenset(options.allowed_hosts), options.page
+        )
+        gate = Gate(
+            tables=adapters.tables, sessions=self._sessions, hub=self._hub, metrics=self.metrics, now_ms=wall_ms
+        )
+        rooms = Rooms(
+            gate=gate,
+            auth=adapters.auth,
+            logs=self._pool,
+            uploads=adapters.uploads,
+            store_answers=adapters.store_answers,
+            page=options.page,
+        )
+        self._edge = EdgeServer(
+            make_rest(rooms, policy),
+            Door(policy, adapters.auth, gate),
+            host=options.host,
+            port=options.port,
+            max_connections=options.max_connections,
+        )
+        if options.internal_port is not None and adapters.reviewer is not None:
+            door = OperatorOnly(adapters.reviewer, options.operator_service_account)
+            self._small.append(SmallServer(internal_app(self._pool, door), options.host, options.internal_port))
+        if options.metrics_port is not None:
+            self._small.append(SmallServer(metrics_app(self.metrics.registry), options.host, options.metrics_port))
+        self._running = [asyncio.create_task(self._feed(feed)) for feed in adapters.feeds]
+        await self._pool.start()
+        for server in self._small:
+            await server.start()
+        await self._edge.start()
+
+    async def _feed(self, feed: Feed) -> None:
+        """A feed that ends by a bug is started again: a gateway with frozen tables would serve on, unnoticed."""
+        while True:
+            try:
+                await feed.run()
+            except Exception as error:
+                faults.internal(log, "keeping the tables", error)
+            await asyncio.sleep(FEED_PAUSE_SECONDS)
+
+    async def stop(self) -> None:
+        """Let running turns end, ask clients to connect again, then let go of everything."""
+        if self._edge is not None:
+            self._edge.stop_accepting()
+            await self._hub.drain(self._options.drain_seconds)
+            await self._sessions.stop(LAST_TURNS_SECONDS)
+            await self._edge.stop()
+        for server in self._small:
+            await server.stop()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._pool.stop()
+        for close in self._adapters.closing:
+            try:
+                await close()
+            except Exception as error:
+                faults.internal(log, "closing", error)
+
+    async def run(self) -> None:
+        """Start, and stop at SIGTERM or SIGINT."""
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        await self.start()
+        log.info("serving on port %d", self.port)
+        await asked.wait()
+        log.info("stopping: running turns have %.0f s", self._options.drain_seconds)
+        await self.stop()
+
+
+async def in_cluster(settings: GatewaySettings) -> Gateway:
+    """The gateway of a cluster: tables by watches, pods by TCP, bundles by the upload service, state in Redis."""
+    metrics, tables = Metrics(), Tables()
+    key = signing.private_key(settings.link_key_file)
+    api = await Api(from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else access_of_pod()).__aenter__()
+    uploads = await UploadClient(settings.upload_url, key).__aenter__()
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    store = RedisSessionStore.connect(settings.redis_url, password)
+    openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
+    models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
+    feed = ClusterFeed(
+        api, tables, metrics, sandbox_images=frozenset(settings.sandbox_images), namespace=settings.namespace
+    )
+    adapters = Adapters(
+        tables=tables,
+        dialer=TcpDialer(),
+        bundles=uploads,
+        store=store,
+        models=models,
+        auth=KeyAuth(tables.keys),
+        signing_key=key,
+        store_answers=store.answers,
+        uploads=uploads,
+        reviewer=TokenReview(api),
+        feeds=(feed,),
+        closing=(openai.close, store.close, uploads.close, api.close),
+    )
+    options = Options(
+        name=settings.pod_name,
+        host=settings.host,
+        port=settings.port,
+        internal_port=settings.internal_port,
+        metrics_port=settings.metrics_port,
+        operator_service_account=settings.operator_service_account,
+        allowed_origins=settings.allowed_origins,
+        allowed_hosts=settings.allowed_hosts,
+        page=settings.page,
+        max_connections=settings.max_connections,
+        drain_seconds=settings.drain_seconds,
+    )
+    return Gateway(options, adapters, metrics)
+
+
+class TcpDialer:
+    """Implements ports.Dialer: the pod's own address."""
+
+    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, _, port = pod.address.rpartition(":")
+        return await asyncio.open_connection(host.strip("[]"), int(port))

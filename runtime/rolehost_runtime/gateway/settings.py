@@ -24,38 +24,38 @@ class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True, extra="ignore")
 
     host: str = "0.0.0.0"  # noqa: S104 - in a pod, where the NetworkPolicy is the wall
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 
 class GatewaySettings(_Settings):
-    port: int = Field(names.GATEWAY_PORT, ge=0, le=65535)
-    internal_port: int = Field(names.INTERNAL_PORT, ge=0, le=65535)
-    metrics_port: int = Field(names.METRICS_PORT, ge=0, le=65535)
+    port: int = Field(default=names.GATEWAY_PORT, ge=0, le=65535)
+    internal_port: int = Field(default=names.INTERNAL_PORT, ge=0, le=65535)
+    metrics_port: int = Field(default=names.METRICS_PORT, ge=0, le=65535)
 
     pod_name: str = "gateway"
     namespace: str = "rolehost-system"
     """Of the platform: where the ConfigMap rolehost-keys is."""
 
-    redis_url: str = Field("redis://rolehost-redis:6379/0", pattern=r"^(rediss?|unix)://[^@]+$")
+    redis_url: str = Field(default="redis://rolehost-redis:6379/0", pattern=r"^(rediss?|unix)://[^@]+$")
     """Without a password: a URL shows in every listing."""
     redis_password: SecretStr | None = None
 
     sandbox_images: Words = Field(min_length=1)
     """Images whose pods may be dialled, exactly as the operator writes them; separated by commas."""
-    operator_service_account: str = Field("rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
+    operator_service_account: str = Field(default="rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
     """namespace/name of who may read /internal/v1/observed."""
-    link_key_file: Path = Path("/etc/rolehost/link/tls.key")
+    link_key_file: Path = Path("/etc/rolehost/link/key.pem")
     """Ed25519 private key, PEM: how pods and the upload service know the platform."""
     model_keys_dir: Path = Path("/etc/rolehost/model-keys")
-    upload_url: str = Field("http://rolehost-upload:8082", pattern="^https?://")
+    upload_url: str = Field(default="http://rolehost-upload:8082", pattern="^https?://")
     """Empty would be no uploads at all; the chart always brings the service."""
 
     allowed_origins: Words = ()
     allowed_hosts: Words = ()
     page: bool = False
     """The playground at `/`."""
-    max_connections: int = Field(20_000, ge=1, le=1_000_000)
-    drain_seconds: float = Field(10, ge=0, le=600)
+    max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
+    drain_seconds: float = Field(default=10, ge=0, le=600)
     kubeconfig: Path | None = None
     """Only outside of a cluster; in one the pod's own account is used."""
 
@@ -66,11 +66,11 @@ class GatewaySettings(_Settings):
 
 
 class UploadSettings(_Settings):
-    port: int = Field(names.UPLOAD_PORT, ge=0, le=65535)
+    port: int = Field(default=names.UPLOAD_PORT, ge=0, le=65535)
     bundles_dir: Path = Path("/var/lib/rolehost/bundles")
     platform_keys_dir: Path = Path("/etc/rolehost/platform-keys")
     """Certificates or public keys, PEM: a request by any of their private halves is a gateway's."""
-    tenant_max_bytes: int = Field(1 << 30, ge=1 << 20)
+    tenant_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """What one tenant's bundles may take on the volume."""
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support import edge as support
+from tests.support.edge import ACME_CHAT_KEY, ACME_KEY, EVIL_KEY, Edge
 
 from rolehost_runtime.gateway.edge import guarded
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.tables import Tenant
-from tests.support import edge as support
-from tests.support.edge import ACME_CHAT_KEY, ACME_KEY, EVIL_KEY, Edge
 
 Start = Callable[..., Coroutine[Any, Any, Edge]]
 

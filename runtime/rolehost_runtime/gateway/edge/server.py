@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import uvicorn
@@ -31,12 +30,15 @@ class _Server(uvicorn.Server):
 
 
 class EdgeServer:
-    def __init__(self, app: ASGIApp, door: Door, *, host: str, port: int, full: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, door: Door, *, host: str, port: int, max_connections: int) -> None:
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
 
         def socket_factory() -> WebSocket:
             return WebSocket(door)
+
+        def full() -> bool:
+            return len(self._server.server_state.connections) + door.gate.hub.sockets >= max_connections
 
         http = type(
             "Http",
@@ -72,9 +74,10 @@ class EdgeServer:
                 raise Unavailable("the port for clients could not be opened")
             await asyncio.sleep(0)
 
-    async def stop_accepting(self) -> None:
-        for server in self._server.servers:
+    def stop_accepting(self) -> None:
+        for server in getattr(self._server, "servers", ()):
             server.close()
+        self._listener.close()
 
     async def stop(self) -> None:
         if self._task is not None:

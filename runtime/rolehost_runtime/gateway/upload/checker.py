@@ -1,0 +1,121 @@
+"""The only process that opens what a tenant sent: `python -m … bundle IN OUT` or `… manifest IN`.
+
+It bounds itself before it reads a byte, has no environment and no network of use, and
+answers with one line of JSON: the outcome, or an error of ours. Whatever it does beyond
+that, it is killed for (`run`).
+"""
+
+import asyncio
+import json
+import resource
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rolehost_api import bundle, manifest
+from rolehost_api.errors import RolehostError, Unavailable
+
+WALL_SECONDS = 30.0
+CPU_SECONDS = 20
+MEMORY_BYTES = 512 << 20
+FILE_BYTES = 64 << 20
+OPEN_FILES = 64
+MAX_ANSWER_BYTES = 1 << 20
+
+
+def bound() -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError instead
+
+
+def check_bundle(source: Path, target: Path) -> dict[str, Any]:
+    """Write the canonical form of an archive; whatever form it came in, the same files have the same digest."""
+    with tempfile.TemporaryDirectory() as scratch:
+        contents = bundle.extract(source.read_bytes(), Path(scratch, "bundle"))
+        archive = bundle.pack(Path(scratch, "bundle"))
+    target.write_bytes(bundle.compress(archive))
+    return {"digest": bundle.digest(archive), "files": len(contents.files), "bytes": len(archive)}
+
+
+def check_manifest(source: Path) -> dict[str, Any]:
+    findings = manifest.check(source.read_bytes())
+    return {"findings": msgspec.to_builtins(findings)}
+
+
+def main(arguments: list[str]) -> None:
+    bound()
+    try:
+        match arguments:
+            case ["bundle", source, target]:
+                outcome = check_bundle(Path(source), Path(target))
+            case ["manifest", source]:
+                outcome = check_manifest(Path(source))
+            case _:
+                raise SystemExit("usage: checker bundle IN OUT | manifest IN")
+    except RolehostError as error:
+        outcome = {"error": {"code": error.code, "message": error.message, "hint": error.hint, "status": error.status}}
+    sys.stdout.write(json.dumps(outcome))
+
+
+class Refused(RolehostError):
+    """What the checker found wrong, as it said it."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["message"], hint=error["hint"], code=error["code"])
+        self.status = error["status"]
+
+
+async def run(*arguments: str, seconds: float = WALL_SECONDS) -> dict[str, Any]:
+    """Check in a process of its own. Raises what it found, or Unavailable `check_failed` where it died of its bounds."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-m", __name__, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()},
+        start_new_session=True,
+        limit=MAX_ANSWER_BYTES,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await process.stdout.read(MAX_ANSWER_BYTES)
+            status = await process.wait()
+    except TimeoutError:
+        raise _died() from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        outcome = json.loads(answer) if status == 0 else None
+    except ValueError:
+        outcome = None
+    if not isinstance(outcome, dict):
+        raise _died()
+    if "error" in outcome:
+        raise Refused(outcome["error"])
+    return outcome
+
+
+def _died() -> Unavailable:
+    return Unavailable(
+        "the check needed more time or memory than it may have", hint="Make it smaller", code="check_failed",
+        retryable=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,227 @@
+"""What Kubernetes objects mean for the tables. Pure but for the tables themselves.
+
+Whose an object is follows from its namespace: name *and* UID, and only where the namespace
+is labelled as a tenant. Namespaces and what is in them come over different watches, in any
+order, so an object is kept and looked at again when its namespace turns up, changes or goes.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from rolehost_api import names
+from rolehost_api.crd.common import ObjectMeta
+from rolehost_api.crd.modelbackend import ModelBackend
+from rolehost_api.crd.revision import RoleRevision
+from rolehost_api.crd.role import Role
+from rolehost_runtime.gateway.tables import (
+    KeyEntry,
+    PodEntry,
+    RevisionEntry,
+    RoleEntry,
+    Scope,
+    Table,
+    Tables,
+    Tenant,
+)
+from rolehost_runtime.gateway.watch.listwatch import Known
+from rolehost_runtime.gateway.watch.views import ConfigMapView, KeyRow, NamespaceView, PodView
+
+K = TypeVar("K", bound=Known)
+V = TypeVar("V")
+Key = tuple[str, ...]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_key_row = msgspec.json.Decoder(KeyRow)
+
+
+class Filler:
+    """All sinks of the watches, over one set of tables."""
+
+    def __init__(self, tables: Tables, sandbox_images: frozenset[str], skipped: Callable[[str], None]) -> None:
+        """`skipped` hears the id of a key whose entry cannot be read."""
+        tenant_of = tables.tenants.get
+
+        def pod(item: PodView, tenant: Tenant) -> PodEntry | None:
+            return pod_entry(item, tenant, sandbox_images)
+
+        self.roles = Namespaced(tables.roles, tenant_of, role_entry, _by_name)
+        self.revisions = Namespaced(tables.revisions, tenant_of, revision_entry, _by_name)
+        self.pods = Namespaced(tables.pods, tenant_of, pod, _by_uid)
+        self.backends = Backends(tables)
+        self.keys = Keys(tables, skipped)
+        self.namespaces = Namespaces(tables)
+        for follower in (self.roles, self.revisions, self.pods, self.keys):
+            tables.tenants.listen(follower.tenant_changed)
+
+
+def _by_name(meta: ObjectMeta) -> Key:
+    return (meta.namespace, meta.name)
+
+
+def _by_uid(meta: ObjectMeta) -> Key:
+    return (meta.uid,)
+
+
+class Namespaced(Generic[K, V]):
+    """Implements listwatch.Sink for objects that live in a tenant's namespace."""
+
+    def __init__(
+        self,
+        table: Table[V],
+        tenant_of: Callable[[str], Tenant | None],
+        entry: Callable[[K, Tenant], V | None],
+        key: Callable[[ObjectMeta], Key],
+    ) -> None:
+        self._table, self._tenant_of, self._entry, self._key = table, tenant_of, entry, key
+        self._seen: dict[Key, K] = {}
+
+    def replace(self, objects: list[K]) -> None:
+        self._seen = {self._key(item.metadata): item for item in objects}
+        rows = {key: row for key, item in self._seen.items() if (row := self._row(item)) is not None}
+        self._table.replace_all(rows)
+
+    def put(self, item: K) -> None:
+        key = self._key(item.metadata)
+        self._seen[key] = item
+        self._show(key, item)
+
+    def drop(self, meta: ObjectMeta) -> None:
+        self._seen.pop(self._key(meta), None)
+        self._table.drop(self._key(meta))
+
+    def tenant_changed(self, row: Key) -> None:
+        (namespace,) = row
+        for key, item in self._seen.items():
+            if item.metadata.namespace == namespace:
+                self._show(key, item)
+
+    def _show(self, key: Key, item: K) -> None:
+        row = self._row(item)
+        if row is None:
+            self._table.drop(key)
+        else:
+            self._table.put(key, row)
+
+    def _row(self, item: K) -> V | None:
+        tenant = self._tenant_of(item.metadata.namespace)
+        return None if tenant is None else self._entry(item, tenant)
+
+
+def role_entry(role: Role, tenant: Tenant) -> RoleEntry:
+    meta = role.metadata
+    follow = meta.annotations.get(names.FOLLOW) == "true"
+    return RoleEntry(tenant, meta.name, role.spec, role.status.stable_revision, follow)
+
+
+def revision_entry(revision: RoleRevision, tenant: Tenant) -> RevisionEntry:
+    return RevisionEntry(tenant, revision.metadata.name, revision.spec)
+
+
+def pod_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
+    """The pod if it may be dialled: gVisor, our ServiceAccount, nothing but our image, an address of its own."""
+    spec, meta = pod.spec, pod.metadata
+    images = {c.image for c in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)}
+    trusted = (
+        spec.runtime_class_name == names.RUNTIME_CLASS
+        and spec.service_account_name == names.SANDBOX_SERVICE_ACCOUNT
+        and not spec.host_network
+        and bool(images)
+        and images <= sandbox_images
+    )
+    role, revision, ip = meta.labels.get(names.ROLE), meta.labels.get(names.REVISION), pod.status.pod_ip
+    if not (trusted and role and revision and ip) or pod.status.phase in ("Succeeded", "Failed"):
+        return None
+    address = f"[{ip}]:{names.LINK_PORT}" if ":" in ip else f"{ip}:{names.LINK_PORT}"
+    return PodEntry(tenant, meta.uid, meta.name, role, revision, address, leaving=meta.deletion_timestamp is not None)
+
+
+class Namespaces:
+    """Implements listwatch.Sink. Watched with the tenant label as selector; checked again all the same."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tenants = tables.tenants
+
+    def replace(self, objects: list[NamespaceView]) -> None:
+        self._tenants.replace_all({(item.metadata.name,): _tenant(item) for item in objects if _labelled(item)})
+
+    def put(self, item: NamespaceView) -> None:
+        if _labelled(item):
+            self._tenants.put((item.metadata.name,), _tenant(item))
+        else:
+            self.drop(item.metadata)
+
+    def drop(self, meta: ObjectMeta) -> None:
+        known = self._tenants.get(meta.name)
+        if known is not None and known.uid == meta.uid:
+            self._tenants.drop((meta.name,))
+
+
+def _labelled(item: NamespaceView) -> bool:
+    return names.TENANT in item.metadata.labels
+
+
+def _tenant(item: NamespaceView) -> Tenant:
+    return Tenant(item.metadata.name, item.metadata.uid)
+
+
+class Backends:
+    """Implements listwatch.Sink."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._table = tables.backends
+
+    def replace(self, objects: list[ModelBackend]) -> None:
+        self._table.replace_all({(item.metadata.name,): item.spec for item in objects})
+
+    def put(self, item: ModelBackend) -> None:
+        self._table.put((item.metadata.name,), item.spec)
+
+    def drop(self, meta: ObjectMeta) -> None:
+        self._table.drop((meta.name,))
+
+
+class Keys:
+    """Implements listwatch.Sink for the one ConfigMap: key id → JSON of its hash, tenant and scopes."""
+
+    def __init__(self, tables: Tables, skipped: Callable[[str], None]) -> None:
+        self._table, self._tenants, self._skipped = tables.keys, tables.tenants, skipped
+        self._data: dict[str, str] = {}
+
+    def replace(self, objects: list[ConfigMapView]) -> None:
+        self._data = objects[0].data if objects else {}
+        self._show()
+
+    def put(self, item: ConfigMapView) -> None:
+        self._data = item.data
+        self._show()
+
+    def drop(self, meta: ObjectMeta) -> None:
+        self._data = {}
+        self._show()
+
+    def tenant_changed(self, row: Key) -> None:
+        if self._table.filled:
+            self._show()
+
+    def _show(self) -> None:
+        rows = [self._entry(key_id, raw) for key_id, raw in self._data.items()]
+        self._table.replace_all({(row.sha256,): row for row in rows if row is not None})
+
+    def _entry(self, key_id: str, raw: str) -> KeyEntry | None:
+        """The key, if its tenant is still the one that it was issued for: a recycled name inherits none."""
+        try:
+            row = _key_row.decode(raw)
+            scopes = frozenset(Scope(word) for word in row.scopes)
+        except (msgspec.MsgspecError, ValueError):
+            self._skipped(key_id)
+            return None
+        tenant = self._tenants.get(row.tenant)
+        if tenant is None or tenant.uid != row.tenant_uid:
+            return None
+        if not _SHA256.fullmatch(row.sha256):
+            self._skipped(key_id)
+            return None
+        return KeyEntry(key_id, row.sha256, tenant, scopes)
