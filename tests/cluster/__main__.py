@@ -1,12 +1,18 @@
-"""The tool's command line: python -m tests.cluster up | down | status | build | load-image | ctr | exec."""
+"""The tool's command line: python -m tests.cluster up | down | status | load | load-image | build | exec.
+
+Exit code 3 means that this machine cannot run the cluster at all, and says why.
+"""
 
 import sys
 import time
+from pathlib import Path
 
 import click
-from tests.cluster import images, node, parts
-from tests.cluster.common import ClusterError, paths, say
+from tests.cluster import images, install, kind, node
+from tests.cluster.common import ClusterError, Paths, paths, say
 from tests.cluster.namespace import in_namespace
+
+HERE = Path(__file__).parent
 
 
 @click.group(help=__doc__)
@@ -14,22 +20,45 @@ def cli() -> None: ...
 
 
 @cli.command()
-def up() -> None:
-    """Start the node (building what is missing), and the platform on it."""
+@click.option("--node-only", is_flag=True, help="Stop when the node is Ready; install nothing.")
+def up(node_only: bool) -> None:
+    """Start the node, building what is missing, and install the platform on it."""
     where = paths()
+    if kind.wanted():
+        kind.up(where)
+        if not node_only:
+            kind.load(where, images.PLATFORM)
+            click.echo(install.platform(where, [HERE / "values.yaml"]))
+        return
+    node.prepare(where)
     began = time.monotonic()
     node.up(where)
-    for image in images.NODE[:2]:
-        images.build(where, image)
-    images.load(where, [image.name for image in images.NODE[:2]])
+    images.ensure(where, [images.PAUSE, images.COREDNS])
     node.wait_ready(where)
-    say(f"node Ready after {time.monotonic() - began:.1f} s; KUBECONFIG={where.kubeconfig}")
+    say(f"node Ready in {time.monotonic() - began:.1f} s; KUBECONFIG={where.kubeconfig}")
+    if not node_only:
+        click.echo(_platform_from_parts(where))
+
+
+def _platform_from_parts(where: Paths) -> str:
+    was_installed = install.installed(where)
+    install.dns(where)
+    images.make_tiny_model(where)
+    fresh = images.ensure(where, [images.REDIS, *images.PLATFORM, images.TINY_MODEL])
+    install.volumes(where)
+    if was_installed and fresh:
+        install.reload(where)
+    return install.platform(where, [HERE / "values.yaml", HERE / "values-parts.yaml"])
 
 
 @cli.command()
 def down() -> None:
     """Stop everything; only the cache of built things stays."""
-    node.down(paths())
+    where = paths()
+    if kind.running(where):
+        kind.down(where)
+    else:
+        node.down(where)
 
 
 @cli.command()
@@ -40,31 +69,55 @@ def status() -> None:
     for name, alive in found.daemons.items():
         click.echo(f"{name:20} {'runs' if alive else 'down'}")
     click.echo(f"{'node':20} {'Ready' if found.ready else 'not Ready'}")
-    if found.up:
-        click.echo(f"export KUBECONFIG={where.kubeconfig}")
-    else:
+    if not found.up:
         sys.exit(1)
+    click.echo(node.kubectl(where, "get", "pods", "-A", "-o", "wide"))
+    click.echo(f"export KUBECONFIG={where.kubeconfig}")
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+def load(names: tuple[str, ...]) -> None:
+    """Build images from this checkout (the platform's, or those named), load them and put them to work."""
+    where = paths()
+    unknown = set(names) - images.ALL.keys()
+    if unknown:
+        raise ClusterError(f"there is no image {', '.join(sorted(unknown))}; known: {', '.join(images.ALL)}")
+    began = time.monotonic()
+    wanted = [images.ALL[name] for name in names] or list(images.PLATFORM)
+    if kind.running(where):
+        kind.load(where, images.PLATFORM)
+    elif not images.ensure(where, wanted):
+        say("nothing changed")
+        return
+    if install.installed(where):
+        install.reload(where)
+    say(f"loaded and in service in {time.monotonic() - began:.1f} s")
+
+
+@cli.command("load-image")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def load_image(archive: Path) -> None:
+    """Load an image archive (OCI or Docker) that was made elsewhere."""
+    images.import_file(paths(), archive)
 
 
 @cli.command()
 def build() -> None:
     """Build the node's programs without starting anything."""
-    where = paths()
-    node.require_possible()
-    parts.install_packages()
-    parts.build(where)
+    node.prepare(paths())
 
 
 @cli.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("argv", nargs=-1, required=True)
 def execute(argv: tuple[str, ...]) -> None:
-    """Run a program inside the node's namespace."""
+    """Run a program inside the node's namespace, for instance: exec -- nft list ruleset."""
     click.echo(in_namespace(paths(), argv), nl=False)
 
 
 def main() -> None:
     try:
-        cli(standalone_mode=True)
+        cli()
     except ClusterError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

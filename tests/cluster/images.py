@@ -87,11 +87,11 @@ def base(where: Paths) -> str:
     return name
 
 
-def ensure(where: Paths, wanted: Sequence[Image]) -> None:
-    """Bring images up to date and give them to the node."""
+def ensure(where: Paths, wanted: Sequence[Image]) -> bool:
+    """Bring images up to date and give them to the node; says whether the node got anything new."""
     for image in wanted:
         build(where, image)
-    load(where, wanted)
+    return load(where, wanted)
 
 
 def build(where: Paths, image: Image) -> None:
@@ -176,8 +176,8 @@ def _bud(where: Paths, image: Image, recipe: Path, context: Path) -> None:
     buildah(where, *argv, str(context))
 
 
-def load(where: Paths, wanted: Sequence[Image]) -> None:
-    """Give images of the layout to the node, in one import."""
+def load(where: Paths, wanted: Sequence[Image]) -> bool:
+    """Give images of the layout to the node, in one import; says whether any was new to it."""
     began = time.monotonic()
     ctr = ["ctr", "--address", str(where.run / "containerd.sock"), "--namespace", "k8s.io"]
     there = set(in_namespace(where, [*ctr, "content", "ls", "--quiet"]).split())
@@ -189,7 +189,9 @@ def load(where: Paths, wanted: Sequence[Image]) -> None:
         archive.unlink(missing_ok=True)
     _layout(where).prune()
     names = ", ".join(image.short for image in wanted)
-    say(f"  loaded {names} ({sent / 1e6:.1f} MB new) in {time.monotonic() - began:.1f} s")
+    if sent:
+        say(f"  loaded {names} ({sent / 1e6:.1f} MB new) in {time.monotonic() - began:.1f} s")
+    return sent > 0
 
 
 def import_file(where: Paths, archive: Path) -> None:

@@ -30,11 +30,15 @@ def require_possible() -> None:
         raise Impossible("this kernel has no user namespaces")
 
 
-def up(where: Paths) -> None:
-    """Start everything that does not run; returns when the apiserver answers and every daemon lives."""
+def prepare(where: Paths) -> None:
+    """Install and build what is missing; minutes the first time, nothing afterwards."""
     require_possible()
     parts.install_packages()
     parts.build(where)
+
+
+def up(where: Paths) -> None:
+    """Start everything that does not run; returns when the apiserver answers and every daemon lives."""
     where.log.mkdir(parents=True, exist_ok=True)
     pki.ensure(where.run / "pki", config.NODE_ADDRESS, config.APISERVER_SERVICE)
     for name, text in config.files(where).items():

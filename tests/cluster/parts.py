@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,9 +108,9 @@ def install_packages() -> None:
         raise Impossible(f"these packages could not be installed: {' '.join(still)}")
 
 
-def stale(where: Paths) -> list[Part]:
-    """The parts whose binaries are missing or were built from something else."""
-    return [part for part in PARTS if not _is_current(part, where)]
+def stale(where: Paths, modules: Collection[str] = ()) -> list[Part]:
+    """The parts whose binaries are missing or were built from something else; of these modules only, if any are named."""
+    return [part for part in PARTS if (not modules or part.module in modules) and not _is_current(part, where)]
 
 
 def _is_current(part: Part, where: Paths) -> bool:
@@ -118,9 +119,9 @@ def _is_current(part: Part, where: Paths) -> bool:
     return built and stamp.is_file() and stamp.read_text() == part.stamp()
 
 
-def build(where: Paths) -> None:
+def build(where: Paths, modules: Collection[str] = ()) -> None:
     """Build every stale part; says first which, and how long a cold build takes."""
-    todo = stale(where)
+    todo = stale(where, modules)
     if not todo:
         return
     if shutil.which("go") is None:

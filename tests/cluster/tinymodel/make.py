@@ -4,6 +4,7 @@ What it says means nothing. What matters is that a real server loads it and spea
 megabyte. The seed is fixed, so that the file is the same everywhere. Needs `gguf` and `numpy`; usage: make.py FILE.
 """
 
+# mypy: disable-error-code="import-not-found"
 import sys
 from pathlib import Path
 

@@ -1,0 +1,28 @@
+"""One cluster for all end-to-end tests: brought up if it is not, running this checkout's code, left up for the next run."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.cluster import install
+from tests.cluster.common import REPOSITORY, paths
+from tests.cluster.testing import Cluster
+
+CANNOT = 3
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The running cluster. Where none can run the tests are skipped, but never with CI set.
+
+    The tool runs as a program of its own, as anybody runs it; what it says goes to the test's output.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cluster", "up"], cwd=REPOSITORY, capture_output=True, text=True, timeout=3600
+    )
+    if done.returncode == CANNOT and not os.environ.get("CI"):
+        pytest.skip(f"no cluster can run here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, f"the cluster did not come up:\n{done.stderr}"
+    where = paths()
+    return Cluster(where, gateway=install.gateway(where))
