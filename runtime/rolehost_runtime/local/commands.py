@@ -7,6 +7,7 @@ import click
 
 from rolehost.cli.failing import told
 from rolehost_api.names import GATEWAY_PORT
+from rolehost_runtime.local.dev import run
 
 
 @click.command()
@@ -28,7 +29,5 @@ def dev(paths: tuple[Path, ...], port: int, data: Path, model: str) -> None:
     The model is --model, else the key in OPENAI_API_KEY (OPENAI_BASE_URL, OPENAI_MODEL), else an
     Ollama on this machine, else a script that needs no model.
     """
-    from rolehost_runtime.local.dev import run
-
     with told():
         asyncio.run(run(paths or (Path(),), port, data.resolve(), model))

@@ -1,0 +1,146 @@
+"""Put local mode together and run it until Ctrl-C."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.errors import BadRequest
+from rolehost_runtime.gateway.app import Adapters, Gateway, Options
+from rolehost_runtime.gateway.broker.models.keys import KeyRing
+from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
+from rolehost_runtime.gateway.broker.models.router import Models
+from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.edge.auth import OpenAuth
+from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.local.banner import Facts, banner
+from rolehost_runtime.local.dialer import ProcessDialer, runsc
+from rolehost_runtime.local.model import Choice, choose
+from rolehost_runtime.local.redis import EmbeddedRedis
+from rolehost_runtime.local.reload import Follower, folders_of
+from rolehost_runtime.local.tables import LOCAL, FileTables
+
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
+TYPING_SECONDS = 0.015
+"""Between two pieces of a scripted answer, so that a stream looks like one."""
+FIRST_PATIENCE_SECONDS = 30.0
+DRAIN_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Local mode, up."""
+
+    gateway: Gateway
+    files: FileTables
+    follower: Follower
+    choice: Choice
+    sandbox: str
+
+
+async def run(paths: Sequence[Path], port: int, data: Path, wish: str) -> None:
+    """Until SIGINT or SIGTERM. Raises RolehostError or OSError where it cannot start."""
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    async with local(paths, port, data, wish, os.environ) as running:
+        entries = sorted(running.files.tables.roles.values(), key=lambda entry: entry.name)
+        facts = Facts(
+            port=running.gateway.port,
+            roles=[(entry.name, entry.spec.display_name or entry.name) for entry in entries],
+            model=running.choice.label,
+            advice=running.choice.advice,
+            sandbox=running.sandbox,
+            data=data,
+        )
+        _tell(banner(facts))
+        await asked.wait()
+        _tell("stopping; sessions stay")
+
+
+@contextlib.asynccontextmanager
+async def local(
+    paths: Sequence[Path], port: int, data: Path, wish: str, environment: Mapping[str, str]
+) -> AsyncIterator[Running]:
+    """Local mode for as long as the block runs."""
+    watched = folders_of(paths)
+    _refuse_beside(data, watched)
+    async with contextlib.AsyncExitStack() as held:
+        redis = EmbeddedRedis(data / "redis")
+        await redis.start()
+        held.push_async_callback(redis.stop)
+        choice, prefix = await asyncio.gather(choose(wish, environment), runsc())
+        keys = KeyRing(_key_folder(held, choice.keys or {}))
+        tables, signing_key = Tables(), Ed25519PrivateKey.generate()
+        files = FileTables(tables, data / "ordinals.json", choice.backend)
+        follower = Follower(paths, files, _tell)
+        faults = follower.read()
+        if faults and not files.newest:
+            raise BadRequest("there is nothing to run:\n" + "\n".join(faults))
+        for fault in faults:
+            _tell(f"✗ {fault}")
+        store = RedisSessionStore.connect(redis.url)
+        model = OpenAIProvider(keys)
+        dialer = ProcessDialer(tables.pods, signing_key.public_key().public_bytes_raw(), prefix)
+        adapters = Adapters(
+            tables=tables,
+            dialer=dialer,
+            bundles=files,
+            store=store,
+            models=Models({BackendType.OPENAI: model, BackendType.SCRIPTED: ScriptedProvider(TYPING_SECONDS)}),
+            auth=OpenAuth(LOCAL),
+            signing_key=signing_key,
+            store_answers=store.answers,
+            require_gvisor=False,
+            closing=(model.close, store.close, dialer.close),
+        )
+        options = Options(port=port, allowed_hosts=HOSTS, page=True, drain_seconds=DRAIN_SECONDS)
+        gateway = Gateway(options, adapters)
+        await gateway.start()
+        held.push_async_callback(gateway.stop)
+        tasks = [asyncio.create_task(follower.promote(gateway.report)), asyncio.create_task(follower.watch(watched))]
+        held.push_async_callback(_cancelled, tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_PATIENCE_SECONDS):
+                await follower.settled.wait()
+        yield Running(gateway, files, follower, choice, "gVisor (runsc), no network" if prefix else "")
+
+
+def _refuse_beside(data: Path, watched: Sequence[Path]) -> None:
+    """What lies beside a Role's files is packed and watched: sessions must not be."""
+    for folder in watched:
+        if data.is_relative_to(folder) and not any(part.startswith(".") for part in data.relative_to(folder).parts):
+            raise BadRequest(
+                f"--data {data} lies among the files of a Role", hint="Use .rolehost, or a folder elsewhere"
+            )
+
+
+def _key_folder(held: contextlib.AsyncExitStack, keys: Mapping[str, str]) -> Path | None:
+    """The key ring reads files, as from a mounted Secret: they live in a folder of our own, and go with us."""
+    if not keys:
+        return None
+    folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="rolehost-keys-")))
+    for name, key in keys.items():
+        file = os.open(folder / name, os.O_CREAT | os.O_WRONLY, 0o600)
+        with os.fdopen(file, "w") as opened:
+            opened.write(key)
+    return folder
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tell(text: str) -> None:
+    click.echo(text)
