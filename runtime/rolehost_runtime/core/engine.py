@@ -50,7 +50,7 @@ class Reporter:
     """What an engine tells its surroundings while it runs; nothing here has an answer."""
 
     def entering(self, run: int, hook: Hook) -> None:
-        """A hook is about to be called."""
+        """A hook is about to be called, or to go on with an answer."""
 
     def log(self, text: str) -> None:
         """`t.log`, for the tenant's eyes."""
@@ -199,9 +199,8 @@ class TurnEngine:
         try:
             if stop and stop.effects <= self._count:
                 raise HookFailed(stop.code)
-            self._reporter.entering(run, hook)
             self._listening = True
-            yield from self._drive(hook, stop)
+            yield from self._drive(run, hook, stop)
             self._check_state()
         except HookFailed as failure:
             if self._over:
@@ -229,16 +228,19 @@ class TurnEngine:
         if len(self._degraded) < MAX_DEGRADED:
             self._degraded.append(degraded)
 
-    def _drive(self, hook: Hook, stop: Stop | None) -> Steps:
+    def _drive(self, run: int, hook: Hook, stop: Stop | None) -> Steps:
+        self._reporter.entering(run, hook)
         value = call(hook.function, self._turn)
         if inspect.iscoroutine(value):
-            value = yield from self._drive_coroutine(value, stop)
+            value = yield from self._drive_coroutine(value, run, hook, stop)
         if self._turn.forgotten():
             raise HookFailed("not_awaited", LogicError("t.ask() was made but not awaited"))
         if isinstance(value, str) and not self._spoke:
             raise HookFailed("hook_returned_value", LogicError("a hook returned text instead of replying with it"))
 
-    def _drive_coroutine(self, coroutine: Coroutine[Any, Any, Any], stop: Stop | None) -> Steps:
+    def _drive_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], run: int, hook: Hook, stop: Stop | None
+    ) -> Steps:
         """Send answers in until the hook returns; returns what it returned."""
         answer: Any = None
         error: LogicError | None = None
@@ -251,6 +253,7 @@ class TurnEngine:
                     error = refused
                 if stop and stop.effects <= self._count:
                     raise HookFailed(stop.code)
+                self._reporter.entering(run, hook)
         except Returned as returned:
             return returned.value
         finally:

@@ -80,7 +80,7 @@ class Drop(Said, frozen=True, kw_only=True, tag="drop"):
 
 
 class Entering(Said, frozen=True, kw_only=True, tag="entering"):
-    """A hook is about to be called; if nothing follows in time, it is the one to blame."""
+    """A hook is about to be called or to go on; if nothing follows in time, it is the one to blame."""
 
     run: int
     hook: str
