@@ -78,9 +78,9 @@ class Release:
         return answer[0] == "yes"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def release(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    """Installed once; its tests run in their order."""
+    """Installed once; the tests of test_chart_install.py run in their order and leave it installed."""
     folder = tmp_path_factory.mktemp("chart-apiserver")
     processes = Processes(folder)
     try:

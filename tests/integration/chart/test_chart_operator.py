@@ -1,0 +1,115 @@
+"""The operator runs with what the chart gives it: its environment, its keys, and its rights, no more."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.chart.helm import NAMESPACE, Release
+from tests.support.apiserver import free_ports
+
+from rolehost_api import names
+
+pytestmark = pytest.mark.timeout(240)
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:rolehost-operator"
+GROUPS = ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"]
+
+
+def until(ask: Callable[[], Any], what: str, log: Path) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := ask()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within a minute: {what}\n{log.read_text()[-3000:]}")
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture
+def operator_log(release: Release, tmp_path: Path) -> Iterator[Path]:
+    """The running operator's log. Its environment is the rendered one; only files and ports are this machine's."""
+    release.upgrade("--set", "runtimeClass.create=true")
+    [container] = release.get("deployment", "rolehost-operator")["spec"]["template"]["spec"]["containers"]
+    environment = {one["name"]: one.get("value", "from-a-reference") for one in container["env"]}
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name, text in release.get("configmap", "rolehost-link-public")["data"].items():
+        (keys / name).write_text(text)
+    token = tmp_path / "token"
+    token.write_text("none")
+    environment |= {
+        "ROLEHOST_PLATFORM_KEYS": str(keys),
+        "ROLEHOST_GATEWAY_TOKEN": str(token),
+        "ROLEHOST_METRICS_PORT": str(free_ports(1)[0]),
+        "KUBECONFIG": str(release.server.kubeconfig_for(ACCOUNT, GROUPS)),
+    }
+    log = tmp_path / "operator.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rolehost.cli", *container["command"][1:]],
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+        )
+        try:
+            yield log
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_log: Path) -> None:
+    role = {
+        "apiVersion": names.API_VERSION,
+        "kind": "Role",
+        "metadata": {"name": "cat", "namespace": "acme"},
+        "spec": {"template": {"personaFrom": {"configMapRef": {"name": "texts"}}}},
+    }
+    texts = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "texts", "namespace": "acme"},
+        "data": {"system": "You are a cat."},
+    }
+    release.server.apply(texts, role)
+
+    def get(*what: str) -> Any:
+        return release.server.get(*what, "-n", "acme") or {}
+
+    deployments = until(
+        lambda: get("deployments", "-l", f"{names.ROLE}=cat").get("items"), "a Deployment for the Role", operator_log
+    )
+    [deployment] = deployments
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "rolehost-sandbox:0.1.0"
+    assert get("networkpolicy", names.SANDBOX_POLICY)
+    assert get("serviceaccount", names.SANDBOX_SERVICE_ACCOUNT)
+
+    def conditions() -> Any:
+        return get("rhr", "cat").get("status", {}).get("conditions", [])
+
+    told = {one["type"]: one["reason"] for one in until(conditions, "a status", operator_log)}
+    assert told[names.READY] == names.NO_GATEWAY, "it leads, and no gateway reports here"
+    refused = [write for write in release.server.writes(ACCOUNT) if write.code == 403]
+    assert refused == []
+    assert "forbidden" not in operator_log.read_text().lower()
+
+
+def test_it_stays_out_of_a_namespace_that_is_no_tenant(release: Release, operator_log: Path) -> None:
+    namespace = release.server.namespace("stranger")
+    role = {
+        "apiVersion": names.API_VERSION,
+        "kind": "Role",
+        "metadata": {"name": "cat", "namespace": namespace},
+        "spec": {"template": {"persona": {"system": "You are a cat."}}},
+    }
+    mark = {**role, "metadata": {"name": "later", "namespace": "acme"}}
+    release.server.apply(role)
+    until(lambda: "leads" in operator_log.read_text(), "the lease", operator_log)
+    release.server.apply(mark)
+    until(lambda: (release.server.get("rhr", "later", "-n", "acme") or {}).get("status"), "a later Role", operator_log)
+    assert release.server.get("deployments", "-n", namespace) is None
+    assert [write for write in release.server.writes(ACCOUNT, namespace) if write.code < 300] == []
