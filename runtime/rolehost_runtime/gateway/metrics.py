@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rolehost_api.errors import LogicError, RolehostError
+
 
 class Metrics:
     def __init__(self) -> None:
@@ -50,6 +52,10 @@ class Metrics:
             "rolehost_gateway_watch_skipped", "Objects that could not be read.", ["kind"], registry=self.registry
         )
         self.registry.register(_Frames(self))
+
+    def told(self, error: RolehostError) -> None:
+        """A client was told of an error. A code that role logic chose would be a free label."""
+        self.errors.labels(LogicError.code if isinstance(error, LogicError) else error.code).inc()
 
 
 class _Frames(Collector):

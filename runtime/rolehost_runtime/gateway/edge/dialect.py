@@ -155,7 +155,7 @@ class Conversation:
             self._write(event)
 
     def tell(self, session_id: str | None, error: RolehostError) -> None:
-        self._gate.metrics.errors.labels(error.code).inc()
+        self._gate.metrics.told(error)
         self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
 
     def _write(self, event: wire.ServerFrame) -> None:

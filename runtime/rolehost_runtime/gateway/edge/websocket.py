@@ -149,7 +149,7 @@ class WebSocket(asyncio.Protocol):
             self._flush()
 
     def refuse(self, error: RolehostError) -> None:
-        self._door.gate.metrics.errors.labels(error.code).inc()
+        self._door.gate.metrics.told(error)
         self.send(_error_frame(error, self._door.gate.now_ms()))
         self.close(error.close_code, error.code)
 
@@ -192,7 +192,7 @@ class WebSocket(asyncio.Protocol):
             )
         else:
             error = ProtocolViolation("this is not the WebSocket protocol")
-        self._door.gate.metrics.errors.labels(error.code).inc()
+        self._door.gate.metrics.told(error)
         text = _error_frame(error, self._door.gate.now_ms())
         self._transport.write(Frame(Opcode.TEXT, text).serialize(mask=False))
 

@@ -1,0 +1,229 @@
+"""What Kubernetes objects mean for the gateway's tables."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from rolehost_api import names
+from rolehost_api.crd.common import ObjectMeta
+from rolehost_api.crd.modelbackend import ModelBackend
+from rolehost_api.crd.revision import RoleRevision
+from rolehost_api.crd.role import Role
+from rolehost_runtime.gateway.tables import KeyEntry, PodEntry, Scope, Tables, Tenant
+from rolehost_runtime.gateway.watch.filler import Filler
+from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, PodView
+
+IMAGE = "registry/rolehost-sandbox:1"
+ACME = Tenant("acme", "uid-1")
+ROLE = {
+    "metadata": {"name": "cat", "namespace": "acme", "uid": "u", "annotations": {names.FOLLOW: "true"}},
+    "spec": {"template": {"persona": {"system": "You are a cat."}}, "tomorrow": "unknown fields pass by"},
+    "status": {"stableRevision": "cat-1"},
+}
+
+
+@pytest.fixture
+def tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def skipped() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def filler(tables: Tables, skipped: list[str]) -> Filler:
+    return Filler(tables, frozenset({IMAGE}), skipped.append)
+
+
+def namespace(name: str = "acme", uid: str = "uid-1", *, labelled: bool = True) -> NamespaceView:
+    labels = {names.TENANT: "whatever"} if labelled else {}
+    return NamespaceView(metadata=ObjectMeta(name=name, uid=uid, labels=labels))
+
+
+def role() -> Role:
+    return msgspec.convert(ROLE, Role)
+
+
+def pod(**changes: Any) -> PodView:
+    """A pod as the apiserver gives it; `changes` by path with `__` for dots."""
+    item: dict[str, Any] = {
+        "metadata": {
+            "name": "cat-1-x", "namespace": "acme", "uid": "pod-1",
+            "labels": {names.ROLE: "cat", names.REVISION: "cat-1"}, "creationTimestamp": "2030-01-01T00:00:00Z",
+        },
+        "spec": {
+            "runtimeClassName": "gvisor", "serviceAccountName": names.SANDBOX_SERVICE_ACCOUNT,
+            "containers": [{"name": "sandbox", "image": IMAGE}], "nodeName": "n",
+        },
+        "status": {"phase": "Running", "podIP": "10.0.0.7"},
+    }  # fmt: skip
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        inner = item
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+    return msgspec.json.decode(json.dumps(item), type=PodView)
+
+
+def key(tenant: str = "acme", uid: str = "uid-1", sha256: str = "a" * 64, scopes: tuple[str, ...] = ("chat",)) -> str:
+    return json.dumps({"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": scopes})
+
+
+def keys(**data: str) -> ConfigMapView:
+    return ConfigMapView(metadata=ObjectMeta(name=names.KEYS), data=data)
+
+
+def test_a_role_belongs_to_its_namespace_by_name_and_uid(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.roles.replace([role()])
+    entry = tables.roles.get("acme", "cat")
+    assert entry is not None
+    assert (entry.tenant, entry.stable, entry.follow) == (ACME, "cat-1", True)
+
+
+def test_the_order_in_which_watches_arrive_does_not_matter(tables: Tables, filler: Filler) -> None:
+    filler.roles.replace([role()])
+    filler.pods.replace([pod()])
+    filler.keys.replace([keys(k1=key())])
+    assert [*tables.roles.values(), *tables.pods.values(), *tables.keys.values()] == []
+    filler.namespaces.replace([namespace()])
+    assert tables.roles.get("acme", "cat") is not None
+    assert tables.pods.get("pod-1") is not None
+    assert tables.keys.get("a" * 64) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda filler: filler.namespaces.put(namespace(labelled=False)), id="label-taken-away"),
+        pytest.param(lambda filler: filler.namespaces.drop(ObjectMeta(name="acme", uid="uid-1")), id="deleted"),
+        pytest.param(lambda filler: filler.namespaces.replace([]), id="not-in-the-next-listing"),
+    ],
+)
+def test_a_namespace_that_is_no_tenant_any_more_takes_all_of_its_rows_away(
+    tables: Tables, filler: Filler, change: Any
+) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.roles.put(role())
+    filler.pods.put(pod())
+    filler.keys.put(keys(k1=key()))
+    filler.keys._table.filled = True
+    change(filler)
+    assert [*tables.roles.values(), *tables.pods.values(), *tables.keys.values()] == []
+
+
+def test_a_recycled_namespace_inherits_no_key_and_its_roles_are_the_new_tenants(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.keys.replace([keys(k1=key())])
+    filler.roles.put(role())
+    filler.namespaces.put(namespace(uid="uid-2"))
+    assert list(tables.keys.values()) == []
+    entry = tables.roles.get("acme", "cat")
+    assert entry is not None
+    assert entry.tenant == Tenant("acme", "uid-2")
+
+
+def test_a_late_goodbye_of_the_old_namespace_does_not_end_the_new_one(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.put(namespace(uid="uid-2"))
+    filler.namespaces.drop(ObjectMeta(name="acme", uid="uid-1"))
+    assert tables.tenants.get("acme") == Tenant("acme", "uid-2")
+
+
+def test_a_pod_of_ours_may_be_dialled(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod())
+    assert tables.pods.get("pod-1") == PodEntry(ACME, "pod-1", "cat-1-x", "cat", "cat-1", "10.0.0.7:7420")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"spec__runtimeClassName": "runc"}, id="another-runtime"),
+        pytest.param({"spec__runtimeClassName": ""}, id="no-runtime-class"),
+        pytest.param({"spec__serviceAccountName": "default"}, id="another-account"),
+        pytest.param({"spec__containers": [{"image": "evil/sandbox:1"}]}, id="another-image"),
+        pytest.param({"spec__containers": [{"image": IMAGE}, {"image": "evil/sidecar"}]}, id="a-sidecar"),
+        pytest.param({"spec__initContainers": [{"image": "evil/init"}]}, id="a-foreign-init-container"),
+        pytest.param({"spec__ephemeralContainers": [{"image": "busybox"}]}, id="a-debug-container"),
+        pytest.param({"spec__containers": []}, id="no-container"),
+        pytest.param({"spec__hostNetwork": True}, id="the-nodes-network"),
+        pytest.param({"status__podIP": ""}, id="no-address-yet"),
+        pytest.param({"status__phase": "Failed"}, id="ended"),
+        pytest.param({"metadata__labels": {names.REVISION: "cat-1"}}, id="no-role"),
+        pytest.param({"metadata__namespace": "other"}, id="not-a-tenants-namespace"),
+    ],
+)
+def test_any_other_pod_may_not_be_dialled(tables: Tables, filler: Filler, changes: dict[str, Any]) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod())
+    filler.pods.put(pod(**changes))
+    assert list(tables.pods.values()) == []
+
+
+def test_a_pod_that_leaves_says_so_and_ipv6_is_bracketed(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod(metadata__deletionTimestamp="2030-01-01T00:00:00Z", status__podIP="fd00::7"))
+    entry = tables.pods.get("pod-1")
+    assert entry is not None
+    assert (entry.leaving, entry.address) == (True, "[fd00::7]:7420")
+    filler.pods.drop(ObjectMeta(uid="pod-1"))
+    assert tables.pods.get("pod-1") is None
+
+
+def test_keys_are_found_by_their_hash_and_bad_entries_harm_no_others(
+    tables: Tables, filler: Filler, skipped: list[str]
+) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.keys.replace(
+        [
+            keys(
+                good=key(scopes=("chat", "push")),
+                no_json="{",
+                no_hash=key(sha256="x"),
+                odd_scope=key(sha256="b" * 64, scopes=("root",)),
+                foreign=key(tenant="other", sha256="c" * 64),
+                recycled=key(uid="uid-0", sha256="d" * 64),
+            )
+        ]
+    )
+    assert list(tables.keys.values()) == [KeyEntry("good", "a" * 64, ACME, frozenset({Scope.CHAT, Scope.PUSH}))]
+    assert sorted(skipped) == ["no_hash", "no_json", "odd_scope"]
+    filler.keys.put(keys())
+    assert list(tables.keys.values()) == []
+
+
+def test_without_its_config_map_there_are_no_keys(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.keys.replace([])
+    assert tables.keys.filled
+    filler.keys.put(keys(k1=key()))
+    filler.keys.drop(ObjectMeta(name=names.KEYS))
+    assert list(tables.keys.values()) == []
+
+
+def test_the_tables_are_filled_once_every_listing_came(tables: Tables, filler: Filler) -> None:
+    for sink in (filler.namespaces, filler.roles, filler.revisions, filler.pods, filler.backends):
+        sink.replace([])
+        assert not tables.filled
+    filler.keys.replace([])
+    assert tables.filled
+
+
+def test_revisions_and_backends_are_taken_as_they_are(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    meta = {"name": "cat-1", "namespace": "acme", "uid": "r"}
+    spec = {"roleName": "cat", "sequence": 1, "hashVersion": 1, "hash": "0" * 64, "template": ROLE["spec"]["template"]}
+    filler.revisions.put(msgspec.convert({"metadata": meta, "spec": spec}, RoleRevision))
+    backend = msgspec.convert({"metadata": {"name": "default"}, "spec": {"type": "Scripted"}}, ModelBackend)
+    filler.backends.put(backend)
+    revision = tables.revisions.get("acme", "cat-1")
+    assert revision is not None
+    assert revision.tenant == ACME
+    assert tables.backends.get("default") == backend.spec
+    filler.backends.drop(backend.metadata)
+    assert tables.backends.get("default") is None
