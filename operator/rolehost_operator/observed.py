@@ -16,6 +16,9 @@ from rolehost_api.observed import PodReport
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.platform import Platform
 
+Key = tuple[str, str]
+"""Namespace and name of a Role."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoleSeen:
@@ -27,10 +30,6 @@ class RoleSeen:
     spec: RoleSpec | None
     invalid: str = ""
     """Why there is no spec: the field and the type, never the value."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.meta.namespace, self.meta.name
 
 
 @dataclass(frozen=True, slots=True)

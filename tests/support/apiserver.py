@@ -161,6 +161,10 @@ class ApiServer:
         done = self.kubectl("get", *what, "-o", "json", "--ignore-not-found")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def items(self, *what: str) -> list[Any]:
+        """Of a listing; kubectl prints nothing at all for an empty one."""
+        return list((self.get(*what) or {}).get("items", []))
+
     def namespace(self, prefix: str = "test", labels: Mapping[str, str] | None = None) -> str:
         """A fresh namespace with a default ServiceAccount, as controllers would make one."""
         name = f"{prefix}-{secrets.token_hex(4)}"

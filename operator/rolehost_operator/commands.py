@@ -1,0 +1,118 @@
+"""`rolehost operator` and `rolehost plan`. Heavy imports wait until a command runs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from rolehost_api.errors import RolehostError
+from rolehost_api.names import INTERNAL_PORT, METRICS_PORT
+
+
+def _variable(name: str) -> str:
+    return f"ROLEHOST_{name}"
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--namespace", envvar=_variable("NAMESPACE"), required=True, help="The platform's own namespace.")
+@click.option("--pod-name", envvar=_variable("POD_NAME"), default="operator", help="This operator's name in the lease.")
+@click.option("--sandbox-image", envvar=_variable("SANDBOX_IMAGE"), required=True, help="Image of sandbox pods.")
+@click.option("--sandbox-pull-policy", envvar=_variable("SANDBOX_PULL_POLICY"), default="IfNotPresent")
+@click.option(
+    "--platform-keys",
+    envvar=_variable("PLATFORM_KEYS"),
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with the gateways' public keys, *.pem.",
+)
+@click.option(
+    "--gateway-token",
+    envvar=_variable("GATEWAY_TOKEN"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token to show to gateways.",
+)
+@click.option("--public-url", envvar=_variable("PUBLIC_URL"), required=True, help="Where clients connect, no path.")
+@click.option(
+    "--probe-targets", envvar=_variable("PROBE_TARGETS"), default="", help="host:port,… a sandbox must not reach."
+)
+@click.option("--metrics-port", envvar=_variable("METRICS_PORT"), default=METRICS_PORT)
+@click.option("--internal-port", envvar=_variable("INTERNAL_PORT"), default=INTERNAL_PORT, help="Of the gateways.")
+@click.option("--log-level", envvar=_variable("LOG_LEVEL"), default="info")
+def operator(
+    namespace: str,
+    pod_name: str,
+    sandbox_image: str,
+    sandbox_pull_policy: str,
+    platform_keys: Path,
+    gateway_token: Path | None,
+    public_url: str,
+    probe_targets: str,
+    metrics_port: int,
+    internal_port: int,
+    log_level: str,
+) -> None:
+    """Keep the cluster as its Roles say, until told to stop."""
+    import asyncio
+    import secrets
+    import signal
+
+    from rolehost_operator import settings, telemetry
+    from rolehost_operator.platform import Platform
+    from rolehost_operator.run import run
+
+    telemetry.log_as_json(log_level)
+    resolver = Path("/etc/resolv.conf")
+    try:
+        platform = Platform(
+            namespace=namespace,
+            sandbox_image=sandbox_image,
+            gateway_url=public_url.rstrip("/"),
+            public_keys=settings.public_keys(platform_keys),
+            probe_targets=settings.probe_targets(
+                probe_targets,
+                os.environ.get("KUBERNETES_SERVICE_HOST", ""),
+                os.environ.get("KUBERNETES_SERVICE_PORT", "443"),
+                resolver.read_text() if resolver.is_file() else "",
+            ),
+            image_pull_policy=sandbox_pull_policy,
+        )
+    except RolehostError as error:
+        raise click.ClickException(str(error)) from error
+    chosen = settings.Settings(
+        platform=platform,
+        identity=f"{pod_name}_{secrets.token_hex(4)}",
+        token_file=gateway_token,
+        metrics_port=metrics_port,
+        internal_port=internal_port,
+    )
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run(chosen, stop)
+
+    asyncio.run(until_told())
+
+
+@click.command()
+@click.argument("manifests", type=click.File("r"), nargs=-1, required=True)
+@click.option("--namespace", "-n", default="default", show_default=True, help="Where a manifest names none.")
+def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
+    """Print as YAML what applying these manifests would make, without a cluster.
+
+    ConfigMaps and ModelBackends among them are taken as applied too. The platform's own
+    settings (image, keys, URL) show as placeholders.
+    """
+    import yaml
+
+    from rolehost_operator.preview import preview
+
+    documents = [one for file in manifests for one in yaml.safe_load_all(file.read()) if one]
+    try:
+        objects = preview(documents, namespace)
+    except RolehostError as error:
+        raise click.ClickException(str(error)) from error
+    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False, allow_unicode=True)

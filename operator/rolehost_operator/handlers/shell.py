@@ -1,0 +1,179 @@
+"""The loop: observe, decide, act: one Role at a time, rings during the work are kept."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from rolehost_api.names import API_VERSION
+from rolehost_operator.evidence.sightings import Sightings
+from rolehost_operator.handlers.doorbells import WATCHED
+from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.kube.client import ApiError, Client, Fenced
+from rolehost_operator.kube.configmaps import ConfigMaps
+from rolehost_operator.kube.world import World
+from rolehost_operator.observed import Key, Observed
+from rolehost_operator.plan import Note, Plan
+from rolehost_operator.platform import Platform
+from rolehost_operator.reconcile import reconcile
+from rolehost_operator.telemetry import Metrics
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+RESYNC_SECONDS = 300.0
+SOONEST = 0.05
+"""Between two looks at one Role that nothing rang for."""
+
+
+class Shell:
+    """What was seen, who is to be looked at, and the hands that write."""
+
+    def __init__(self, client: Client, platform: Platform, metrics: Metrics, identity: str) -> None:
+        self.client = client
+        self.platform = platform
+        self.metrics = metrics
+        self.identity = identity
+        self.world = World()
+        self.sightings = Sightings()
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.config_maps = ConfigMaps(client, self.world, self.ring)
+        self.leading = False
+
+    def ring(self, key: Key) -> None:
+        self.queue.ring(key)
+
+    def ring_all(self) -> None:
+        for key in self.world.roles():
+            self.ring(key)
+
+    def lead(self, leading: bool) -> None:
+        """Called when the Lease is won or lost. Who begins to lead looks at everything."""
+        self.leading = leading
+        self.metrics.leader.set(leading)
+        if leading:
+            self.ring_all()
+
+    # ── seeing ──────────────────────────────────────────────────────────────────────
+
+    async def resync(self) -> None:
+        """List everything: at the start, and as a net under the watches, which can miss a deletion."""
+        for _, _, _, api_version, kind in WATCHED:
+            listed, version = await self.client.list_all(api_version, kind)
+            for key in self.world.replace(kind, listed, version):
+                self.ring(key)
+        self.config_maps.follow(self.world.config_map_namespaces())
+
+    async def keep_synced(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            try:
+                await self.resync()
+            except ApiError as error:
+                log.warning("the cluster cannot be listed: %s", error)
+            self.ring_all()
+
+    def observe(self, key: Key) -> Observed | None:
+        names = self.world.revision_names(key)
+        return self.world.observe(
+            key,
+            self.platform,
+            pods=self.sightings.pods(key),
+            gateways=self.sightings.gateways,
+            idle_since=self.sightings.idle_since(key[0], names),
+        )
+
+    # ── acting ──────────────────────────────────────────────────────────────────────
+
+    async def work(self) -> None:
+        """One of several workers. A Role that fails waits longer each time and holds up no other."""
+        while True:
+            key = await self.queue.take()
+            self.metrics.depth.set(len(self.queue))
+            if not self.leading:
+                self.queue.done(key)
+                continue
+            started = time.perf_counter()
+            try:
+                await self._look_after(key)
+            except Fenced:
+                self.queue.done(key)
+                outcome = "fenced"
+            except ApiError as error:
+                log.warning("%s/%s: %s", *key, error)
+                self.queue.failed(key, error.retry_after)
+                outcome = "refused"
+            except Exception:
+                log.exception("%s/%s could not be looked after", *key)
+                self.queue.failed(key)
+                outcome = "failed"
+            else:
+                self.queue.done(key)
+                outcome = "done"
+            self.metrics.looked_after(outcome, time.perf_counter() - started)
+
+    async def _look_after(self, key: Key) -> None:
+        observed = self.observe(key)
+        if observed is None:
+            if self.world.awaits_config_maps(key):
+                self.config_maps.watch(key[0])  # which rings once it has listed them
+            return
+        plan = reconcile(observed, datetime.now(UTC))
+        self.world.memory[key] = plan.memory
+        await self._carry_out(observed, plan)
+        if plan.requeue_after is not None:
+            self.queue.ring_later(key, max(SOONEST, plan.requeue_after.total_seconds()))
+
+    async def _carry_out(self, observed: Observed, plan: Plan) -> None:
+        for wanted in plan.apply:
+            self._saw([await self.client.apply(wanted)])
+        for gone in plan.prune:
+            await self.client.prune(gone)
+        if plan.status is not None:
+            await self._tell(observed, plan)
+
+    async def _tell(self, observed: Observed, plan: Plan) -> None:
+        try:
+            raw = await self.client.write_status(observed.role.raw, msgspec.to_builtins(plan.status))
+        except ApiError as error:
+            # Where the namespace is no tenant's we may not write; and of a Role that is gone there is nothing to say.
+            if error.http_status == 404 or (error.http_status == 403 and not observed.namespace.tenant):
+                return
+            raise
+        self._saw([raw])
+        for note in plan.notes:
+            await self._post(observed, note)
+
+    def _saw(self, answers: Iterable[dict[str, object]]) -> None:
+        """Our own writes' answers are news like any other, and earlier than the watch's."""
+        for raw in answers:
+            for key in self.world.put(raw):
+                self.ring(key)
+
+    async def _post(self, observed: Observed, note: Note) -> None:
+        """A Kubernetes Event; an event that cannot be written is no reason to stop."""
+        meta = observed.role.meta
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {"apiVersion": API_VERSION, "kind": "Role"}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
+            "involvedObject": {**about, "name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+            "type": note.type,
+            "reason": note.reason,
+            "message": note.message[:1024],
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": "rolehost-operator"},
+            "reportingComponent": "rolehost-operator",
+            "reportingInstance": self.identity,
+        }
+        try:
+            await self.client.create(event)
+        except ApiError as error:
+            log.warning("an event of %s/%s could not be written: %s", meta.namespace, meta.name, error)

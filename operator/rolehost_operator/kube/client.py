@@ -1,0 +1,256 @@
+"""Requests to the Kubernetes API: few verbs, each bounded in time, every write fenced."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import kopf
+
+from rolehost_api.errors import RolehostError
+from rolehost_api.names import API_VERSION, BACKENDS, FIELD_MANAGER, REVISIONS, ROLES
+from rolehost_operator.kube.access import FRESH
+from rolehost_operator.objects import KubeObject
+from rolehost_operator.plan import Prune
+
+PLURALS = {
+    (API_VERSION, "Role"): ROLES,
+    (API_VERSION, "RoleRevision"): REVISIONS,
+    (API_VERSION, "ModelBackend"): BACKENDS,
+    ("apps/v1", "Deployment"): "deployments",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
+    ("node.k8s.io/v1", "RuntimeClass"): "runtimeclasses",
+    ("coordination.k8s.io/v1", "Lease"): "leases",
+    ("v1", "ServiceAccount"): "serviceaccounts",
+    ("v1", "Namespace"): "namespaces",
+    ("v1", "ConfigMap"): "configmaps",
+    ("v1", "Event"): "events",
+    ("v1", "Pod"): "pods",
+}
+TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
+PAGE = 500
+WATCH_SECONDS = 240
+MAX_LINE_BYTES = 8 * 1024 * 1024
+"""Of one watch event; an object is at most 1.5 MiB in etcd."""
+
+
+class ApiError(RolehostError):
+    """The apiserver said no, or nothing. Names the object, never its content."""
+
+    code = "kubernetes_api"
+
+    def __init__(self, what: str, status: int, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{what}: {status} {reason}", retryable=status in (0, 409, 429) or status >= 500)
+        self.http_status = status
+        self.retry_after = retry_after
+
+
+class Fenced(RolehostError):
+    """This operator does not hold the Lease (any more) and must not write."""
+
+    code = "fenced"
+    retryable = True
+
+
+def path(api_version: str, kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """
+    >>> path("apps/v1", "Deployment", "acme", "cat-1")
+    '/apis/apps/v1/namespaces/acme/deployments/cat-1'
+    >>> path("v1", "Namespace", name="acme")
+    '/api/v1/namespaces/acme'
+    """
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    parts = [root, f"namespaces/{namespace}" if namespace else "", PLURALS[api_version, kind], name, subresource]
+    return "/".join(part for part in parts if part)
+
+
+class Client:
+    """One connection pool to the apiserver.
+
+    `may_write` is asked before every write but the Lease's own: an operator that lost the
+    Lease, or is about to, stops here whatever it was in the middle of.
+    """
+
+    def __init__(self, access: Callable[[], kopf.ConnectionInfo], may_write: Callable[[], bool]) -> None:
+        self._access = access
+        self._may_write = may_write
+        self._info = access()
+        self._read_at = time.monotonic()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._info.as_ssl_context(), limit=64, keepalive_timeout=60)
+        )
+        self.on_write: Callable[[str, str], None] = lambda verb, kind: None
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    # ── reading ─────────────────────────────────────────────────────────────────────
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> KubeObject | None:
+        try:
+            return await self._ask("GET", path(api_version, kind, namespace, name))
+        except ApiError as error:
+            if error.http_status == 404:
+                return None
+            raise
+
+    async def serves(self, api_version: str) -> set[str]:
+        """Plurals that the apiserver serves of this group and version; none where it knows neither."""
+        try:
+            listed = await self._ask("GET", f"/apis/{api_version}")
+        except ApiError as error:
+            if error.http_status == 404:
+                return set()
+            raise
+        return {one["name"] for one in listed["resources"]}
+
+    async def list_all(
+        self, api_version: str, kind: str, namespace: str = "", selector: str = ""
+    ) -> tuple[list[KubeObject], str]:
+        """All objects, page by page, and the version to watch from."""
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        found: list[KubeObject] = []
+        while True:
+            page = await self._ask("GET", path(api_version, kind, namespace), query=query)
+            # Items of a list carry neither apiVersion nor kind.
+            found += [{"apiVersion": api_version, "kind": kind, **one} for one in page["items"]]
+            more = page["metadata"].get("continue")
+            if not more:
+                return found, str(page["metadata"].get("resourceVersion", ""))
+            query["continue"] = more
+
+    async def watch(self, api_version: str, kind: str, namespace: str, version: str) -> AsyncIterator[KubeObject]:
+        """Events from `version` on, until the apiserver ends the stream. Raises ApiError, 410 included."""
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        what = path(api_version, kind, namespace)
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 60, sock_read=120)
+        try:
+            async with self._session.get(
+                self._info.server + what, params=query, headers=self._headers(), timeout=timeout
+            ) as answer:
+                if answer.status >= 400:
+                    raise ApiError(f"watch {what}", answer.status, answer.reason or "")
+                async for line in _lines(answer.content, what):
+                    yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(f"watch {what}", 0, type(error).__name__) from error
+
+    # ── writing ─────────────────────────────────────────────────────────────────────
+
+    async def apply(self, wanted: KubeObject) -> KubeObject:
+        """Server-side apply as our field manager; a hand on our fields is undone."""
+        metadata = wanted["metadata"]
+        where = path(wanted["apiVersion"], wanted["kind"], metadata.get("namespace", ""), metadata["name"])
+        return await self._apply("apply", wanted["kind"], where, wanted)
+
+    async def write_status(self, owner: KubeObject, status: Mapping[str, Any]) -> KubeObject:
+        """The whole status of `owner`, if it still is the object that was seen: its UID is a precondition."""
+        metadata = {key: owner["metadata"][key] for key in ("name", "namespace", "uid")}
+        where = path(owner["apiVersion"], owner["kind"], metadata["namespace"], metadata["name"], "status")
+        body = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata, "status": dict(status)}
+        return await self._apply("status", owner["kind"], where, body)
+
+    async def prune(self, gone: Prune) -> None:
+        """Delete, if it still is the object in the state that was seen; gone already is as good."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": gone.uid, "resourceVersion": gone.resource_version},
+        }
+        self._fence("prune", gone.kind)
+        try:
+            await self._ask("DELETE", path(gone.api_version, gone.kind, gone.namespace, gone.name), body=body)
+        except ApiError as error:
+            if error.http_status != 404:
+                raise
+
+    async def create(self, made: KubeObject, *, fenced: bool = True) -> KubeObject:
+        """Plain create. `fenced=False` is for the Lease itself, which is how the fence comes to be."""
+        if fenced:
+            self._fence("create", made["kind"])
+        where = path(made["apiVersion"], made["kind"], made["metadata"]["namespace"])
+        return await self._ask("POST", where, body=made)
+
+    async def replace_lease(self, lease: KubeObject) -> KubeObject:
+        """Update by resourceVersion: of two that try, one gets 409."""
+        metadata = lease["metadata"]
+        where = path(lease["apiVersion"], lease["kind"], metadata["namespace"], metadata["name"])
+        return await self._ask("PUT", where, body=lease)
+
+    async def _apply(self, verb: str, kind: str, where: str, body: KubeObject) -> KubeObject:
+        self._fence(verb, kind)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        # JSON is YAML; the media type with "+json" is younger than the clusters that we support.
+        return await self._ask("PATCH", where, query=query, body=body, media="application/apply-patch+yaml")
+
+    def _fence(self, verb: str, kind: str) -> None:
+        if not self._may_write():
+            raise Fenced("this operator does not hold the lease")
+        self.on_write(verb, kind)
+
+    # ── the wire ────────────────────────────────────────────────────────────────────
+
+    def _headers(self) -> dict[str, str]:
+        if time.monotonic() - self._read_at > FRESH.total_seconds():
+            self._info, self._read_at = self._access(), time.monotonic()
+        return {**self._info.as_http_headers(), "Accept": "application/json"}
+
+    async def _ask(
+        self,
+        method: str,
+        where: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: KubeObject | None = None,
+        media: str = "application/json",
+    ) -> KubeObject:
+        headers = self._headers()
+        data = None
+        if body is not None:
+            headers["Content-Type"] = media
+            data = json.dumps(body)
+        what = f"{method} {where}"
+        try:
+            async with self._session.request(
+                method, self._info.server + where, params=query, data=data, headers=headers, timeout=TIMEOUT
+            ) as answer:
+                text = await answer.read()
+                if answer.status >= 400:
+                    after = answer.headers.get("Retry-After", "")
+                    raise ApiError(what, answer.status, _reason(text), float(after) if after.isdigit() else None)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(what, 0, type(error).__name__) from error
+        found: KubeObject = json.loads(text)
+        return found
+
+
+async def _lines(stream: aiohttp.StreamReader, what: str) -> AsyncIterator[bytes]:
+    """Lines of any length up to a bound; the reader's own limit is far below an object's."""
+    rest = bytearray()
+    async for chunk in stream.iter_any():
+        rest += chunk
+        *whole, last = rest.split(b"\n")
+        for line in whole:
+            if line:
+                yield bytes(line)
+        rest = last
+        if len(rest) > MAX_LINE_BYTES:
+            raise ApiError(f"watch {what}", 0, "an event is too long")
+
+
+def _reason(text: bytes) -> str:
+    """The Status's reason, and the fields it names; its message may quote values of the object."""
+    try:
+        status = json.loads(text)
+        causes = (status.get("details") or {}).get("causes") or []
+        fields = sorted({str(cause.get("field")) for cause in causes if cause.get("field")})
+        return " ".join([str(status.get("reason") or "refused"), *fields[:8]])
+    except (ValueError, AttributeError):
+        return "refused"

@@ -1,0 +1,78 @@
+"""How the operator is watched: metrics, health, and logs as JSON lines without any content."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Metrics:
+    """No label takes a value that a tenant can choose."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        made: dict[str, Any] = {"registry": self.registry}
+        self.leader = Gauge("rolehost_operator_leader", "1 while this operator holds the lease.", **made)
+        self.depth = Gauge("rolehost_operator_queue_depth", "Roles that wait to be looked after.", **made)
+        self.gateways = Gauge("rolehost_operator_gateways_reporting", "Gateways whose word is fresh.", **made)
+        self.roles = Gauge("rolehost_operator_roles", "Roles that were seen.", **made)
+        self.writes = Counter(
+            "rolehost_operator_writes", "Writes to the Kubernetes API, tried.", ["verb", "kind"], **made
+        )
+        self.looks = Counter("rolehost_operator_reconciles", "Roles looked after, by outcome.", ["outcome"], **made)
+        self.seconds = Histogram("rolehost_operator_reconcile_seconds", "Time to look after a Role once.", **made)
+
+    def looked_after(self, outcome: str, seconds: float) -> None:
+        self.looks.labels(outcome).inc()
+        self.seconds.observe(seconds)
+
+    def wrote(self, verb: str, kind: str) -> None:
+        self.writes.labels(verb, kind).inc()
+
+
+async def serve(metrics: Metrics, port: int, ready: Callable[[], bool]) -> web.AppRunner:
+    """/metrics, /healthz (the loop turns) and /readyz (`ready`); the caller cleans the runner up."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="not yet\n")
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", exposition)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104
+    return runner
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_as_json(level: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(logging.WARNING)

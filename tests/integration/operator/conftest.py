@@ -1,0 +1,260 @@
+"""A cluster without machines: a real apiserver, and a test's hands for kubelet and gateway."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.apiserver import BINARIES, ApiServer, free_ports
+
+from rolehost_api.names import COMPONENT, LEASE, TENANT
+from rolehost_api.observed import Observed, PodReport, RevisionReport
+
+ROOT = Path(__file__).parents[3]
+PLATFORM = "rolehost-system"
+ACCOUNT = f"system:serviceaccount:{PLATFORM}:rolehost-operator"
+TOKEN = "a-projected-token"
+RBAC = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """What `check` returns once it is true; an AssertionError with the last answer otherwise."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last: {found!r}"
+        time.sleep(0.1)
+    return found
+
+
+class FakeGateway:
+    """Serves /internal/v1/observed as a gateway does: at once if there is news, else when there is."""
+
+    def __init__(self) -> None:
+        self._news = threading.Condition()
+        self._number = 1
+        self._pods: dict[str, PodReport] = {}
+        self._revisions: dict[str, RevisionReport] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        self.refused = 0
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        url = urlsplit(request.path)
+        if url.path != "/internal/v1/observed" or request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.refused += 1
+            request.send_error(401)
+            return
+        query = parse_qs(url.query)
+        with self._news:
+            self._news.wait_for(lambda: self._number != int(query["after"][0]), timeout=float(query["wait"][0]))
+            body = msgspec.json.encode(
+                Observed(
+                    gateway="gw/1",
+                    number=self._number,
+                    pods=tuple(self._pods.values()),
+                    revisions=tuple(self._revisions.values()),
+                )
+            )
+        try:
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body)
+        except OSError:
+            return  # the operator is gone
+
+    def say(self, *pods: PodReport, sessions: RevisionReport | None = None) -> None:
+        with self._news:
+            self._pods |= {pod.uid: pod for pod in pods}
+            if sessions is not None:
+                self._revisions[sessions.revision] = sessions
+            self._number += 1
+            self._news.notify_all()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Operator:
+    """One `rolehost operator` process under the chart's own rights."""
+
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: Path, metrics: int) -> None:
+        self.log = log
+        self.metrics = metrics
+        command = [sys.executable, "-m", "rolehost.cli", "operator", "--pod-name", name, *arguments]
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*command, "--metrics-port", str(metrics)], env={**os.environ, **environment}, stdout=out, stderr=out
+            )
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def says(self, text: str) -> bool:
+        assert self.alive(), f"the operator ended: {self.log.read_text()[-3000:]}"
+        return text in self.log.read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.alive():
+            self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+class Cluster:
+    def __init__(self, api: ApiServer, gateway: FakeGateway, folder: Path) -> None:
+        self.api = api
+        self.gateway = gateway
+        self.folder = folder
+        self.operators: list[Operator] = []
+        keys = folder / "keys"
+        keys.mkdir()
+        key = Ed25519PrivateKey.generate().public_key()
+        (keys / "key.pem").write_bytes(
+            key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        (folder / "token").write_text(TOKEN)
+        self._arguments = [
+            *("--namespace", PLATFORM, "--sandbox-image", "sandbox:1", "--platform-keys", str(keys)),
+            *("--gateway-token", str(folder / "token"), "--public-url", "ws://gateway.test"),
+            *("--probe-targets", "10.96.0.1:443", "--internal-port", str(gateway.port)),
+        ]
+        self._kubeconfig = str(api.kubeconfig_for(ACCOUNT))
+
+    def operator(self) -> Operator:
+        name = f"operator-{len(self.operators)}"
+        started = Operator(
+            name,
+            self._arguments,
+            {"KUBECONFIG": self._kubeconfig},
+            self.folder / f"{name}.log",
+            free_ports(1)[0],
+        )
+        self.operators.append(started)
+        return started
+
+    def stop_all(self) -> None:
+        for one in self.operators:
+            one.stop(signal.SIGKILL)
+        self.api.kubectl("delete", "lease", LEASE, "-n", PLATFORM, "--ignore-not-found")
+
+    def tenant(self) -> str:
+        """A namespace with what `rolehost tenants add` gives it."""
+        name = self.api.namespace("tenant", {TENANT: "yes"})
+        self.api.apply(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "rolehost-operator-tenant", "namespace": name},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": "rolehost-operator-tenant",
+                },
+                "subjects": [{"kind": "User", "name": ACCOUNT, "apiGroup": "rbac.authorization.k8s.io"}],
+            }
+        )
+        return name
+
+    def revisions(self, namespace: str) -> list[dict[str, Any]]:
+        found = self.api.items("rhv", "-n", namespace)
+        return sorted(found, key=lambda one: one["spec"]["sequence"])
+
+    def condition(self, namespace: str, role: str, kind: str) -> dict[str, Any]:
+        status = self.api.get("rhr", role, "-n", namespace).get("status", {})
+        return next((one for one in status.get("conditions", []) if one["type"] == kind), {})
+
+    def reason(self, namespace: str, role: str, kind: str = "Ready") -> str:
+        return str(self.condition(namespace, role, kind).get("reason", ""))
+
+    def count_ready(self, namespace: str, deployment: str, pods: int = 1) -> None:
+        """The kubelet's and the deployment controller's part."""
+        status = {"status": {"replicas": pods, "readyReplicas": pods, "availableReplicas": pods}}
+        arguments = ("-n", namespace, "--subresource=status", "--type=merge", f"-p={json.dumps(status)}")
+        self.api.kubectl("patch", "deployment", deployment, *arguments)
+
+
+@pytest.fixture(scope="session")
+def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
+    """The platform's namespace with the chart's RBAC, a RuntimeClass, a backend, and one gateway."""
+    helm = BINARIES / "helm"
+    if not helm.is_file():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no helm in {BINARIES}; `make cluster` builds it")
+    done = subprocess.run(
+        [
+            str(helm),
+            "template",
+            "rolehost",
+            str(ROOT / "charts/rolehost"),
+            "--namespace",
+            PLATFORM,
+            "--kube-version",
+            "1.34.4",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rendered = [one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] in RBAC]
+    role_api.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLATFORM}},
+        {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": "gvisor"},
+            "handler": "runsc",
+        },
+        {
+            "apiVersion": "rolehost.io/v1alpha1",
+            "kind": "ModelBackend",
+            "metadata": {"name": "default"},
+            "spec": {"type": "Scripted", "script": [{"reply": "{message}"}]},
+        },
+        *rendered,
+    )
+    gateway = FakeGateway()
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "gw", "namespace": PLATFORM, "labels": {COMPONENT: "gateway"}},
+        "spec": {"containers": [{"name": "gateway", "image": "gateway:1"}]},
+    }
+    role_api.kubectl("create", "-f", "-", stdin=yaml.safe_dump(pod))
+    status = {"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "phase": "Running"}}
+    arguments = ("-n", PLATFORM, "--subresource=status", "--type=merge", f"-p={json.dumps(status)}")
+    role_api.kubectl("patch", "pod", "gw", *arguments)
+    yield role_api, gateway
+    gateway.close()
+
+
+@pytest.fixture
+def cluster(platform: tuple[ApiServer, FakeGateway], tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(*platform, tmp_path)
+    yield made
+    made.stop_all()

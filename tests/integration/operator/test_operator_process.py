@@ -1,0 +1,244 @@
+"""The operator as a process under the chart's rights, against a real apiserver."""
+
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+import yaml
+from tests.integration.operator.conftest import ACCOUNT, PLATFORM, Cluster, eventually
+from tests.support.apiserver import Write
+
+from rolehost_api.link.messages import LoadError, Probe
+from rolehost_api.names import LEASE
+from rolehost_api.observed import PodReport
+
+PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
+
+
+def role(namespace: str, system: str, **template: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "rolehost.io/v1alpha1",
+        "kind": "Role",
+        "metadata": {"name": "cat", "namespace": namespace},
+        "spec": {"template": {"persona": {"system": system}, **template}},
+    }
+
+
+def report(namespace: str, revision: str, error: LoadError | None = None) -> PodReport:
+    return PodReport(
+        uid=f"{namespace}-{revision}",
+        name=f"{revision}-0",
+        namespace=namespace,
+        role="cat",
+        revision=revision,
+        probe=PROBE,
+        loaded=error is None,
+        error=error,
+    )
+
+
+def newest(cluster: Cluster, namespace: str, sequence: int) -> str:
+    """Name of the revision with this number, once it has its Deployment."""
+
+    def look() -> str:
+        found = [one["metadata"]["name"] for one in cluster.revisions(namespace) if one["spec"]["sequence"] == sequence]
+        return found[0] if found and cluster.api.get("deployment", found[0], "-n", namespace) else ""
+
+    return str(eventually(look, f"a Deployment of revision {sequence}"))
+
+
+def serve(cluster: Cluster, namespace: str, revision: str) -> None:
+    cluster.count_ready(namespace, revision)
+    cluster.gateway.say(report(namespace, revision))
+
+
+def stable(cluster: Cluster, namespace: str) -> str:
+    return str(cluster.api.get("rhr", "cat", "-n", namespace).get("status", {}).get("stableRevision", ""))
+
+
+def writes(cluster: Cluster, namespace: str) -> list[Write]:
+    return cluster.api.writes(ACCOUNT, namespace)
+
+
+def applied(cluster: Cluster, namespace: str, *objects: dict[str, Any]) -> None:
+    cluster.api.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    operator = cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    first = newest(cluster, namespace, 1)
+    serve(cluster, namespace, first)
+    eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
+
+    made = [(write.resource, write.subresource) for write in writes(cluster, namespace)]
+    assert made[:3] == [("networkpolicies", ""), ("serviceaccounts", ""), ("hostedrolerevisions", "")]
+    # RoleRevision, Deployment, status; a fourth only where this machine took over 2 s to get there.
+    assert made[3:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
+    said = cluster.api.get("rhr", "cat", "-n", namespace)
+    assert said["status"]["address"]["url"] == "ws://gateway.test/role/cat"
+    assert "finalizers" not in said["metadata"]
+    assert not [name for name in said["metadata"]["annotations"] if "kopf" in name]
+    pod = cluster.api.get("deployment", first, "-n", namespace)["spec"]["template"]["spec"]
+    assert pod["runtimeClassName"] == "gvisor"
+    assert pod["automountServiceAccountToken"] is False
+
+    # An edit that does not load: told, and the old one serves on.
+    applied(cluster, namespace, role(namespace, "You are a dog."))
+    second = newest(cluster, namespace, 2)
+    broken = LoadError(code="import_failed", error="NameError", where="story.py:7")
+    cluster.gateway.say(report(namespace, second, broken))
+    eventually(lambda: cluster.reason(namespace, "cat") == "LogicInvalid", "the load error is told")
+    assert "story.py:7" in cluster.condition(namespace, "cat", "LogicLoaded")["message"]
+    assert stable(cluster, namespace) == first
+
+    # One that does: it takes over.
+    applied(cluster, namespace, role(namespace, "You are an owl."))
+    third = newest(cluster, namespace, 3)
+    serve(cluster, namespace, third)
+    eventually(lambda: stable(cluster, namespace) == third, "the third serves")
+
+    # Old content again: the old revision again, at once, for its pods are still there.
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    eventually(lambda: stable(cluster, namespace) == first, "the first serves again")
+    assert len(cluster.revisions(namespace)) == 3
+    events = cluster.api.items("events", "-n", namespace)
+    assert {one["reason"] for one in events} == {"LogicInvalid", "Serving"}
+    assert cluster.gateway.refused == 0
+    assert operator.stop() == 0
+
+
+def test_a_restart_writes_nothing(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    before = cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    serve(cluster, namespace, newest(cluster, namespace, 1))
+    eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
+    assert before.stop() == 0
+    count = len(cluster.api.writes(ACCOUNT))
+    after = cluster.operator()
+    eventually(lambda: after.says("this operator leads"), "the new one leads")
+    # A change that asks for one write comes through: so the others were looked at and left alone.
+    cluster.api.kubectl("delete", "networkpolicy", "rolehost-sandbox", "-n", namespace)
+    eventually(lambda: cluster.api.get("networkpolicy", "rolehost-sandbox", "-n", namespace), "the policy is back")
+    new = [write for write in cluster.api.writes(ACCOUNT)[count:] if write.resource != "leases"]
+    assert [(write.verb, write.resource) for write in new] == [("patch", "networkpolicies")]
+
+
+def test_of_two_operators_one_writes_and_the_other_takes_over(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    first = cluster.operator()
+    eventually(lambda: first.says("this operator leads"), "the first leads")
+    second = cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    serve(cluster, namespace, newest(cluster, namespace, 1))
+    eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
+    assert not second.says("this operator leads")
+    holder = cluster.api.get("lease", LEASE, "-n", PLATFORM)["spec"]["holderIdentity"]
+    assert holder.startswith("operator-0_")
+
+    assert first.stop() == 0
+    eventually(lambda: second.says("this operator leads"), "the second takes over at once")
+    applied(cluster, namespace, role(namespace, "You are a dog."))
+    newest(cluster, namespace, 2)
+
+
+def test_a_killed_operator_is_replaced_when_its_lease_ends(cluster: Cluster) -> None:
+    first = cluster.operator()
+    eventually(lambda: first.says("this operator leads"), "the first leads")
+    second = cluster.operator()
+    first.stop(signal.SIGKILL)
+    eventually(lambda: second.says("this operator leads"), "the second leads", seconds=40)
+
+
+def test_an_operator_that_cannot_renew_stops_writing(cluster: Cluster) -> None:
+    """Another holds the lease by force: from then on nothing more is written."""
+    namespace = cluster.tenant()
+    operator = cluster.operator()
+    eventually(lambda: operator.says("this operator leads"), "it leads")
+    taken = '{"spec":{"holderIdentity":"somebody-else"}}'
+    cluster.api.kubectl("patch", "lease", LEASE, "-n", PLATFORM, "--type=merge", f"-p={taken}")
+    eventually(lambda: operator.says("this operator stands by"), "it stands by")
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    time.sleep(2)
+    assert writes(cluster, namespace) == []
+
+
+def test_a_changed_config_map_makes_a_revision(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    cluster.operator()
+    manifest = role(namespace, "")
+    manifest["spec"]["template"] = {"personaFrom": {"configMapRef": {"name": "text"}}}
+    applied(cluster, namespace, manifest)
+    eventually(lambda: cluster.reason(namespace, "cat", "Accepted") == "ConfigMapNotFound", "it is told")
+    text = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "text"}, "data": {"system": "You are a cat."}}
+    applied(cluster, namespace, text)
+    first = newest(cluster, namespace, 1)
+    applied(cluster, namespace, {**text, "data": {"system": "You are a dog."}})
+    second = newest(cluster, namespace, 2)
+    frozen = {one["metadata"]["name"]: one["spec"]["frozen"] for one in cluster.revisions(namespace)}
+    assert frozen[first] == {"persona/system": "You are a cat."}
+    assert frozen[second] == {"persona/system": "You are a dog."}
+
+
+def test_a_namespace_that_is_no_tenants_is_left_alone(cluster: Cluster) -> None:
+    other = cluster.api.namespace("nobody")
+    namespace = cluster.tenant()
+    operator = cluster.operator()
+    applied(cluster, other, role(other, "You are a cat."))
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    newest(cluster, namespace, 1)
+    time.sleep(3)
+    # Its status it may not write there, and tries no more than that.
+    assert {(write.resource, write.subresource, write.code) for write in writes(cluster, other)} <= {
+        ("hostedroles", "status", 403)
+    }
+    assert len(writes(cluster, other)) <= 2
+    assert operator.alive()
+
+
+def test_without_gvisor_there_is_no_pod(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    cluster.api.kubectl("delete", "runtimeclass", "gvisor")
+    try:
+        cluster.operator()
+        applied(cluster, namespace, role(namespace, "You are a cat."))
+        eventually(lambda: cluster.reason(namespace, "cat") == "SandboxUnavailable", "it is told")
+        assert cluster.api.items("deployments", "-n", namespace) == []
+    finally:
+        runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runsc"}
+        cluster.api.apply({**runtime_class, "metadata": {"name": "gvisor"}})
+    newest(cluster, namespace, 1)
+
+
+def test_restricted_pod_security_admits_the_pods(cluster: Cluster) -> None:
+    """The pod of the Deployment, created as the ReplicaSet controller would, in an enforcing namespace."""
+    namespace = cluster.tenant()
+    cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    name = newest(cluster, namespace, 1)
+    template = cluster.api.get("deployment", name, "-n", namespace)["spec"]["template"]
+    cluster.api.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**template["metadata"], "name": "one"},
+        "spec": template["spec"],
+    }
+    cluster.api.kubectl("create", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(pod))
+    loose = {**pod, "metadata": {"name": "two"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+    with pytest.raises(AssertionError, match="violates PodSecurity"):
+        cluster.api.kubectl("create", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(loose))
+
+
+def test_plan_shows_what_apply_would_make() -> None:
+    manifest = yaml.safe_dump(role("acme", "You are a cat."))
+    done = subprocess.run(
+        ["rolehost", "plan", "-"], input=manifest, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
+    assert kinds == ["NetworkPolicy", "ServiceAccount", "RoleRevision", "Deployment"]
