@@ -41,6 +41,7 @@ class RedisSessionStore:
     @classmethod
     def connect(cls, url: str, password: str | None = None) -> "RedisSessionStore":
         """A store on `redis://host:port/db`, `rediss://…` or `unix:///path`. Connects when first used."""
+        keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
         pool = BlockingConnectionPool.from_url(
             url,
             password=password or None,
@@ -48,10 +49,9 @@ class RedisSessionStore:
             timeout=1.0,
             socket_timeout=SOCKET_SECONDS,
             socket_connect_timeout=1.0,
-            socket_keepalive=True,
-            health_check_interval=0,
             retry=Retry(NoBackoff(), 1),
             retry_on_error=[RedisConnectionError],
+            **keepalive,
         )
         return cls(Redis(connection_pool=pool))
 

@@ -1,0 +1,165 @@
+"""ports.SessionStore: one suite for Redis and for its fake."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+
+import pytest
+from msgspec.structs import replace
+
+from rolehost_api.errors import Conflict
+from rolehost_api.link.messages import Degraded, PatchOp
+from rolehost_runtime.core.record import JournalEntry, TurnRecord, event_count
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
+from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.ports import Head, SessionStore
+from tests.support.redis import RedisServer, running
+
+
+class Stores(Protocol):
+    """Makes gateways' stores over one and the same Redis, or shelf."""
+
+    def __call__(self) -> SessionStore: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with running() as redis:
+        yield redis
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+    if request.param == "memory":
+        shelf = Shelf()
+        yield lambda: MemorySessionStore(shelf)
+        return
+    server: RedisServer = request.getfixturevalue("server")
+    made: list[RedisSessionStore] = []
+
+    def make() -> SessionStore:
+        made.append(RedisSessionStore.connect(server.url))
+        return made[-1]
+
+    yield make
+    await made[0]._redis.flushall()
+    for store in made:
+        await store.close()
+
+
+def after(head: Head, turn: int = 1, **changes: object) -> TurnRecord:
+    """A record that fits right after `head`, with every field filled."""
+    patch = (PatchOp("incr", "/dragons", 1), PatchOp("add", "/names", ["Smaug", {"a": None, "b": 1.5}]))
+    record = TurnRecord(
+        log_id=head.log_id,
+        epoch=head.epoch,
+        turn=turn,
+        seq_first=head.seq + 1,
+        seq_count=event_count(patch),
+        version=head.version + 1,
+        at_ms=1_730_000_000_000 + turn,
+        revision="cat-1",
+        response_id=f"r{turn}",
+        input="讲一个关于龙的短故事\x00",
+        reply="从前，有一条龙……",
+        client_msg_id=f"c{turn}",
+        user="u-17",
+        patch=patch,
+        degraded=(Degraded("answer", "hook_deadline", "story.py:3"),),
+        journal=(JournalEntry(index=0, kind="call_model", outcome="x"),),
+        rng_seed=7,
+    )
+    return replace(record, **changes)
+
+
+async def test_a_session_that_never_was_is_empty(stores: Stores) -> None:
+    store = stores()
+    assert await store.read("k") == []
+    head, records = await store.open("k")
+    assert (head.epoch, head.turn, head.seq, head.version, head.revision, records) == (1, 0, 0, 0, "", [])
+    assert head.log_id
+
+
+async def test_what_was_committed_is_read_back_whole(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    record = after(head)
+    await store.commit("k", record)
+    assert await store.read("k") == [record]
+    again, records = await store.open("k")
+    assert records == [record]
+    assert (again.log_id, again.epoch, again.turn, again.seq) == (head.log_id, 2, 1, 2)
+    assert (again.version, again.revision, again.last_at_ms) == (1, "cat-1", record.at_ms)
+
+
+async def test_many_turns_keep_their_order(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    for turn in range(1, 601):
+        await store.commit("k", after(head, turn, seq_first=2 * turn - 1))
+    assert [record.turn for record in await store.read("k")] == list(range(1, 601))
+
+
+async def test_the_same_record_again_is_accepted(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    await store.commit("k", after(head))
+    assert len(await store.read("k")) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"reply": "something else"}, id="another-record-in-its-place"),
+        pytest.param({"turn": 3}, id="a-turn-was-left-out"),
+        pytest.param({"turn": 2, "log_id": "another"}, id="of-another-log"),
+        pytest.param({"turn": 2, "epoch": 0}, id="of-an-earlier-epoch"),
+        pytest.param({"turn": 2, "epoch": 2}, id="of-an-epoch-to-come"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_and_changes_nothing(stores: Stores, wrong: dict[str, object]) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    with pytest.raises(Conflict) as raised:
+        await store.commit("k", after(head, **wrong))  # type: ignore[arg-type]
+    assert (raised.value.code, raised.value.retryable) == ("superseded", True)
+    assert await store.read("k") == [after(head)]
+
+
+async def test_who_opens_fences_who_held_it(stores: Stores) -> None:
+    old, new = stores(), stores()
+    before, _ = await old.open("k")
+    now, _ = await new.open("k")
+    with pytest.raises(Conflict):
+        await old.commit("k", after(before))
+    with pytest.raises(Conflict):  # the right epoch, but somebody else's
+        await old.commit("k", after(now))
+    await new.commit("k", after(now))
+    assert len(await old.read("k")) == 1
+
+
+async def test_a_session_that_nobody_opened_takes_no_turn(stores: Stores) -> None:
+    with pytest.raises(Conflict):
+        await stores().commit("k", after(Head("log", 1, 0, 0, 0, "")))
+
+
+async def test_sessions_do_not_touch_each_other(stores: Stores) -> None:
+    store = stores()
+    one, _ = await store.open("k1")
+    two, _ = await store.open("k2")
+    await asyncio.gather(store.commit("k1", after(one)), store.commit("k2", after(two, reply="other")))
+    assert [record.reply for record in await store.read("k2")] == ["other"]
+    assert one.log_id != two.log_id
+
+
+async def test_of_two_gateways_that_commit_at_once_one_wins(stores: Stores) -> None:
+    gateways = [stores() for _ in range(4)]
+    heads = [(await gateway.open("k"))[0] for gateway in gateways]
+    outcomes = await asyncio.gather(
+        *(gateway.commit("k", after(head)) for gateway, head in zip(gateways, heads, strict=True)),
+        return_exceptions=True,
+    )
+    assert [outcome is None for outcome in outcomes] == [False, False, False, True]
+    assert len(await gateways[0].read("k")) == 1
