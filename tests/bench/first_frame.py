@@ -1,7 +1,7 @@
 """From a message to the first frame of its answer, on a warm Role, at a fixed rate.
 
-Ours: the whole path (key, session, link, hooks in the sandbox, scripted model, first delta
-back). Peer: a bare server of the same WebSocket library that answers at once. By default
+Ours: the whole path (key, session, link, hooks in the sandbox, a model that answers at
+once, first delta back). Peer: a bare server of the same WebSocket library that answers at once. By default
 `rolehost dev`, which needs no cluster; with --cluster the Role runs under gVisor there.
 """
 
@@ -24,13 +24,16 @@ GOAL_P99_MS = 50
 
 @contextmanager
 def local() -> Iterator[Warm]:
-    """`rolehost dev` on this machine."""
-    port = free_port()
+    """`rolehost dev` on this machine, with a model that answers at once."""
+    port, model_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as data:
-        argv = python(
-            "rolehost.cli", "dev", "examples/storyteller", "--port", str(port), "--data", data, "--model", "scripted"
-        )
-        with server("rolehost dev", argv, f"http://127.0.0.1:{port}/readyz") as pid:
+        model = f"instant@http://127.0.0.1:{model_port}/v1"
+        argv = python("rolehost.cli", "dev", "examples/storyteller")
+        argv += ["--port", str(port), "--data", data, "--model", model]
+        with (
+            server("model", python("tests.bench.model", str(model_port)), f"127.0.0.1:{model_port}"),
+            server("rolehost dev", argv, f"http://127.0.0.1:{port}/readyz") as pid,
+        ):
             yield Warm(f"ws://127.0.0.1:{port}/role/storyteller", "", lambda: machine.family(pid), None)
 
 

@@ -64,9 +64,17 @@ async def talkers(
             )
             found.append(Talker(await stack.enter_async_context(opened)))
         for talker in found:
-            if await talker.say("hello", time.perf_counter()) is None:
-                raise RuntimeError(f"{url} does not answer")
+            await _warm(talker, url)
         yield found
+
+
+async def _warm(talker: Talker, url: str) -> None:
+    """A first turn; a server that is just starting may refuse some."""
+    deadline = time.perf_counter() + TURN_SECONDS
+    while await talker.say("hello", time.perf_counter()) is None:
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{url} does not answer")
+        await asyncio.sleep(0.2)
 
 
 async def talk(people: list[Talker], *, rate: float, seconds: float, servers: Callable[[], Iterable[int]]) -> Round:
