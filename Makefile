@@ -34,7 +34,7 @@ check: $(VENV)/test-$(CONTENT)  ## style, types, walls, doctests, rendered files
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases tests
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules runtime operator --ignore=runtime/rolehost/testing.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules -o doctest_optionflags=NUMBER runtime operator --ignore=runtime/rolehost/testing.py
 	$(BIN)/python -m rolehost_api.crd.render --check
 	$(BIN)/python -m rolehost_api.render_wire --check
 	@if command -v go >/dev/null; then echo "actionlint $(WORKFLOW)"; go run $(ACTIONLINT) $(WORKFLOW); \
