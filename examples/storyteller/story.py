@@ -21,4 +21,5 @@ async def tell(t: Turn[Tale]) -> None:
         print(f"dragon {t.state.dragons} of this session")
     if t.state.dragons > 1:
         t.prompt.add(f"This listener has met {t.state.dragons} dragons so far; let an old one come back.")
+        t.say(f"第 {t.state.dragons} 条龙 / dragon {t.state.dragons}: ")
     await t.reply(t.ask())

@@ -10,7 +10,7 @@ async def test_a_dragon_is_counted_in_any_language(role_session):
     first = await session.say(DRAGON)
     first.expect.state(stories=1, dragons=1).no_event("error")
     second = await session.say("another DRAGON, please")
-    second.expect.state(stories=2, dragons=2)
+    second.expect.state(stories=2, dragons=2).text(contains="dragon 2")
 
 
 @pytest.mark.parametrize("said", ["讲一个关于猫的故事", "a story about a cat"])

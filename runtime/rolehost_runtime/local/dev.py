@@ -88,7 +88,7 @@ async def local(
             raise BadRequest("there is nothing to run:\n" + "\n".join(faults))
         for fault in faults:
             _tell(f"✗ {fault}")
-        store = RedisSessionStore.connect(redis.url)
+        store = RedisSessionStore(redis.client())
         model = OpenAIProvider(keys)
         dialer = ProcessDialer(tables.pods, signing_key.public_key().public_bytes_raw(), prefix)
         adapters = Adapters(

@@ -21,13 +21,12 @@ SCRIPT = (
     ScriptLine(
         match="龙",
         reply="从前，山谷里住着一条小龙，它不会喷火，只会打喷嚏。一个冬夜，村里的炉火全灭了，小龙打了一个大大的喷嚏，"
-        "星星点点的火花落进每一个炉膛。从那以后，大家都叫它“暖暖”。（你上一句说的是：“{previous}”）",
+        "星星点点的火花落进每一个炉膛。从那以后，大家都叫它“暖暖”。",
     ),
     ScriptLine(
         match="dragon",
         reply="Once there was a small dragon who could not breathe fire; it could only sneeze. One winter night every "
-        "hearth in the village went out. The dragon sneezed, and a spark landed in each of them. "
-        '(Before that you said: "{previous}")',
+        "hearth in the village went out. The dragon sneezed, and a spark landed in each of them.",
     ),
     ScriptLine(reply='You said: "{message}"\nYou said before: "{previous}"'),
 )

@@ -14,11 +14,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
 from rolehost_api.errors import Conflict, Unavailable
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
-MAX_SOCKET_PATH = 100
+MAX_CONNECTIONS = 16
 
 
 def binary() -> str:
@@ -47,9 +51,18 @@ class EmbeddedRedis:
         self._lock: IO[str] | None = None
         self._socket_folder = ""
 
-    @property
-    def url(self) -> str:
-        return f"unix://{self._socket}"
+    def client(self) -> Redis:
+        """Clients of it, a bounded pool of them; call once it is started."""
+        pool = BlockingConnectionPool(
+            connection_class=UnixDomainSocketConnection,
+            path=str(self._socket),
+            max_connections=MAX_CONNECTIONS,
+            timeout=1.0,
+            socket_timeout=1.5,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 1),
+        )
+        return Redis(connection_pool=pool)
 
     @property
     def _socket(self) -> Path:
