@@ -76,11 +76,11 @@ $(VENV)/bin/python:
 # `test` holds `dev`, so whoever has it needs nothing more to run.
 $(VENV)/dev-$(CONTENT): | $(VENV)/bin/python
 	@if [ ! -e $(VENV)/test-$(CONTENT) ]; then \
-		echo "Installing rolehost into $(VENV): about half a minute"; \
+		echo "Installing rolehost into $(VENV): about a minute"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; fi
 	@touch $@
 
 $(VENV)/test-$(CONTENT): | $(VENV)/bin/python
-	@echo "Installing rolehost and its test tools into $(VENV): about a minute"
+	@echo "Installing rolehost and its test tools into $(VENV): about two minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
