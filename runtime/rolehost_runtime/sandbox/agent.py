@@ -105,7 +105,7 @@ class Agent:
 
     def _printed(self, stream: Stream, line: str, owner: object) -> None:
         """Role logic's output is conversation: to the ring, never to this process's own output."""
-        if self._pod is None or (self._binding.serving and not self._binding.serving.bind.logs):
+        if self._pod is None or not self._binding.logs:
             return
         self._logs.add(stream, line, time.time_ns() // 1_000_000, owner if isinstance(owner, tuple) else None)
         for bell in self._pod.bells:

@@ -28,6 +28,8 @@ class Binding:
         self._scratch = scratch
         self._lock = asyncio.Lock()
         self.serving: Serving | None = None
+        self.logs = True
+        """Whether what the logic prints may be kept; known before its first line is imported."""
 
     @property
     def hash(self) -> str:
@@ -57,6 +59,7 @@ class Binding:
             except InvalidBundle as error:
                 told = LoadError(code=error.code, hint=error.message[:256])
                 return Bound(hash=bind.hash, error=told)
+            self.logs = bind.logs
             load = Load(
                 folder=folder,
                 entrypoint=bind.logic.entrypoint if bind.logic else "",

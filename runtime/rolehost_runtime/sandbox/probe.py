@@ -52,7 +52,7 @@ async def _reached(target: str) -> bool:
     host, _, port = target.rpartition(":")
     ways = [_connected(host.strip("[]"), int(port))]
     if port == "53":
-        ways.append(_resolved(host.strip("[]")))
+        ways.append(answers_by_udp(host.strip("[]"), int(port)))
     return any(await asyncio.gather(*ways))
 
 
@@ -66,7 +66,7 @@ async def _connected(host: str, port: int) -> bool:
     return True
 
 
-async def _resolved(host: str) -> bool:
+async def answers_by_udp(host: str, port: int) -> bool:
     """A question to a name server over UDP, answered by anything at all."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,7 +74,7 @@ async def _resolved(host: str) -> bool:
         sock.setblocking(False)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                sock.connect((host, 53))
+                sock.connect((host, port))
                 await loop.sock_sendall(sock, _DNS_QUESTION)
                 return bool(await loop.sock_recv(sock, 512))
         except (OSError, TimeoutError):

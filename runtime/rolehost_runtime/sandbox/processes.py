@@ -232,10 +232,15 @@ class Template(asyncio.Protocol):
         self._frames: Frames[Loaded | Forked | Died] = Frames(FromTemplate, MAX_STEP_BYTES)
         self._answer: asyncio.Future[Loaded | Forked] | None = None
         self._pipes: list[Pipe] = []
+        self._transport: asyncio.Transport | None = None
         self.alive = True
 
     def attach(self, *pipes: Pipe) -> None:
         self._pipes += pipes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -270,7 +275,8 @@ class Template(asyncio.Protocol):
             self._answer.set_exception(NoWorkers("the template is gone"))
         self.process.kill()
         self.process.wait()
-        self._sock.close()
+        if self._transport is not None:
+            self._transport.abort()  # not the socket itself: its number would be taken again under the loop
         for pipe in self._pipes:
             pipe.drain()
             pipe.close()

@@ -1,13 +1,11 @@
 """The real agent over a real socket with real workers: turns, and logic that misbehaves in them."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.support.pod import AgentProcess, agent
+from tests.support.pod import AgentProcess, agent, descendants
 
 from rolehost_api.link.messages import (
     Abort,
@@ -177,21 +175,6 @@ async def test_nothing_that_a_hook_forked_outlives_it(pod: AgentProcess) -> None
         while len(sleepers := descendants(pod.process.pid)) > 1 + 4:
             await asyncio.sleep(0.05)
     assert len(sleepers) >= 2
-
-
-def descendants(root: int) -> set[int]:
-    parents: dict[int, int] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != b"Z":
-            parents[int(name)] = int(fields[1])
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {root}
 
 
 async def test_an_aborted_turn_ends_and_its_channel_is_free(pod: AgentProcess) -> None:
