@@ -207,7 +207,13 @@ async def start_edge(
         return store_up
 
     rooms = Rooms(gate=gate, auth=auth, logs=TwoLines(), uploads=uploads, store_answers=store_answers, page=page)
-    server = EdgeServer(make_rest(rooms, policy), Door(policy, auth, gate), host="127.0.0.1", port=0, max_connections=0 if full else 1000)
+    server = EdgeServer(
+        make_rest(rooms, policy),
+        Door(policy, auth, gate),
+        host="127.0.0.1",
+        port=0,
+        max_connections=0 if full else 1000,
+    )
     await server.start()
     return Edge(tables, sessions, hub, metrics, server)
 

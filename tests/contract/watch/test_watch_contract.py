@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import pytest
+from tests.support.apiserver import ApiServer
+from tests.support.fakeapi import FakeApi, fake_api
 
 from rolehost_api.crd.common import ObjectMeta
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.watch.api import Access, Api, from_kubeconfig
 from rolehost_runtime.gateway.watch.listwatch import ListWatch
 from rolehost_runtime.gateway.watch.views import ConfigMapView
-from tests.support.apiserver import ApiServer
-from tests.support.fakeapi import FakeApi, fake_api
 
 WAIT = 20
 

@@ -159,8 +159,11 @@ spec:
 
 
 async def test_a_manifest_that_eats_memory_is_refused_and_the_service_lives(stand: Stand) -> None:
-    bomb = b"a: &a [" + b"x," * 1000 + b"]\n" + b"".join(
-        f"{chr(98 + i)}: &{chr(98 + i)} [{(f'*{chr(97 + i)},') * 50}]\n".encode() for i in range(12)
+    bomb = (
+        b"a: &a ["
+        + b"x," * 1000
+        + b"]\n"
+        + b"".join(f"{chr(98 + i)}: &{chr(98 + i)} [{(f'*{chr(97 + i)},') * 50}]\n".encode() for i in range(12))
     )
     status, _ = await stand.client.check(ACME, pieces(bomb))
     assert status in (200, 400, 503)

@@ -1,0 +1,171 @@
+"""`rolehost gateway` and `rolehost upload` as processes, as their Deployments run them."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.apiserver import ApiServer
+from tests.support.redis import RedisServer, running
+from websockets.asyncio.client import connect
+
+from rolehost_api import bundle, identity, names
+
+WAIT = 40
+
+
+class Process:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, command: str, **settings: object) -> "Process":
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("ROLEHOST_")}
+        environ |= {f"ROLEHOST_{name.upper()}": str(value) for name, value in settings.items()}
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "rolehost"), command, env=environ,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        return cls(process)
+
+    async def stop(self) -> tuple[int, str, str]:
+        """Exit status, log and stderr after SIGTERM."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self.end()
+
+    async def end(self) -> tuple[int, str, str]:
+        out, err = await asyncio.wait_for(self._process.communicate(), WAIT)
+        return self._process.returncode or 0, out.decode(), err.decode()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def link_key(tmp_path: Path) -> Path:
+    key, folder = Ed25519PrivateKey.generate(), tmp_path / "public"
+    folder.mkdir()
+    (folder / "key.pem").write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(*pem))
+    return tmp_path / "key.pem"
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def answers(http: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(WAIT):
+        while True:
+            try:
+                async with http.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.1)
+
+
+async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
+    role_api: ApiServer, redis_server: RedisServer, link_key: Path, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    platform = await asyncio.to_thread(role_api.namespace, "platform")
+    tenant = await asyncio.to_thread(role_api.namespace, "tenant", {names.TENANT: "yes"})
+    uid = (await asyncio.to_thread(role_api.get, "namespace", tenant))["metadata"]["uid"]
+    key_id, key, sha256 = identity.new_key()
+    entry = json.dumps({"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": ["chat", "push"]})
+    role = {
+        "apiVersion": names.API_VERSION, "kind": "Role", "metadata": {"name": "cat", "namespace": tenant},
+        "spec": {"template": {"persona": {"system": "You are a cat."}}},
+    }  # fmt: skip
+    keys = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.KEYS, "namespace": platform},
+        "data": {key_id: entry},
+    }
+    await asyncio.to_thread(role_api.apply, role, keys)
+
+    port, upload_port, metrics_port = free_port(), free_port(), free_port()
+    upload = await Process.start(
+        "upload",
+        host="127.0.0.1",
+        port=upload_port,
+        bundles_dir=tmp_path / "bundles",
+        platform_keys_dir=link_key.parent / "public",
+    )
+    gateway = await Process.start(
+        "gateway", host="127.0.0.1", port=port, internal_port=0, metrics_port=metrics_port, namespace=platform,
+        redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
+        upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
+    )  # fmt: skip
+    url, bearer = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
+    try:
+        await answers(http, f"http://127.0.0.1:{upload_port}/healthz")
+        await answers(http, f"{url}/readyz")
+        async with http.get(f"{url}/v1/roles", headers=bearer) as answer:
+            assert [role["name"] for role in (await answer.json())["roles"]] == ["cat"]
+        archive = bundle.pack_files({"story.py": b"x = 1\n"})
+        async with http.put(f"{url}/v1/bundles", headers=bearer, data=bundle.compress(archive)) as answer:
+            assert (answer.status, (await answer.json())["digest"]) == (200, bundle.digest(archive))
+        async with http.post(f"{url}/v1/roles:check", headers=bearer, data=b"kind: Cat") as answer:
+            assert (answer.status, bool((await answer.json())["findings"])) == (200, True)
+        async with http.get(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+            assert "rolehost_gateway_watch_lists_total" in await answer.text()
+        async with connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client:
+            await client.send('{"message": "hi", "session_id": "s"}')
+            heard = json.loads(await client.recv())
+            assert heard["error"]["code"] == "no_ready_revision"
+            await asyncio.to_thread(
+                role_api.kubectl, "-n", platform, "patch", "configmap", names.KEYS, "--type=merge", "-p", json.dumps({"data": {key_id: None}})
+            )  # fmt: skip
+            assert json.loads(await client.recv())["error"]["code"] == "key_revoked"
+    finally:
+        status, log, err = await gateway.stop()
+        upload_status, upload_log, upload_err = await upload.stop()
+    assert (status, err) == (0, "")
+    assert (upload_status, upload_err) == (0, "")
+    lines = [json.loads(line) for line in (log + upload_log).splitlines()]
+    assert {"ts", "level", "logger", "message"} == set(lines[0])
+    assert [line for line in lines if line["level"] in ("error", "warning")] == []
+    assert key not in log
+    assert "hi" not in [word for line in lines for word in str(line["message"]).split()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param({"sandbox_images": "a", "prot": 1}, "ROLEHOST_PROT", id="a-misspelt-name"),
+        pytest.param({}, "ROLEHOST_SANDBOX_IMAGES", id="nothing-to-trust"),
+        pytest.param({"sandbox_images": "a", "redis_url": "redis://:hunter2@r"}, "ROLEHOST_REDIS_URL", id="a-password-in-a-url"),
+        pytest.param({"sandbox_images": "a", "link_key_file": "/nowhere"}, "/nowhere", id="no-key"),
+    ],
+)  # fmt: skip
+async def test_bad_settings_end_the_start_with_a_sentence(settings: dict[str, object], said: str) -> None:
+    status, _, err = await (await Process.start("gateway", **settings)).end()
+    assert status == 1
+    assert said in err
+    assert "Traceback" not in err
+    assert "hunter2" not in err
