@@ -77,7 +77,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     tables, dialer, clock, shelves = world(ACME, EVIL), PodDialer(), Clock(), Shelves()
-    pool = LinkPool(tables, dialer, shelves, dialer.key, clock, "gw")
+    pool = LinkPool(tables, dialer, shelves, dialer.key, clock, "gw", backoff_seconds=(0,))
     await pool.start()
     yield Bench(pool, dialer, tables, clock, shelves)
     await pool.stop()
@@ -118,7 +118,7 @@ async def test_a_leaking_sandbox_gets_no_tenant_byte_and_no_proof(bench: Bench, 
 async def test_local_mode_asks_for_no_gvisor() -> None:
     tables, dialer = world(ACME), PodDialer()
     dialer.add("p1", hello=Hello(protocols=(1,), nonce=NONCE, probe=Probe(gvisor=False, token=False)))
-    pool = LinkPool(tables, dialer, Shelves(), dialer.key, Clock(), "gw", require_gvisor=False)
+    pool = LinkPool(tables, dialer, Shelves(), dialer.key, Clock(), "gw", require_gvisor=False, backoff_seconds=(0,))
     await pool.start()
     put(tables, pod_entry("p1"))
     await (await pool.start_turn(role_entry(), revision_entry(), "s1", START, 5)).next(5)

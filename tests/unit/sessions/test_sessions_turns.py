@@ -87,7 +87,7 @@ class House:
         self.dialer = dialer or PodDialer()
         self.store = MemorySessionStore(shelf)
         self.slow, self.sink = Slow(), Counting()
-        self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
+        self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
         models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
         self.service = SessionService(tables, self.pool, self.store, models, self.clock, self.sink)
 

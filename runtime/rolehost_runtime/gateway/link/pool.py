@@ -8,7 +8,7 @@ report: whose pod it is comes from the table.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,10 +96,12 @@ class LinkPool:
         gateway_name: str,
         *,
         require_gvisor: bool = True,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
         self._tables, self._dialer, self._bundles, self._signer = tables, dialer, bundles, signer
         self._now_ms = now_ms
         self._require_gvisor = require_gvisor
+        self._backoff = backoff_seconds
         self._known: dict[str, Known] = {}
         self._links: dict[str, Link] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
@@ -163,7 +165,7 @@ class LinkPool:
             self._ring()
             if known.refused:
                 return
-            pause = BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)] * (0.5 + secrets.randbelow(1000) / 1000)
+            pause = self._backoff[min(attempt, len(self._backoff) - 1)] * (0.5 + secrets.randbelow(1000) / 1000)
             try:
                 async with asyncio.timeout(pause):
                     while self._tables.pods.get(uid) == pod and not self._revision_arrived(pod, known):

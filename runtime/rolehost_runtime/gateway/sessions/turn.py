@@ -37,6 +37,8 @@ MAX_MODEL_CALLS = 16
 MAX_RESULT_BYTES = 1_000_000
 """Of a model's text on its way to the pod: with its envelope it must fit the link's 1 MiB."""
 MAX_JOURNAL_BYTES = 65_536
+MAY_PASS = frozenset({"overloaded", "not_bound", "logic_unavailable", "replay_diverged"})
+"""Codes of a given-up turn that another try may well not meet."""
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VENDOR_ROLE = {"system": "system", "user": "user", "persona": "assistant"}
 
@@ -238,6 +240,7 @@ class TurnRun:
             "the Role's logic failed and the turn was not kept",
             hint=f"`rolehost logs {self.role.name}` shows where",
             code=code,
+            retryable=code in MAY_PASS,
         )
 
     def journal(self) -> tuple[JournalEntry, ...]:

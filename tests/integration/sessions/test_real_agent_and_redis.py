@@ -1,0 +1,232 @@
+"""The gateway's inside with real parts at its ends: the sandbox's agent over TCP, and Redis."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec.structs import replace
+
+from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.crd.role import Logic, Persona, RoleTemplate
+from rolehost_api.errors import Unavailable
+from rolehost_api.wire import ResponseDone, Said, SessionCreated, StateDelta
+from rolehost_runtime.gateway.broker.models.router import Models
+from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.sessions.service import SessionService
+from rolehost_runtime.gateway.tables import PodEntry, Tables
+from tests.support.redis import RedisServer, running
+from tests.support.rooms import ACME, Clock, Ear, PodDialer, Shelves, pod_entry, principal, put, revision_entry, world
+
+LOGIC = """
+from rolehost import Role, State, Turn
+
+class Tale(State):
+    dragons: int = 0
+
+cat = Role("cat", state=Tale)
+
+@cat.on_message
+async def answer(t: Turn[Tale]) -> None:
+    if "spin" in t.message:
+        while True:
+            pass
+    if "dragon" in t.message:
+        t.state.dragons += 1
+        print("a dragon was heard of")
+    await t.reply(t.ask())
+    t.say(f" Dragons: {t.state.dragons}.")
+"""
+TEMPLATE = RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC))
+
+
+class Dialer:
+    """ports.Dialer over TCP."""
+
+    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, _, port = pod.address.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Agents:
+    """Sandbox agents as processes of this machine."""
+
+    def __init__(self, folder: Path, public_key: str) -> None:
+        self._folder, self._key = folder, public_key
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def start(self, uid: str) -> PodEntry:
+        scratch = self._folder / uid
+        scratch.mkdir()
+        port = free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ROLEHOST_POD_UID": uid,
+            "ROLEHOST_PLATFORM_KEYS": self._key,
+            "ROLEHOST_SCRATCH": str(scratch),
+        }
+        self._running[uid] = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rolehost_runtime.sandbox", "--listen", f"127.0.0.1:{port}",
+            "--health", f"127.0.0.1:{free_port()}", env=environment, start_new_session=True,
+        )  # fmt: skip
+        entry = pod_entry(uid)
+        return PodEntry(entry.tenant, uid, entry.name, entry.role, entry.revision, f"127.0.0.1:{port}")
+
+    async def kill(self, uid: str) -> None:
+        process = self._running.pop(uid)
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    async def stop(self) -> None:
+        for uid in tuple(self._running):
+            await self.kill(uid)
+
+
+class House:
+    def __init__(self, redis: RedisServer, tables: Tables, agents: Agents, key: Any) -> None:
+        self.redis, self.tables, self.agents, self.key = redis, tables, agents, key
+        self.clock = Clock()
+        self.open()
+
+    def open(self) -> None:
+        """A gateway, new as after a restart."""
+        self.store = RedisSessionStore.connect(self.redis.url)
+        self.pool = LinkPool(self.tables, Dialer(), Shelves(), self.key, self.clock, "gw", require_gvisor=False)
+        models = Models({BackendType.SCRIPTED: ScriptedProvider()})
+        self.service = SessionService(self.tables, self.pool, self.store, models, self.clock)
+
+    async def close(self) -> None:
+        await self.service.stop(1)
+        await self.pool.stop()
+        await self.store.close()
+
+    async def attach(self, sid: str = "abc") -> tuple[Any, Ear]:
+        role = self.tables.roles.get("acme", "cat")
+        assert role is not None
+        ear = Ear()
+        return await self.service.attach(principal(ACME), role, sid, ear), ear
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def house(redis: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
+    key = PodDialer().key
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    agents = Agents(tmp_path, base64.b64encode(raw).decode())
+    tables = world(ACME)
+    role = tables.roles.get("acme", "cat")
+    assert role is not None
+    sessions = replace(role.spec.sessions, turn_timeout_seconds=20)
+    put(tables, type(role)(ACME, "cat", replace(role.spec, sessions=sessions), "cat-1"))
+    put(tables, revision_entry(template=TEMPLATE))
+    built = House(redis, tables, agents, key)
+    await built.pool.start()
+    put(tables, await agents.start("p1"))
+    yield built
+    await built.close()
+    await agents.stop()
+    store = RedisSessionStore.connect(redis.url)
+    await store._redis.flushall()
+    await store.close()
+
+
+async def test_a_turn_runs_the_tenants_logic_and_the_next_remembers(house: House) -> None:
+    handle, ear = await house.attach()
+    await handle.say(Said(message="a dragon"))
+    await handle.say(Said(message="again a dragon"))
+    first, second = ear.of(ResponseDone)
+    assert first.message == "You said a dragon. Dragons: 1."
+    assert second.message == "Before: a dragon Dragons: 2."
+    assert [event.patch[0].path for event in ear.of(StateDelta)] == ["/dragons", "/dragons"]
+    role = house.tables.roles.get("acme", "cat")
+    assert role is not None
+    lines = [line async for line in house.pool.follow(role, after=0, follow=False)]
+    assert {(line.text, line.session) for line in lines} == {("a dragon was heard of", "abc")}
+
+
+async def test_a_session_survives_its_pod(house: House) -> None:
+    handle, ear = await house.attach()
+    await handle.say(Said(message="a dragon"))
+    await house.agents.kill("p1")
+    house.tables.pods.drop(("p1",))
+    put(house.tables, await house.agents.start("p2"))
+    await handle.say(Said(message="again"))
+    assert ear.of(ResponseDone)[1].message == "Before: a dragon Dragons: 1."
+
+
+async def test_a_pod_killed_in_mid_turn_is_replaced_in_mid_turn(house: House) -> None:
+    handle, ear = await house.attach()
+    await handle.say(Said(message="a dragon"))
+    turn = asyncio.create_task(handle.say(Said(message="again, spin")))  # the hook hangs until its deadline
+    await asyncio.sleep(0.3)
+    await house.agents.kill("p1")
+    house.tables.pods.drop(("p1",))
+    put(house.tables, await house.agents.start("p2"))
+    await turn
+    done = ear.of(ResponseDone)[1]
+    assert (done.status, done.message) == ("completed", "Before: a dragon")
+    assert [degraded.code for degraded in done.degraded] == ["hook_deadline"]
+
+
+async def test_a_session_survives_its_gateway(house: House) -> None:
+    handle, _ = await house.attach()
+    await handle.say(Said(message="a dragon"))
+    await house.close()
+    house.open()
+    await house.pool.start()
+    again, ear = await house.attach()
+    assert ear.of(SessionCreated)[0].head == 2
+    await again.say(Said(message="again"))
+    assert ear.of(ResponseDone)[0].message == "Before: a dragon Dragons: 1."
+
+
+async def test_acknowledged_turns_survive_a_killed_redis(house: House) -> None:
+    handle, ear = await house.attach()
+    for number in range(5):
+        await handle.say(Said(message=f"a dragon {number}", client_msg_id=f"c{number}"))
+    house.redis.kill()
+    try:
+        with pytest.raises(Unavailable) as raised:
+            await handle.say(Said(message="a dragon 5", client_msg_id="c5"))
+        assert raised.value.code == "state_unavailable"
+    finally:
+        house.redis.start()
+    await handle.say(Said(message="again", client_msg_id="c5"))
+    assert ear.of(ResponseDone)[-1].message == "Before: a dragon 4 Dragons: 5."
+    role = house.tables.roles.get("acme", "cat")
+    assert role is not None
+    events = await house.service.events(principal(ACME), role, "abc", 0)
+    assert [event.seq for event in events] == list(range(1, 12))
+
+
+async def test_a_gateway_that_is_not_the_platform_gets_nothing(house: House) -> None:
+    stranger = LinkPool(
+        house.tables, Dialer(), Shelves(), PodDialer().key, house.clock, "stranger",
+        require_gvisor=False, backoff_seconds=(0.05,),
+    )  # fmt: skip
+    await house.attach()
+    await stranger.start()
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+        assert not any(report.loaded for report in stranger._pod_reports())
+    await stranger.stop()
