@@ -99,7 +99,8 @@ def code_layer(repository: Path, image: str, old_layer: Path) -> bytes:
     files: dict[str, bytes] = {}
     with tarfile.open(old_layer) as old:
         for entry in old:
-            if entry.isfile() and ".dist-info/" in entry.name and (taken := old.extractfile(entry)) is not None:
+            kept = ".dist-info/" in entry.name and belongs(image, entry.name.removeprefix("app/"))
+            if kept and entry.isfile() and (taken := old.extractfile(entry)) is not None:
                 files[entry.name] = taken.read()
     for package in PACKAGES:
         root = (repository / package).parent
