@@ -1,0 +1,210 @@
+"""One socket's conversation without a socket: what is held for a slow client, whose turn it is, what is let go of."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.support.edge import ACME, NOW_MS, EchoSessions, done, tables_with_storyteller
+
+from rolehost_api import wire
+from rolehost_api.errors import Unavailable
+from rolehost_runtime.gateway.edge.dialect import MAX_PENDING, MAX_SESSIONS, Conversation, Gate
+from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening
+from rolehost_runtime.gateway.edge.hub import Hub
+from rolehost_runtime.gateway.metrics import Metrics
+from rolehost_runtime.gateway.ports import Principal
+
+
+class Wire:
+    """Implements dialect.Socket."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.sent: list[dict[str, Any]] = []
+        self.closed: int | None = None
+
+    def send(self, text: bytes) -> None:
+        self.sent.append(json.loads(text))
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = code
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.sent]
+
+    def errors(self) -> list[str]:
+        return [event["error"]["code"] for event in self.sent if event["type"] == "error"]
+
+
+class Talk:
+    def __init__(self, **opening: Any) -> None:
+        tables = tables_with_storyteller()
+        self.wire, self.sessions, self.hub = Wire(), EchoSessions(), Hub(tables.keys)
+        gate = Gate(tables=tables, sessions=self.sessions, hub=self.hub, metrics=Metrics(), now_ms=lambda: NOW_MS)
+        asked = Opening(Address("storyteller"), **({"dialect": Dialect.ROLE_V1} | opening))
+        self.conversation = Conversation(gate, self.wire, Principal(ACME, "svc:uid-acme", frozenset()), asked)
+        self.conversation.start()
+
+    def say(self, message: str, **more: Any) -> None:
+        self.conversation.on_text(json.dumps({"message": message, **more}).encode())
+
+    async def quiet(self) -> None:
+        """Until nothing runs."""
+        while self.hub._work:
+            await asyncio.wait(tuple(self.hub._work))
+
+
+def delta(text: str, offset: int, response: str = "r1") -> wire.TextDelta:
+    return wire.TextDelta(session_id="s", seq=None, ts=NOW_MS, response_id=response, offset=offset, delta=text)
+
+
+async def test_neighbouring_deltas_for_a_slow_client_become_one() -> None:
+    talk = Talk()
+    talk.wire.paused = True
+    for event in (delta("从", 0), delta("前", 1), delta("x", 0, "r2"), delta("，", 2), done("s", "从前，")):
+        talk.conversation.emit(event)
+    assert talk.wire.sent == []
+    talk.wire.paused = False
+    talk.conversation.on_writable()
+    assert [(event.get("offset"), event.get("delta")) for event in talk.wire.sent] == [
+        (0, "从前"),
+        (0, "x"),
+        (2, "，"),
+        (None, None),
+    ]
+
+
+async def test_what_came_while_others_wait_is_not_sent_before_them() -> None:
+    talk = Talk()
+    talk.wire.paused = True
+    talk.conversation.emit(delta("a", 0))
+    talk.wire.paused = False
+    talk.conversation.emit(delta("b", 1))
+    talk.conversation.on_writable()
+    assert [event["delta"] for event in talk.wire.sent] == ["ab"]
+
+
+async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
+    talk = Talk()
+    talk.wire.paused = True
+    for number in range(70):
+        talk.conversation.emit(delta("x" * 4096, number * 4096))
+    assert talk.wire.closed == 1013
+    assert len(talk.conversation._held) <= 70
+
+
+async def test_bare_hears_no_more_than_it_knows_but_a_lost_history_is_said() -> None:
+    talk = Talk(dialect=Dialect.BARE)
+    base = {"session_id": "s", "seq": None, "ts": NOW_MS}
+    talk.conversation.emit(wire.RevisionChanged(**base, from_="@r1", to="@r2", reason="follow"))
+    talk.conversation.emit(wire.Resumed(**base, from_seq=1, to_seq=2))
+    talk.conversation.emit(wire.Resumed(**base, from_seq=1, to_seq=2, gap=True, code="resume_lost"))
+    assert (talk.wire.types(), talk.wire.errors()) == (["error"], ["resume_lost"])
+
+
+async def test_the_first_session_of_a_socket_takes_the_frames_without_a_name() -> None:
+    talk = Talk()
+    talk.say("one", session_id="s1")
+    talk.say("two")
+    await talk.quiet()
+    assert talk.sessions.said == [("s1", "one"), ("s1", "two")]
+
+
+async def test_a_session_that_got_its_name_from_us_is_found_by_it() -> None:
+    talk = Talk()
+    talk.say("one")
+    await talk.quiet()
+    talk.say("two", session_id="fresh-0")
+    talk.say("three")
+    await talk.quiet()
+    assert talk.sessions.said == [("fresh-0", text) for text in ("one", "two", "three")]
+    assert len(talk.sessions.opened) == 1
+
+
+async def test_pending_frames_are_bounded_and_the_bound_frees_itself() -> None:
+    talk = Talk()
+    for _ in range(MAX_PENDING + 3):
+        talk.say("wait", session_id="s")
+    assert talk.wire.errors() == ["busy"] * 3
+    talk.sessions.gate.set()
+    await talk.quiet()
+    talk.say("again", session_id="s")
+    await talk.quiet()
+    assert talk.sessions.said[-1] == ("s", "again")
+
+
+async def test_sessions_on_one_socket_are_bounded_by_letting_the_quietest_go() -> None:
+    talk = Talk()
+    for number in range(MAX_SESSIONS + 2):
+        talk.say("x", session_id=f"s{number}")
+        await talk.quiet()
+    detached = [sid for (_, _, sid), handle in talk.sessions.opened.items() if handle.detached]
+    assert detached == ["s0", "s1"]
+    talk.say("y", session_id="s0")
+    await talk.quiet()
+    assert talk.sessions.said[-1] == ("s0", "y")
+
+
+async def test_a_session_that_could_not_be_opened_is_tried_again() -> None:
+    talk = Talk(session_id="s")
+    talk.sessions.refuses = Unavailable("no", code="no_ready_revision")
+    await talk.quiet()
+    talk.sessions.refuses = None
+    talk.say("x")
+    await talk.quiet()
+    assert talk.wire.errors() == ["no_ready_revision"]
+    assert talk.sessions.said == [("s", "x")]
+
+
+class Failing(EchoSessions):
+    """Tells channels of a failed turn, as sessions do once `response.created` went out, and raises."""
+
+    async def attach(self, *arguments: Any, **more: Any) -> Any:
+        handle = await super().attach(*arguments, **more)
+
+        async def say(said: wire.Said) -> None:
+            body = wire.ErrorBody(code="model_timeout", message="late")
+            failed = {"response_id": "r", "status": "failed", "message": "", "error": body}
+            handle.channel.send(wire.ResponseDone(session_id="s", seq=None, ts=NOW_MS, **failed))
+            raise Unavailable("late", code="model_timeout")
+
+        handle.say = say
+        return handle
+
+
+async def test_a_turn_that_failed_aloud_is_not_told_twice() -> None:
+    talk = Talk()
+    talk.conversation._gate = Gate(
+        tables=talk.conversation._gate.tables,
+        sessions=Failing(),
+        hub=talk.hub,
+        metrics=Metrics(),
+        now_ms=lambda: NOW_MS,
+    )
+    talk.say("x", session_id="s")
+    await talk.quiet()
+    assert talk.wire.types() == ["session.created", "response.done"]
+
+
+async def test_after_the_client_is_gone_what_it_said_still_runs_unheard() -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    talk.say("more", session_id="s")
+    await asyncio.sleep(0)
+    heard = len(talk.wire.sent)
+    talk.conversation.on_gone()
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert [text for _, text in talk.sessions.said] == ["wait", "more"]
+    assert len(talk.wire.sent) == heard
+    (handle,) = talk.sessions.opened.values()
+    assert handle.detached
+
+
+@pytest.mark.parametrize(("frame", "code"), [(b"{}", "invalid_frame"), (b'{"type":"x"}', "unknown_type")])
+async def test_bad_frames_are_counted_by_code(frame: bytes, code: str) -> None:
+    talk = Talk()
+    talk.conversation.on_text(frame)
+    assert talk.wire.errors() == [code]
+    assert talk.conversation._gate.metrics.errors.labels(code)._value.get() == 1
