@@ -19,7 +19,7 @@ async def tell(t: Turn[Tale]) -> None:
     if "龙" in t.message or "dragon" in t.message.lower():
         t.state.dragons += 1
         print(f"dragon {t.state.dragons} of this session")
-    if t.state.dragons > 1:
-        t.prompt.add(f"This listener has met {t.state.dragons} dragons so far; let an old one come back.")
-        t.say(f"第 {t.state.dragons} 条龙 / dragon {t.state.dragons}: ")
+        if t.state.dragons > 1:
+            t.say(f"第 {t.state.dragons} 条龙 / dragon {t.state.dragons}: ")
+            t.prompt.add("This listener has met a dragon before; let the old one come back.")
     await t.reply(t.ask())

@@ -3,6 +3,7 @@
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, TextIO
 from urllib.parse import quote
 
@@ -69,6 +70,7 @@ class Talk:
     def __init__(self, found: Gateway, role: str, session: str) -> None:
         self.role, self.session = role, session
         self._gateway = found
+        self._held = ExitStack()
         self._socket: ClientConnection | None = None
 
     def opened(self) -> tuple[str, str]:
@@ -128,13 +130,15 @@ class Talk:
             address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
             headers = {"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {}
             try:
-                self._socket = connect(
-                    f"{address}?session_id={quote(self.session)}",
-                    subprotocols=[Subprotocol(SUBPROTOCOL)],
-                    additional_headers=headers,
-                    compression=None,
-                    open_timeout=15,
-                    proxy=None,
+                self._socket = self._held.enter_context(
+                    connect(
+                        f"{address}?session_id={quote(self.session)}",
+                        subprotocols=[Subprotocol(SUBPROTOCOL)],
+                        additional_headers=headers,
+                        compression=None,
+                        open_timeout=15,
+                        proxy=None,
+                    )
                 )
             except InvalidHandshake as error:
                 raise click.ClickException(f"{self._gateway.url} refused the connection: {error}") from None
@@ -143,9 +147,8 @@ class Talk:
         return self._socket
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._held.close()
+        self._socket = None
 
 
 def _sentence(error: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ class Page {
     byId("timing").replaceChildren();
     byId("patch").replaceChildren();
     this.answers = new Map();
+    this.count = 0;
     empty.hidden = false;
   }
 
@@ -85,7 +86,8 @@ class Page {
   timing(event) {
     const { ttft_ms, hooks_ms, commit_ms, total_ms } = event.metrics;
     const row = element("tr");
-    for (const cell of [`#${event.seq ?? "–"}`, whole(ttft_ms), whole(hooks_ms), whole(commit_ms), whole(total_ms)]) {
+    this.count += 1;
+    for (const cell of [this.count, whole(ttft_ms), whole(hooks_ms), whole(commit_ms), whole(total_ms)]) {
       row.append(element("td", "", String(cell)));
     }
     byId("timing").prepend(row);

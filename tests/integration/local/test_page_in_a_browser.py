@@ -1,0 +1,119 @@
+"""The playground in a real Chromium: talk, see, reload, reconnect, start afresh."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.browser import Browser, chromium
+from tests.support.dev import STORYTELLER, Dev, dev
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine"),
+]
+DRAGON = "讲一个关于龙的短故事"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    folder = tmp_path_factory.mktemp("page")
+    with dev(str(STORYTELLER), "--port", "0", "--model", "scripted", folder=folder) as found:
+        yield found
+
+
+@pytest.fixture
+def page(running: Dev, tmp_path: Path) -> Iterator[Browser]:
+    browser = Browser(tmp_path / "profile", 400, 800)
+    try:
+        browser.open(f"http://localhost:{running.port}/")
+        connected(browser)
+        yield browser
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+def connected(browser: Browser) -> None:
+    browser.until("document.querySelector('#status').dataset.state === 'open'")
+
+
+def say(browser: Browser, text: str) -> None:
+    """Say it and wait until it was answered."""
+    before = answers(browser)
+    browser.read("document.querySelector('#message').focus()")
+    browser.type(text)
+    browser.until(f"document.querySelectorAll('.theirs:not(.open)').length > {len(before)}")
+    browser.until("!document.querySelector('#say').hasAttribute('data-busy')")
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    return list(browser.read(f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => one.textContent)"))
+
+
+def answers(browser: Browser) -> list[str]:
+    return texts(browser, ".theirs")
+
+
+def test_a_story_streams_and_everything_underneath_is_shown(page: Browser) -> None:
+    say(page, DRAGON)
+    assert texts(page, ".mine") == [DRAGON]
+    assert "龙" in answers(page)[-1]
+    assert texts(page, "#session")[0].startswith("play-")
+    assert texts(page, "#revision") == ["storyteller@r1"]
+    assert texts(page, "#patch li") == ["stories += 1", "dragons += 1"]
+    (row,) = page.read(
+        "[...document.querySelectorAll('#timing tr')].map((row) => [...row.cells].map((c) => c.textContent))"
+    )
+    assert row[0] == "1"
+    assert all(float(cell) >= 0 for cell in row[1:])
+    page.until("document.querySelector('#logs').textContent.includes('dragon 1 of this session')")
+
+
+def test_after_a_reload_the_same_session_goes_on(page: Browser) -> None:
+    say(page, DRAGON)
+    session = texts(page, "#session")
+    told = answers(page)[-1]
+    page.call("Page.reload")
+    page.until(f"[...document.querySelectorAll('.theirs')].some((one) => one.textContent === {json.dumps(told)})")
+    connected(page)
+    assert texts(page, "#session") == session
+    assert texts(page, ".mine") == [DRAGON]
+    say(page, "and now?")
+    assert DRAGON in answers(page)[-1]
+
+
+def test_a_dropped_connection_is_taken_up_again_without_a_double(page: Browser) -> None:
+    say(page, "first")
+    page.click("#reconnect")
+    page.until("document.querySelector('#status').dataset.state !== 'open'")
+    connected(page)
+    say(page, "second")
+    assert texts(page, ".mine") == ["first", "second"]
+    assert sum("You said" in answer for answer in answers(page)) == 2
+    assert '"first"' in answers(page)[-1]
+
+
+def test_a_new_session_knows_nothing(page: Browser) -> None:
+    say(page, "first")
+    session = texts(page, "#session")
+    page.click("#fresh")
+    page.until("document.querySelectorAll('.mine').length === 0")
+    connected(page)
+    assert texts(page, "#session") != session
+    say(page, "second")
+    assert '"first"' not in answers(page)[-1]
+
+
+def test_what_a_model_or_a_user_writes_stays_text(page: Browser) -> None:
+    say(page, "<img src=x onerror=alert(1)><b>bold</b>")
+    assert page.read("document.querySelectorAll('#turns img, #turns b').length") == 0
+    assert "<b>bold</b>" in answers(page)[-1]
+
+
+def test_nothing_is_wider_than_a_phone(page: Browser) -> None:
+    say(page, "x" * 300)
+    assert page.read("document.documentElement.scrollWidth") <= 400
+    if folder := os.environ.get("ROLEHOST_PICTURES"):
+        page.picture(Path(folder) / "page-400.png")
