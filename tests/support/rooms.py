@@ -44,6 +44,7 @@ from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, 
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
 NONCE = b"n" * 32
+HELLO = Hello(protocols=(1,), nonce=NONCE, probe=Probe(gvisor=True, token=False))
 DEFAULT_SEGMENTS = (PersonaSegment(0), HistorySegment(), InputSegment())
 SCRIPT = BackendSpec(
     type=BackendType.SCRIPTED,
@@ -169,7 +170,7 @@ class FakePod:
 
     key: Ed25519PrivateKey
     turn: Turn = ask_and_commit
-    hello: Hello = Hello(protocols=(1,), nonce=NONCE, probe=Probe(gvisor=True, token=False))
+    hello: Hello = HELLO
     bound: Bound | None = None
     """What it answers to Bind; by default that it is well."""
     told: list[tuple[int, Message]] = field(default_factory=list)

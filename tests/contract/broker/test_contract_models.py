@@ -53,7 +53,9 @@ class Server:
 
 def chunk(content: str | None, finish: str | None = None) -> bytes:
     delta = {} if content is None else {"content": content}
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+    )
 
 
 async def stream(request: web.Request, *pieces: bytes) -> web.StreamResponse:
@@ -180,7 +182,9 @@ async def test_a_status_has_its_code(
         pytest.param([b""], id="nothing-at-all"),
     ],
 )
-async def test_an_answer_that_breaks_off_is_no_answer(server: Server, openai: OpenAIProvider, pieces: list[bytes]) -> None:
+async def test_an_answer_that_breaks_off_is_no_answer(
+    server: Server, openai: OpenAIProvider, pieces: list[bytes]
+) -> None:
     server.behaviour = lambda request: stream(request, *pieces)
     assert (await failure(openai, server.backend())).code == "model_unavailable"
 

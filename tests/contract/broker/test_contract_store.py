@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
+from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
@@ -13,7 +14,6 @@ from rolehost_runtime.core.record import JournalEntry, TurnRecord, event_count
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.ports import Head, SessionStore
-from tests.support.redis import RedisServer, running
 
 
 class Stores(Protocol):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
+from tests.support.redis import RedisServer, running
+from tests.support.rooms import ACME, Clock, Ear, PodDialer, Shelves, pod_entry, principal, put, revision_entry, world
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
@@ -24,8 +26,6 @@ from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import PodEntry, Tables
-from tests.support.redis import RedisServer, running
-from tests.support.rooms import ACME, Clock, Ear, PodDialer, Shelves, pod_entry, principal, put, revision_entry, world
 
 LOGIC = """
 from rolehost import Role, State, Turn

@@ -8,7 +8,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.support.rooms import (
+    ACME,
+    EVIL,
+    NONCE,
+    Clock,
+    Ear,
+    FakePod,
+    PodDialer,
+    Shelves,
+    pod_entry,
+    principal,
+    put,
+    world,
+)
 
+from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import ProtocolViolation, RolehostError
 from rolehost_api.link.framing import HEADER, encode
 from rolehost_api.link.messages import (
@@ -39,30 +54,22 @@ from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStor
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.link.rules import TurnRules
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_api.crd.modelbackend import BackendType
-from tests.support.rooms import (
-    ACME,
-    EVIL,
-    NONCE,
-    Clock,
-    Ear,
-    FakePod,
-    PodDialer,
-    Shelves,
-    pod_entry,
-    principal,
-    put,
-    world,
-)
 
 INDEX = st.integers(0, 3)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70).filter(lambda n: abs(n) < 2**63) | st.floats() | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70).filter(lambda n: abs(n) < 2**63)
+    | st.floats()
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
 OPS = st.builds(
-    PatchOp, st.sampled_from(["add", "remove", "replace", "incr"]), st.sampled_from(["/turns", "/a/b", "/a/-", "", "x"]), JSON
+    PatchOp,
+    st.sampled_from(["add", "remove", "replace", "incr"]),
+    st.sampled_from(["/turns", "/a/b", "/a/-", "", "x"]),
+    JSON,
 )
 SEGMENTS = st.lists(
     st.one_of(
@@ -74,7 +81,9 @@ SEGMENTS = st.lists(
     max_size=4,
 ).map(tuple)
 WORDS = st.text(max_size=8)
-LINES = st.lists(st.builds(LogLine, number=INDEX, at_ms=INDEX, stream=st.just("stdout"), text=WORDS, session=WORDS), max_size=2)
+LINES = st.lists(
+    st.builds(LogLine, number=INDEX, at_ms=INDEX, stream=st.just("stdout"), text=WORDS, session=WORDS), max_size=2
+)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Say, index=INDEX, text=WORDS),
     st.builds(CallModel, index=INDEX, segments=SEGMENTS, stream=st.booleans()),
@@ -129,9 +138,7 @@ async def _one_hostile_and_one_honest(frames: list[bytes]) -> None:
     """Whatever the hostile pod of `evil` sends in mid-turn, `acme`'s session goes on and its log stays its own."""
     tables, dialer, clock, store = world(ACME, EVIL), PodDialer(), Clock(), MemorySessionStore()
     pool = LinkPool(tables, dialer, Shelves(), dialer.key, clock, "gw", backoff_seconds=(0,))
-    service = SessionService(
-        tables, pool, store, Models({BackendType.SCRIPTED: ScriptedProvider()}), clock
-    )
+    service = SessionService(tables, pool, store, Models({BackendType.SCRIPTED: ScriptedProvider()}), clock)
     loop_errors: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: loop_errors.append(context))
 

@@ -7,6 +7,20 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.support.rooms import (
+    ACME,
+    EVIL,
+    NONCE,
+    Clock,
+    FakePod,
+    PodDialer,
+    Shelves,
+    pod_entry,
+    put,
+    revision_entry,
+    role_entry,
+    world,
+)
 
 from rolehost_api.crd.role import Logic, LogPolicy, Persona, RoleTemplate
 from rolehost_api.errors import Forbidden, Overloaded, Unavailable
@@ -36,20 +50,6 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.ports import TurnCall
-from tests.support.rooms import (
-    ACME,
-    EVIL,
-    NONCE,
-    Clock,
-    FakePod,
-    PodDialer,
-    Shelves,
-    pod_entry,
-    put,
-    revision_entry,
-    role_entry,
-    world,
-)
 
 START = StartTurn(
     session="", session_id="abc", turn=1, version=0, state={}, message="hi", now_ms=1, rng_seed=1, deadline_ms=1000

@@ -84,7 +84,11 @@ def test_an_answered_question_lets_the_turn_go_on() -> None:
     ("stage", "message"),
     [
         pytest.param(LinkStage.DIALLED, Bound(hash=""), id="bound-before-hello"),
-        pytest.param(LinkStage.GREETED, Hello(protocols=(), nonce=b"n" * 32, probe=Probe(gvisor=True, token=False)), id="hello-twice"),
+        pytest.param(
+            LinkStage.GREETED,
+            Hello(protocols=(), nonce=b"n" * 32, probe=Probe(gvisor=True, token=False)),
+            id="hello-twice",
+        ),
         pytest.param(LinkStage.GREETED, Bound(hash=""), id="bound-unasked"),
         pytest.param(LinkStage.BOUND, Bound(hash=""), id="bound-twice"),
         pytest.param(LinkStage.BINDING, LogBatch(request=1, lines=()), id="logs-before-bound"),

@@ -5,6 +5,23 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.support.rooms import (
+    ACME,
+    DEFAULT_SEGMENTS,
+    EVIL,
+    Clock,
+    Ear,
+    FakePod,
+    PodDialer,
+    Shelves,
+    ask_and_commit,
+    pod_entry,
+    principal,
+    put,
+    revision_entry,
+    role_entry,
+    world,
+)
 
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Persona, RoleTemplate, StateSpec
@@ -29,23 +46,6 @@ from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import Scope, Tables, Tenant
-from tests.support.rooms import (
-    ACME,
-    DEFAULT_SEGMENTS,
-    EVIL,
-    Clock,
-    Ear,
-    FakePod,
-    PodDialer,
-    Shelves,
-    ask_and_commit,
-    pod_entry,
-    principal,
-    put,
-    revision_entry,
-    role_entry,
-    world,
-)
 
 
 class Counting:
@@ -169,7 +169,9 @@ async def test_another_gateway_takes_the_session_over_with_its_state(house: Hous
     assert ear.of(ResponseDone)[0].message == "Before: one"
     assert house.dialer.pods["p1"].starts()[-1].state == {"turns": 1}
     with pytest.raises(Conflict) as raised:
-        await house.store.commit(next(iter(house.store.shelf.logs)), (await after.store.read(next(iter(house.store.shelf.logs))))[0])
+        await house.store.commit(
+            next(iter(house.store.shelf.logs)), (await after.store.read(next(iter(house.store.shelf.logs))))[0]
+        )
     assert raised.value.code == "superseded"
     await after.pool.stop()
 
@@ -370,7 +372,10 @@ async def test_a_bad_patch_fails_the_turn_and_nothing_else(house: House, patch: 
     async def patches(pod: FakePod, channel: int, start: StartTurn) -> None:
         pod.send(channel, Commit(patch=patch if len(pod.starts()) == 1 else ()))
 
-    put(house.tables, revision_entry(template=RoleTemplate(persona=Persona(system="x"), state=StateSpec(max_bytes=1024))))
+    put(
+        house.tables,
+        revision_entry(template=RoleTemplate(persona=Persona(system="x"), state=StateSpec(max_bytes=1024))),
+    )
     house.pod("p1", turn=patches)
     handle, ear = await house.attach()
     with pytest.raises(RolehostError) as raised:
@@ -383,7 +388,7 @@ async def test_a_bad_patch_fails_the_turn_and_nothing_else(house: House, patch: 
 async def test_two_tenants_with_the_same_role_and_session_id_see_nothing_of_each_other(house: House) -> None:
     house.pod("p1")
     house.pod("p2", EVIL)
-    mine, ear = await house.attach()
+    mine, _ear = await house.attach()
     await mine.say(Said(message="a secret"))
     theirs, other = await house.attach(tenant=EVIL)
     await theirs.say(Said(message="again"))
@@ -497,7 +502,7 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
 async def test_a_lost_socket_does_not_cancel_its_turn(house: House) -> None:
     house.pod("p1")
     slow = house.slow_model()
-    handle, ear = await house.attach()
+    handle, _ear = await house.attach()
     turn = asyncio.create_task(handle.say(Said(message="hello")))
     await house.until(lambda: bool(slow.asked))
     handle.detach()
@@ -529,7 +534,7 @@ async def test_silent_sessions_are_let_go_and_come_back_from_the_log(house: Hous
     role = house.tables.roles.get("acme", "cat")
     assert role is not None
     assert await house.service.list_sessions(principal(ACME), role) == ["new"]
-    again, ear = await house.attach("old")
+    _again, ear = await house.attach("old")
     assert ear.of(SessionCreated)[0].head == 2
 
 

@@ -1,0 +1,122 @@
+"""A session is what its log says: folded anew it equals the one that lived through its turns."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from rolehost_api.link.messages import PatchOp
+from rolehost_runtime.core.patch import InvalidPatch
+from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.core.session import MAX_PAST_CHARS, MAX_SEEN, MOVES, Move, Outcome, Phase, SessionFold
+
+Step = tuple[str, str, tuple[PatchOp, ...]]
+
+
+def lived(steps: list[Step], *, clock: int = 1000) -> tuple[SessionFold, list[TurnRecord]]:
+    """A session through some turns, and the records that it left."""
+    fold, records = SessionFold("log", 3), []
+    for number, (message, reply, patch) in enumerate(steps):
+        opened = fold.begin(
+            message,
+            revision="cat-1",
+            response_id=f"r{number}",
+            rng_seed=number,
+            now_ms=clock,
+            client_msg_id=f"c{number}",
+        )
+        records.append(fold.propose(opened, Outcome(reply, patch), max_bytes=65_536))
+        fold.committed()
+    return fold, records
+
+
+PATCHES = st.lists(
+    st.builds(PatchOp, st.just("add"), st.sampled_from(["/a", "/b"]), st.integers(0, 9)), max_size=2
+).map(tuple)
+STEPS = st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5), PATCHES), max_size=6)
+
+
+@given(STEPS)
+def test_folding_the_log_gives_the_session_that_wrote_it(steps: list[Step]) -> None:
+    fold, records = lived(steps)
+    kept = [decode({name.encode(): value for name, value in encode(record).items()}) for record in records]
+    again = SessionFold.of("log", 3, kept)
+    for name in ("turn", "seq", "version", "last_at_ms", "revision", "state", "past"):
+        assert getattr(again, name) == getattr(fold, name)
+    assert [again.turn_of(f"c{number}") for number in range(len(steps))] == list(range(1, len(steps) + 1))
+
+
+@given(STEPS)
+def test_numbers_of_events_have_no_gap_and_time_never_stands_still(steps: list[Step]) -> None:
+    _, records = lived(steps)
+    expected = 1
+    for record in records:
+        assert record.seq_first == expected
+        expected += record.seq_count
+    times = [record.at_ms for record in records]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(lambda records: records[1:], id="the-first-is-missing"),
+        pytest.param(lambda records: [records[0], records[2]], id="one-is-missing"),
+        pytest.param(lambda records: [records[0], records[0]], id="one-is-there-twice"),
+        pytest.param(lambda records: [replace(records[0], log_id="other")], id="of-another-log"),
+        pytest.param(lambda records: [replace(records[0], seq_first=5)], id="its-numbers-jump"),
+        pytest.param(
+            lambda records: [replace(records[0], patch=(PatchOp("remove", "/x"),))], id="its-patch-does-not-fit"
+        ),
+    ],
+)
+def test_a_log_that_does_not_fit_is_said_to_be_corrupt(broken: object) -> None:
+    _, records = lived([("a", "b", (PatchOp("add", "/a", 1),))] * 3)
+    with pytest.raises(CorruptRecord):
+        SessionFold.of("log", 1, broken(records))  # type: ignore[operator]
+
+
+def test_a_turn_that_was_given_up_never_was() -> None:
+    fold, _ = lived([("a", "b", (PatchOp("add", "/a", 1),))])
+    before = (fold.turn, fold.seq, fold.version, dict(fold.state), list(fold.past))
+    fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=5000, client_msg_id="c9")
+    fold.give_up()
+    assert (fold.turn, fold.seq, fold.version, fold.state, list(fold.past)) == before
+    assert fold.turn_of("c9") is None
+
+
+def test_a_bad_patch_leaves_the_turn_open_to_be_given_up() -> None:
+    fold, _ = lived([])
+    opened = fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=1)
+    with pytest.raises(InvalidPatch):
+        fold.propose(opened, Outcome("y", (PatchOp("remove", "/nothing"),)), max_bytes=1024)
+    fold.give_up()
+    fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=1)
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("move", Move)
+def test_our_own_wrong_moves_are_key_errors(phase: Phase, move: Move) -> None:
+    fold = SessionFold("log", 1)
+    fold.phase = phase
+    if move in MOVES[phase]:
+        fold._move(move)
+        assert fold.phase is MOVES[phase][move]
+    else:
+        with pytest.raises(KeyError):
+            fold._move(move)
+
+
+def test_a_lost_session_stays_lost() -> None:
+    fold, _ = lived([("a", "b", ())])
+    fold.lose()
+    fold.lose()
+    with pytest.raises(KeyError):
+        fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=1)
+
+
+def test_only_the_newest_ids_and_words_are_held() -> None:
+    turns = MAX_SEEN + 10
+    fold, _ = lived([("x" * 100, "y" * 100, ())] * turns)
+    assert (fold.turn_of("c9"), fold.turn_of("c10")) == (None, 11)
+    assert sum(len(exchange.input) + len(exchange.reply) for exchange in fold.past) <= MAX_PAST_CHARS
