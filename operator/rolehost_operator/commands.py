@@ -7,7 +7,7 @@ from typing import TextIO
 
 import click
 
-from rolehost_api.errors import RolehostError
+from rolehost_api.errors import InvalidManifest, RolehostError
 from rolehost_api.names import INTERNAL_PORT, METRICS_PORT
 
 
@@ -108,10 +108,16 @@ def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
     """
     import yaml
 
+    from rolehost_api.manifest import check
     from rolehost_operator.preview import preview
 
-    documents = [one for file in manifests for one in yaml.safe_load_all(file.read()) if one]
+    documents = []
     try:
+        for file in manifests:
+            text = file.read()
+            if findings := check(text):
+                raise InvalidManifest(file.name, findings)
+            documents += [one for one in yaml.safe_load_all(text) if one]
         objects = preview(documents, namespace)
     except RolehostError as error:
         raise click.ClickException(str(error)) from error

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import rfc8785
+import msgspec
 
 from rolehost_api.names import GROUP
 
@@ -13,10 +13,13 @@ APPLIED = f"{GROUP}/applied"
 """Annotation with the hash of what we applied: a field that we no longer want shows by it."""
 
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
 def marked(wanted: KubeObject) -> KubeObject:
     """`wanted` with the hash of itself in its annotations."""
     metadata = wanted["metadata"]
-    digest = hashlib.sha256(rfc8785.dumps(wanted)).hexdigest()[:16]
+    digest = hashlib.sha256(_encode(wanted)).hexdigest()[:16]
     annotations = {**metadata.get("annotations", {}), APPLIED: digest}
     return {**wanted, "metadata": {**metadata, "annotations": annotations}}
 

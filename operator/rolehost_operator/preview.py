@@ -10,9 +10,9 @@ from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.errors import Finding, InvalidManifest
 from rolehost_api.names import ACCEPTED, API_VERSION
 from rolehost_operator.objects import KubeObject
-from rolehost_operator.observed import Namespace, Observed, RoleSeen, read_config_map, read_role
+from rolehost_operator.observed import Memory, Namespace, Observed, RoleSeen, read_config_map, read_role
 from rolehost_operator.platform import Platform
-from rolehost_operator.reconcile import reconcile
+from rolehost_operator.reconcile import PATIENCE, reconcile
 from rolehost_operator.rehearsal import rehearse
 
 PLACEHOLDER = Platform(
@@ -42,10 +42,8 @@ def preview(documents: Sequence[KubeObject], namespace: str) -> list[KubeObject]
 
 def _of(role: KubeObject, placed: list[KubeObject]) -> Iterator[KubeObject]:
     raw = {**role, "metadata": {**role["metadata"], "uid": "<uid>", "generation": 1}}
-    seen = read_role(raw)
+    seen, now = read_role(raw), datetime.now(UTC)
     where = seen.meta.namespace
-    if seen.spec is None:
-        raise InvalidManifest(f"Role {seen.meta.name}", [Finding("spec", seen.invalid)])
     observed = Observed(
         role=seen,
         namespace=Namespace(where, "<uid>", tenant=True),
@@ -57,12 +55,13 @@ def _of(role: KubeObject, placed: list[KubeObject]) -> Iterator[KubeObject]:
             if one.get("kind") == "ConfigMap" and one["metadata"]["namespace"] == where
         },
         backends=_backends(seen, placed),
+        memory=Memory(waiting_since=now - PATIENCE),  # what leads nowhere is told without waiting
     )
-    status = reconcile(observed, datetime.now(UTC)).status
+    status = reconcile(observed, now).status
     for condition in status.conditions if status else ():
         if condition.type == ACCEPTED and condition.status == "False":
             raise InvalidManifest(f"Role {seen.meta.name}", [Finding("spec", condition.message)])
-    yield from rehearse(observed, datetime.now(UTC))
+    yield from rehearse(observed, now)
 
 
 def _backends(role: RoleSeen, placed: list[KubeObject]) -> dict[str, BackendSpec]:

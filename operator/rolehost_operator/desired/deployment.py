@@ -22,8 +22,10 @@ USER = 65532
 SCRATCH_MEBIBYTES = 64
 """Of memory, for /tmp: the one place that a pod can write."""
 PROGRESS_DEADLINE_SECONDS = 120
-DRAIN_SECONDS = 30
-"""On top of a turn's time: what a pod may need to end its turns and its processes."""
+GRACE_SECONDS = 30
+"""On top of a turn's time, before a pod that was told to end is killed."""
+DRAIN_SECONDS = 20
+"""On top of a turn's time, for open turns; the rest of the grace is for its processes to end."""
 
 
 def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> KubeObject:
@@ -79,15 +81,15 @@ def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str
             "runAsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "terminationGracePeriodSeconds": role.sessions.turn_timeout_seconds + DRAIN_SECONDS,
-        "containers": [_container(revision, platform)],
+        "terminationGracePeriodSeconds": role.sessions.turn_timeout_seconds + GRACE_SECONDS,
+        "containers": [_container(revision, role, platform)],
         "volumes": [
             {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(SCRATCH_MEBIBYTES)}},
         ],
     }
 
 
-def _container(revision: RevisionSeen, platform: Platform) -> dict[str, Any]:
+def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str, Any]:
     resources = revision.spec.template.resources
     return {
         "name": SANDBOX,
@@ -102,6 +104,7 @@ def _container(revision: RevisionSeen, platform: Platform) -> dict[str, Any]:
                 "name": "ROLEHOST_POD_UID",
                 "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
             },
+            {"name": "ROLEHOST_DRAIN_SECONDS", "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
             *_variables(ROLEHOST_PLATFORM_KEYS=platform.public_keys, ROLEHOST_PROBE_TARGETS=platform.probe_targets),
         ],
         "ports": [

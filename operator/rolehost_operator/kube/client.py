@@ -28,7 +28,10 @@ PLURALS = {
     ("v1", "Event"): "events",
     ("v1", "Pod"): "pods",
 }
-TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
+READ_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
+WRITE_SECONDS = 4
+"""Less than what is left of the lease when a write begins; the apiserver gives up on it by then too."""
+WRITE_TIMEOUT = aiohttp.ClientTimeout(total=WRITE_SECONDS + 0.5, connect=2)
 PAGE = 500
 WATCH_SECONDS = 240
 MAX_LINE_BYTES = 8 * 1024 * 1024
@@ -41,7 +44,8 @@ class ApiError(RolehostError):
     code = "kubernetes_api"
 
     def __init__(self, what: str, status: int, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{what}: {status} {reason}", retryable=status in (0, 409, 429) or status >= 500)
+        hint = "Is the namespace onboarded? rolehost tenants add" if status == 403 else ""
+        super().__init__(f"{what}: {status} {reason}", hint=hint, retryable=status in (0, 409, 429) or status >= 500)
         self.http_status = status
         self.retry_after = retry_after
 
@@ -217,9 +221,13 @@ class Client:
             headers["Content-Type"] = media
             data = json.dumps(body)
         what = f"{method} {where}"
+        timeout = READ_TIMEOUT
+        if method != "GET":
+            query = {**(query or {}), "timeout": f"{WRITE_SECONDS}s"}
+            timeout = WRITE_TIMEOUT
         try:
             async with self._session.request(
-                method, self._info.server + where, params=query, data=data, headers=headers, timeout=TIMEOUT
+                method, self._info.server + where, params=query, data=data, headers=headers, timeout=timeout
             ) as answer:
                 text = await answer.read()
                 if answer.status >= 400:

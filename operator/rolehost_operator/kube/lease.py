@@ -20,7 +20,9 @@ from rolehost_operator.objects import KubeObject
 log = logging.getLogger(__name__)
 
 DURATION = 15.0
-ROUND = 3.0
+EVERY = 3.0
+ROUND_SECONDS = 4.0
+"""Most that one try may take: three fit before writing stops."""
 MARGIN = 5.0
 """With less than this left nothing is written: a request under way must land before the lease ends."""
 
@@ -77,12 +79,15 @@ class Leadership:
     async def keep(self) -> None:
         while True:
             try:
-                await self._round()
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await self._round()
+            except TimeoutError:
+                log.warning("the lease could not be kept: the apiserver did not answer")
             except ApiError as error:
                 if error.http_status != 409:  # 409: another was faster
                     log.warning("the lease could not be kept: %s", error)
             self._tell(self.claim.may_write(time.monotonic()))
-            await asyncio.sleep(ROUND)
+            await asyncio.sleep(EVERY)
 
     async def release(self) -> None:
         """Let the next one begin at once. Best effort: without it they wait for the duration."""
@@ -90,6 +95,7 @@ class Leadership:
             return
         self.claim.lost()
         try:
+            # Another that took it meanwhile is safe: the replace carries the version that we read.
             lease = await self._client.get("coordination.k8s.io/v1", "Lease", self._namespace, LEASE)
             if lease and lease["spec"].get("holderIdentity") == self.claim.identity:
                 await self._client.replace_lease(self._with(lease, holder=""))

@@ -1,0 +1,95 @@
+"""Whatever happens to a Role, in whatever order: the operator comes to rest, and what must hold, holds."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
+
+from rolehost_api.link.messages import LoadError, Probe
+from rolehost_operator.observed import Observed, read_deployment, read_role
+from rolehost_operator.plan import Plan
+from rolehost_operator.reconcile import MOST_LIVE, reconcile
+from rolehost_operator.rehearsal import carried_out
+from rolehost_operator.status.conditions import READY
+
+BREACHED = Probe(gvisor=False, token=False, tried=("10.96.0.1:443",))
+STEPS = st.one_of(
+    st.tuples(st.just("edit"), st.sampled_from("abcd")),
+    st.tuples(st.just("loaded"), st.integers(0, 4)),
+    st.tuples(st.just("broken"), st.integers(0, 4)),
+    st.tuples(st.just("breached"), st.integers(0, 4)),
+    st.tuples(st.just("idle"), st.integers(0, 4)),
+    st.tuples(st.just("gateways"), st.integers(0, 2)),
+    st.tuples(st.just("gvisor"), st.booleans()),
+    st.tuples(st.just("unguarded"), st.just(0)),
+    st.tuples(st.just("wait"), st.sampled_from((1, 3, 70))),
+)
+
+
+def happened(seen: Observed, step: tuple[str, object], now: datetime) -> Observed:
+    what, value = step
+    if what == "edit":
+        raw = {**seen.role.raw, "spec": {**seen.role.raw["spec"], "template": {"persona": {"system": str(value)}}}}
+        raw["metadata"] = {**raw["metadata"], "generation": raw["metadata"]["generation"] + 1}
+        return replace(seen, role=read_role(raw))
+    if what == "gateways":
+        assert isinstance(value, int)
+        return replace(seen, gateways=value, pods=seen.pods if value else ())
+    if what == "gvisor":
+        return replace(seen, runtime_class=bool(value))
+    if what == "unguarded":
+        return replace(seen, network_policy=None)
+    if what == "wait" or not seen.revisions:
+        return seen
+    assert isinstance(value, int)
+    name = seen.revisions[value % len(seen.revisions)].meta.name
+    if what == "idle":
+        return replace(seen, idle_since={**seen.idle_since, name: now})
+    others = tuple(pod for pod in seen.pods if pod.revision != name)
+    error = LoadError(code="import_failed", error="NameError", where="a.py:1") if what == "broken" else None
+    pod = report(name, loaded=what == "loaded", error=error, probe=BREACHED if what == "breached" else GOOD_PROBE)
+    counted = tuple(
+        read_deployment({**one.raw, "status": {"readyReplicas": int(what == "loaded")}})
+        if one.revision == name
+        else one
+        for one in seen.deployments
+    )
+    return replace(seen, pods=(*others, pod), deployments=counted)
+
+
+def check(seen: Observed, plan: Plan) -> None:
+    kinds = {one["kind"] for one in plan.apply}
+    if "Deployment" in kinds:
+        assert seen.network_policy is not None
+        assert seen.service_account is not None
+        assert seen.runtime_class
+        assert kinds == {"Deployment"}
+    stable = seen.role.status.stable_revision
+    pruned = {gone.name for gone in plan.prune}
+    assert not stable or plan.status is not None or stable not in pruned
+    if plan.status is not None and any(one.type == READY and one.status == "True" for one in plan.status.conditions):
+        assert plan.status.stable_revision == plan.status.latest_ready_revision == plan.status.latest_created_revision
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(STEPS, max_size=25))
+def test_it_comes_to_rest_and_keeps_its_promises(steps: list[tuple[str, object]]) -> None:
+    seen, now = observed(role()), NOON
+    for step in steps:
+        seen = happened(seen, step, now)
+        now += timedelta(seconds=step[1] if step[0] == "wait" and isinstance(step[1], int) else 0)
+        for _ in range(12):
+            plan = reconcile(seen, now)
+            check(seen, plan)
+            seen = carried_out(seen, plan)
+            if not plan.writes:
+                break
+        else:
+            raise AssertionError("the operator never rests")
+        again = reconcile(seen, now)
+        assert again.writes == 0
+        sequences = [one.spec.sequence for one in seen.revisions]
+        assert len(set(sequences)) == len(sequences)
+        assert len(seen.deployments) <= MOST_LIVE + 1

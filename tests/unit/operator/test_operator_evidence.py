@@ -1,0 +1,101 @@
+"""What gateways say, put together; time is an argument."""
+
+from datetime import timedelta
+
+from tests.support.observing import NOON, report
+
+from rolehost_api.observed import Observed, PodReport, RevisionReport
+from rolehost_operator.evidence.sightings import GRACE, Sightings
+
+SECOND = timedelta(seconds=1)
+
+
+def said(*pods: PodReport, sessions: int | None = None, number: int = 1) -> Observed:
+    counts = (
+        () if sessions is None else (RevisionReport(namespace="acme", role="cat", revision="r1", sessions=sessions),)
+    )
+    return Observed(gateway="gw", number=number, pods=pods, revisions=counts)
+
+
+def reporting(*names: str) -> Sightings:
+    seen = Sightings()
+    seen.expect(set(names), NOON)
+    return seen
+
+
+def test_a_report_concerns_the_roles_in_it_and_those_that_were() -> None:
+    seen = reporting("a")
+    assert seen.heard("a", said(report("r1")), NOON) == {("acme", "cat")}
+    assert seen.heard("a", said(report("r1")), NOON) == set()
+    assert seen.heard("a", said(number=2), NOON) == {("acme", "cat")}
+    assert seen.pods(("acme", "cat")) == ()
+
+
+def test_a_revision_is_idle_since_its_last_session_ended() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(sessions=2), NOON)
+    assert seen.idle_since("acme", ["r1"]) == {}
+    seen.heard("a", said(sessions=0, number=2), NOON + SECOND)
+    assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}
+
+
+def test_sessions_of_a_pod_count_too() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(report("r1", sessions=1), sessions=0), NOON)
+    assert seen.idle_since("acme", ["r1"]) == {}
+
+
+def test_nothing_is_idle_while_a_gateway_has_not_reported() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", said(sessions=0), NOON)
+    assert seen.idle_since("acme", ["r1"]) == {}
+    seen.heard("b", said(), NOON + SECOND)
+    assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}
+
+
+def test_a_new_gateway_starts_the_count_anew() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(sessions=0), NOON)
+    seen.expect({"a", "b"}, NOON + SECOND)
+    assert seen.idle_since("acme", ["r1"]) == {}
+
+
+def test_no_gateway_at_all_makes_nothing_idle() -> None:
+    assert reporting().idle_since("acme", ["r1"]) == {}
+
+
+def test_a_silent_gateway_keeps_its_word_for_a_while() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(report("r1")), NOON)
+    assert seen.missed("a", NOON) == set()
+    assert seen.missed("a", NOON + GRACE) == set()
+    assert len(seen.pods(("acme", "cat"))) == 1
+    assert seen.missed("a", NOON + GRACE + SECOND) == {("acme", "cat")}
+    assert seen.gateways == 0
+
+
+def test_a_quiet_gateway_is_not_a_silent_one() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(report("r1")), NOON)
+    seen.expect({"a"}, NOON + 10 * GRACE)
+    assert seen.gateways == 1
+
+
+def test_silence_ends_with_the_next_word() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(), NOON)
+    seen.missed("a", NOON)
+    seen.heard("a", said(), NOON + SECOND)
+    seen.missed("a", NOON + GRACE + SECOND)
+    assert seen.gateways == 1
+
+
+def test_a_gateway_that_is_gone_is_forgotten_and_its_sessions_with_it() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", said(sessions=3), NOON)
+    seen.heard("b", said(), NOON)
+    seen.expect({"b"}, NOON)
+    assert seen.idle_since("acme", ["r1"]) == {}
+    later = NOON + GRACE + SECOND
+    seen.expect({"b"}, later)
+    assert seen.idle_since("acme", ["r1"]) == {"r1": later}

@@ -1,0 +1,164 @@
+"""The small parts of the shell that need no cluster: queue, claim, settings, preview, objects."""
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from tests.support.observing import role
+
+from rolehost_api.errors import BadRequest, InvalidManifest
+from rolehost_operator.commands import plan
+from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
+from rolehost_operator.preview import preview
+from rolehost_operator.settings import public_keys
+
+# ── the queue ───────────────────────────────────────────────────────────────────────
+
+
+async def test_a_key_waits_once_however_often_it_rings() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    for _ in range(3):
+        queue.ring("a")
+    assert await queue.take() == "a"
+    assert len(queue) == 0
+
+
+async def test_a_ring_during_the_work_is_kept_and_nobody_else_gets_the_key() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    queue.ring("a")
+    await queue.take()
+    queue.ring("a")
+    queue.ring("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert await queue.take() == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_a_key_that_failed_comes_again_when_it_was_told_to() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    queue.ring("a")
+    await queue.take()
+    queue.failed("a", after=0)
+    async with asyncio.timeout(5):
+        assert await queue.take() == "a"
+
+
+async def test_of_several_later_rings_the_earliest_stands() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    queue.ring_later("a", 3600)
+    queue.ring_later("a", 0)
+    queue.ring_later("a", 3600)
+    async with asyncio.timeout(5):
+        assert await queue.take() == "a"
+
+
+# ── the claim ───────────────────────────────────────────────────────────────────────
+
+
+def lease(holder: str, version: str) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder}}
+
+
+def test_writing_stops_before_others_may_take_over() -> None:
+    claim = Claim("me")
+    claim.won(asked_at=100.0)
+    assert claim.may_write(100.0 + DURATION - MARGIN)
+    assert not claim.may_write(100.0 + DURATION - MARGIN + 0.1)
+
+
+def test_a_holder_that_renews_is_waited_for_by_our_own_clock() -> None:
+    claim = Claim("me")
+    for round_ in range(10):
+        assert claim.judge(lease("other", str(round_)), now=round_ * (DURATION - 1)) == "wait"
+    last = 9 * (DURATION - 1)
+    assert claim.judge(lease("other", "9"), now=last + DURATION) == "take"
+
+
+def test_a_released_lease_is_taken_at_once() -> None:
+    assert Claim("me").judge(lease("", "1"), now=0.0) == "take"
+
+
+def test_our_own_is_renewed_and_none_is_made() -> None:
+    assert Claim("me").judge(lease("me", "1"), now=0.0) == "renew"
+    assert Claim("me").judge(None, now=0.0) == "create"
+
+
+def test_who_lost_it_does_not_write() -> None:
+    claim = Claim("me")
+    claim.won(0.0)
+    claim.lost()
+    assert not claim.may_write(0.0)
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────
+
+
+def test_public_keys_are_read_from_pem_in_order(tmp_path: Path) -> None:
+    keys = [Ed25519PrivateKey.generate().public_key() for _ in range(2)]
+    for name, key in zip(("current.pem", "next.pem"), keys, strict=True):
+        pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / name).write_bytes(pem)
+    assert [base64.b64decode(one) for one in public_keys(tmp_path)] == [key.public_bytes_raw() for key in keys]
+
+
+@pytest.mark.parametrize("content", [None, b"nothing", "rsa"])
+def test_a_folder_without_a_good_key_is_refused(tmp_path: Path, content: bytes | str | None) -> None:
+    if content == "rsa":
+        key = generate_private_key(65537, 2048).public_key()
+        content = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if isinstance(content, bytes):
+        (tmp_path / "key.pem").write_bytes(content)
+    with pytest.raises(BadRequest, match="pem"):
+        public_keys(tmp_path)
+
+
+# ── rolehost plan ───────────────────────────────────────────────────────────────────
+
+
+def test_a_preview_takes_the_manifests_config_maps() -> None:
+    raw = role({"personaFrom": {"configMapRef": {"name": "text"}}})
+    text = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "text"}, "data": {"system": "x"}}
+    made = preview([raw, text], "acme")
+    revision = next(one for one in made if one["kind"] == "RoleRevision")
+    assert revision["spec"]["frozen"] == {"persona/system": "x"}
+
+
+def test_a_preview_says_what_is_missing() -> None:
+    raw = role({"personaFrom": {"configMapRef": {"name": "text"}}})
+    with pytest.raises(InvalidManifest, match="ConfigMap text is not in this namespace"):
+        preview([raw], "acme")
+
+
+def test_a_preview_of_two_roles_makes_the_namespaces_things_once() -> None:
+    other = role()
+    other["metadata"] = {**other["metadata"], "name": "dog"}
+    kinds = [one["kind"] for one in preview([role(), other], "acme")]
+    assert sorted(kinds) == ["Deployment"] * 2 + ["NetworkPolicy"] + ["RoleRevision"] * 2 + ["ServiceAccount"]
+
+
+def test_plan_names_the_line_of_a_typo(tmp_path: Path) -> None:
+    file = tmp_path / "role.yaml"
+    file.write_text(
+        "apiVersion: rolehost.io/v1alpha1\nkind: Role\nmetadata: {name: cat}\n"
+        "spec:\n  template:\n    persona: {sistem: x}\n"
+    )
+    done = CliRunner().invoke(plan, [str(file)])
+    assert done.exit_code == 1
+    assert "line 6" in done.output
+
+
+def test_plan_without_a_role_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "map.yaml"
+    file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: text}\n")
+    done = CliRunner().invoke(plan, [str(file)])
+    assert done.exit_code == 1
+    assert "no Role" in done.output

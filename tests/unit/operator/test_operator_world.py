@@ -1,0 +1,140 @@
+"""What was seen last: the newest wins, what vanished goes, and rings reach whom it concerns."""
+
+from typing import Any
+
+import pytest
+from tests.support.observing import PLATFORM, role
+
+from rolehost_api.names import REVISION, ROLE, TENANT
+from rolehost_operator.kube.world import World
+from rolehost_operator.objects import KubeObject
+from rolehost_operator.observed import Observed
+
+KEY = ("acme", "cat")
+
+
+def thing(kind: str, name: str, version: int = 1, namespace: str = "acme", **more: Any) -> KubeObject:
+    metadata = {"name": name, "uid": f"{kind}-{name}", "resourceVersion": str(version), **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, **more}
+
+
+def space(labels: dict[str, str] | None = None, version: int = 1) -> KubeObject:
+    labels = {TENANT: "yes"} if labels is None else labels
+    return thing("Namespace", "acme", version, namespace="", metadata={"labels": labels})
+
+
+def deployment(name: str, version: int = 1) -> KubeObject:
+    return thing("Deployment", name, version, metadata={"labels": {ROLE: "cat", REVISION: name}})
+
+
+def filled(*objects: KubeObject) -> World:
+    world = World()
+    raw = role()
+    raw["metadata"]["resourceVersion"] = "1"
+    for one in (space(), raw, *objects):
+        world.put(one)
+    return world
+
+
+def observe(world: World) -> Observed | None:
+    return world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+
+
+def seen(world: World) -> Observed:
+    found = observe(world)
+    assert found is not None
+    return found
+
+
+def test_an_older_answer_does_not_undo_a_newer_one() -> None:
+    world = filled(deployment("r1", version=5))
+    assert world.put(deployment("r1", version=4)) == set()
+    assert seen(world).deployments[0].meta.resource_version == "5"
+
+
+def test_what_was_deleted_does_not_come_back_by_a_late_answer() -> None:
+    world = filled(deployment("r1", version=5))
+    assert world.drop(deployment("r1", version=7)) == {KEY}
+    assert world.put(deployment("r1", version=6)) == set()
+    assert seen(world).deployments == ()
+
+
+def test_the_deletion_of_a_former_object_leaves_its_successor() -> None:
+    world = filled(deployment("r1", version=5))
+    former = deployment("r1", version=9)
+    former["metadata"]["uid"] = "another"
+    assert world.drop(former) == set()
+    assert len(seen(world).deployments) == 1
+
+
+def test_a_listing_takes_away_what_is_not_in_it_but_not_what_is_newer() -> None:
+    world = filled(deployment("r1", version=5), deployment("r2", version=20))
+    assert world.replace("Deployment", [], "10") == {KEY}
+    assert [one.revision for one in seen(world).deployments] == ["r2"]
+
+
+def test_of_some_kinds_one_name_matters() -> None:
+    world = filled()
+    assert world.put(thing("NetworkPolicy", "tenants-own")) == set()
+    assert world.put(thing("NetworkPolicy", "rolehost-sandbox")) == {KEY}
+    assert world.put(thing("Deployment", "tenants-own")) == set()
+    assert seen(world).deployments == ()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(space({}, version=2), id="its-namespace"),
+        pytest.param(thing("RuntimeClass", "gvisor", namespace=""), id="the-runtime-class"),
+        pytest.param(thing("ModelBackend", "default", namespace="", spec={"type": "Scripted"}), id="a-backend"),
+        pytest.param(thing("ServiceAccount", "rolehost-sandbox"), id="the-service-account"),
+        pytest.param(thing("ConfigMap", "text"), id="a-config-map"),
+        pytest.param(deployment("r1"), id="its-deployment"),
+        pytest.param(thing("RoleRevision", "r1", spec={"roleName": "cat"}), id="its-revision"),
+    ],
+)
+def test_a_role_is_rung_for_what_is_in_its_picture(raw: KubeObject) -> None:
+    assert filled().put(raw) == {KEY}
+
+
+def test_another_namespaces_things_do_not_ring() -> None:
+    assert filled().put(thing("ServiceAccount", "rolehost-sandbox", namespace="other")) == set()
+
+
+def test_a_namespace_without_the_label_is_no_tenants() -> None:
+    world = filled(space({}, version=2))
+    assert not seen(world).namespace.tenant
+
+
+def test_a_role_with_references_waits_for_the_listing_of_config_maps() -> None:
+    world = World()
+    raw = role({"personaFrom": {"configMapRef": {"name": "text"}}})
+    world.put(space())
+    world.put(raw)
+    assert observe(world) is None
+    assert world.awaits_config_maps(KEY)
+    assert world.config_map_namespaces() == {"acme"}
+    world.replace(
+        "ConfigMap", [thing("ConfigMap", "text", data={"system": "x"}), thing("ConfigMap", "other")], "9", "acme"
+    )
+    world.listed_config_maps.add("acme")
+    assert seen(world).config_maps == {"text": {"system": "x"}}
+    world.forget_config_maps("acme")
+    assert observe(world) is None
+
+
+def test_a_backend_that_cannot_be_read_is_as_good_as_not_there() -> None:
+    world = filled(thing("ModelBackend", "odd", namespace="", spec={"type": "Telepathy"}))
+    assert seen(world).backends == {}
+
+
+def test_managed_fields_are_not_kept() -> None:
+    raw = deployment("r1")
+    raw["metadata"]["managedFields"] = [{"manager": "x"}]
+    assert "managedFields" not in seen(filled(raw)).deployments[0].raw["metadata"]
+
+
+def test_no_role_no_picture() -> None:
+    assert observe(World()) is None
