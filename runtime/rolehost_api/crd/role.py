@@ -68,6 +68,10 @@ class Logic(Spec, frozen=True, kw_only=True):
             "give exactly one of bundle, inline and configMapRef",
         ),
         ("!has(self.bundle) || has(self.entrypoint)", "a bundle needs an entrypoint, e.g. story:storyteller"),
+        (
+            "!has(self.entrypoint) || has(self.bundle) || has(self.inline) || has(self.configMapRef)",
+            "an entrypoint alone means the files beside the manifest: `rolehost deploy` pushes them and fills in bundle",
+        ),
     )
 
     bundle: Annotated[
