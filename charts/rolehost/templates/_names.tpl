@@ -13,7 +13,7 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.linkSecret" -}}{{ .Values.link.existingSecret | default "rolehost-link" }}{{- end }}
 {{- define "rolehost.linkPublic" -}}{{ .Values.link.existingConfigMap | default "rolehost-link-public" }}{{- end }}
 {{- define "rolehost.modelKeys" -}}{{ .Values.modelKeys.existingSecret | default "rolehost-model-keys" }}{{- end }}
-{{- define "rolehost.redisSecret" -}}{{ if .Values.redis.url }}{{ .Values.redis.existingSecret }}{{ else }}{{ include "rolehost.redis" . }}{{ end }}{{- end }}
+{{- define "rolehost.redisSecret" -}}{{ .Values.redis.existingSecret | default (ternary "" (include "rolehost.redis" .) (ne .Values.redis.url "")) }}{{- end }}
 {{- define "rolehost.redisUrl" -}}{{ .Values.redis.url | default (printf "redis://%s:6379/0" (include "rolehost.redis" .)) }}{{- end }}
 {{- define "rolehost.uploadUrl" -}}http://{{ include "rolehost.upload" . }}:8082{{- end }}
 {{- define "rolehost.publicUrl" -}}{{ .Values.gateway.publicUrl | default (printf "ws://%s.%s.svc:8080" (include "rolehost.gateway" .) .Release.Namespace) | trimSuffix "/" }}{{- end }}
