@@ -133,6 +133,16 @@ async def test_a_pod_bound_to_another_revision_is_left_alone(bench: Bench) -> No
     assert not any(isinstance(message, Bind) for _, message in pod.told)
 
 
+async def test_a_pod_that_is_seen_before_its_role_is_bound_when_the_role_comes(bench: Bench) -> None:
+    bench.dialer.add("p1")
+    bench.tables.roles.drop(("acme", "cat"))
+    put(bench.tables, pod_entry("p1"))
+    await asyncio.sleep(0.01)
+    assert [(report.loaded, report.error) for report in bench.pool._pod_reports()] == [(False, None)]
+    put(bench.tables, role_entry())
+    await bench.loaded(1)
+
+
 async def test_logic_that_does_not_load_is_told_to_the_operator(bench: Bench) -> None:
     error = LoadError(code="logic_import_failed", error="NameError", where="story.py:3")
     bench.dialer.add("p1", bound=Bound(hash=revision_entry().spec.hash, error=error))

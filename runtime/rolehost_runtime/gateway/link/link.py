@@ -108,7 +108,7 @@ class Link:
                 self.hello.set_result(message)
             case Bound():
                 self.bound.set_result(message)
-            case Draining():
+            case Draining() if not self.draining:
                 self.draining = True
                 self.changed()
             case Evicted():

@@ -152,7 +152,7 @@ class LinkPool:
         attempt = 0
         while (pod := self._tables.pods.get(uid)) is not None:
             known = self._known[uid]
-            news = self._news
+            news, rows = self._news, self._rows(pod)
             known.stood = False
             hostile = False
             try:
@@ -168,22 +168,25 @@ class LinkPool:
             pause = self._backoff[min(attempt, len(self._backoff) - 1)] * (0.5 + secrets.randbelow(1000) / 1000)
             try:
                 async with asyncio.timeout(pause):
-                    while self._tables.pods.get(uid) == pod and not self._revision_arrived(pod, known):
+                    while self._rows(pod) == rows:
                         await news.wait()
                         news = self._news
             except TimeoutError:
                 continue
 
-    def _revision_arrived(self, pod: PodEntry, known: Known) -> bool:
-        waiting = known.error is not None and known.error.code == "revision_not_seen"
-        return waiting and self._tables.revisions.get(pod.tenant.name, pod.revision) is not None
+    def _rows(self, pod: PodEntry) -> tuple[PodEntry | None, RoleEntry | None, RevisionEntry | None]:
+        """What a link to this pod is made of; where one of them changes, it is tried again at once."""
+        tables, namespace = self._tables, pod.tenant.name
+        return (
+            tables.pods.get(pod.uid),
+            tables.roles.get(namespace, pod.role),
+            tables.revisions.get(namespace, pod.revision),
+        )
 
     async def _serve(self, pod: PodEntry, known: Known) -> None:
         """One link's whole life. Raises what ended it before it stood, or the pod's own fault."""
-        role = self._tables.roles.get(pod.tenant.name, pod.role)
-        revision = self._tables.revisions.get(pod.tenant.name, pod.revision)
+        _, role, revision = self._rows(pod)
         if role is None or revision is None or revision.tenant != pod.tenant or role.tenant != pod.tenant:
-            known.error = LoadError(code="revision_not_seen", hint="The revision of this pod is not known here yet")
             raise Unavailable("the revision of this pod is not known here yet", code="revision_not_seen")
         async with asyncio.timeout(DIAL_SECONDS):
             reader, writer = await self._dialer.dial(pod)
@@ -226,13 +229,15 @@ class LinkPool:
                 code="bind_timeout", hint="Importing the logic took too long; what does it do at import?"
             )
             raise
+        except Unavailable:
+            raise  # it will pass, and is no fault of the logic
         except RolehostError as error:
             known.error = LoadError(code=error.code, hint=error.hint[:256])
             raise
+        if bound.error is None and bound.hash != revision.spec.hash:
+            raise Unavailable("the pod says that it is bound to another revision", code="bound_elsewhere")
         known.error = bound.error
         known.loaded = bound.error is None
-        if known.loaded and bound.hash != revision.spec.hash:
-            raise Unavailable("the pod says that it is bound to another revision", code="bound_elsewhere")
         known.stood = True
         self._links[link.pod.uid] = link
         for follower in self._followers:

@@ -16,8 +16,8 @@ from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
 
-MAX_DETACHED = 4096
-"""Sessions without a channel that are kept in memory; the store has them all."""
+MAX_HELD = 2048
+"""Sessions held in memory before those without a channel are let go at once; the store has them all."""
 SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
 LOOKED_AT = 8
@@ -139,7 +139,7 @@ class SessionService:
         silent_since = self._world.now_ms() - SLEEP_AFTER_MS
         for key in [key for key, _ in zip(self._live, range(LOOKED_AT), strict=False)]:
             live = self._live[key]
-            crowded = len(self._live) > MAX_DETACHED
+            crowded = len(self._live) > MAX_HELD
             if key == but or live.busy or (live.touched_ms > silent_since and not crowded):
                 continue
             if live.audience:
