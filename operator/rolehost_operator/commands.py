@@ -1,5 +1,6 @@
 """`rolehost operator` and `rolehost plan`. Heavy imports wait until a command runs."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -121,4 +122,5 @@ def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
         objects = preview(documents, namespace)
     except RolehostError as error:
         raise click.ClickException(str(error)) from error
-    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False, allow_unicode=True)
+    separate = json.loads(json.dumps(objects))  # what objects share would be printed as YAML aliases
+    yaml.safe_dump_all(separate, sys.stdout, sort_keys=False, allow_unicode=True)

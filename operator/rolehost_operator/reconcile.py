@@ -245,7 +245,7 @@ def _with_status(observed: Observed, now: datetime, *, fault: Fault | None, late
         latest_created_revision=latest or before.latest_created_revision,
         latest_ready_revision=latest if ready.status == "True" else before.latest_ready_revision,
         stable_revision=stable,
-        address=Address(url=url),
+        address=Address(url=url if observed.namespace.tenant else ""),
     )
     waiting_since = None if ready.status == "True" else observed.memory.waiting_since or now
     memory = Memory(waiting_since)
