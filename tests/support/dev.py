@@ -55,7 +55,10 @@ class Dev:
         return match.group(1) if match.groups() else match.group(0)
 
     def socket(self, role: str = "Storyteller", **options: Any) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.port}/role/{role}", compression=None, proxy=None, **options)
+        opened: ClientConnection = connect(
+            f"ws://127.0.0.1:{self.port}/role/{role}", compression=None, proxy=None, **options
+        )
+        return opened
 
     def stop(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)

@@ -138,8 +138,11 @@ def _why(role: str, condition: dict[str, Any]) -> str:
 def _edits(folder: Path) -> Iterator[None]:
     try:
         from watchfiles import watch
+
+        from rolehost.cli.watching import Sources
     except ModuleNotFoundError:
         raise click.ClickException("--watch needs watchfiles. Run: pip install 'rolehost[dev]'") from None
     click.echo("watching; Ctrl-C ends it and leaves the Role as it is")
-    for _ in watch(folder, raise_interrupt=False):
+    folder = folder.resolve()
+    for _ in watch(folder, watch_filter=Sources([folder]), raise_interrupt=False):
         yield

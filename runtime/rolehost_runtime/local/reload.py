@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from watchfiles import Change, DefaultFilter, awatch
+from watchfiles import awatch
 
 from rolehost.cli import checkout
+from rolehost.cli.watching import Sources
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.errors import BadRequest, RolehostError
 from rolehost_api.link.messages import LoadError
@@ -63,7 +64,7 @@ class Follower:
 
     async def watch(self, folders: Sequence[Path]) -> None:
         """Until cancelled: read again whenever a file changes."""
-        async for _ in awatch(*folders, watch_filter=_Files(), debounce=QUIET_MS, step=20):
+        async for _ in awatch(*folders, watch_filter=Sources(folders), debounce=QUIET_MS, step=20):
             before = dict(self._tables.newest)
             for fault in self.read():
                 self._tell(f"✗ {fault}\n  the revision before goes on serving")
@@ -110,15 +111,6 @@ def load_fault(error: LoadError) -> str:
     where = f"{error.where}: " if error.where else ""
     hint = f". {error.hint}" if error.hint else ""
     return f"{where}{error.error or 'it does not load'} ({error.code}){hint}"
-
-
-class _Files(DefaultFilter):
-    """Files that make a revision: hidden ones and caches do not."""
-
-    def __call__(self, change: Change, path: str) -> bool:
-        parts = Path(path).parts
-        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts[-3:])
-        return not hidden and not path.endswith((".pyc", "~", ".swp")) and super().__call__(change, path)
 
 
 def folders_of(paths: Sequence[Path]) -> list[Path]:

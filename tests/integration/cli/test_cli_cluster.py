@@ -209,7 +209,9 @@ def test_deploy_checks_pushes_applies_waits_and_prints_the_url(
     assert applied["spec"]["template"]["logic"]["bundle"] == pushed[0] == pushed[1]
     assert applied["metadata"]["generation"] == 1, "the same content again must change nothing"
     assert FOLLOW not in (applied["metadata"].get("annotations") or {})
-    managed = platform.kubectl("get", "hostedroles.rolehost.io", "cat", "-n", tenant, "--show-managed-fields", "-o=json")
+    managed = platform.kubectl(
+        "get", "hostedroles.rolehost.io", "cat", "-n", tenant, "--show-managed-fields", "-o=json"
+    )
     assert '"manager": "rolehost-deploy"' in managed.stdout
     assert (cat / "role.yaml").read_text() == manifest
 
