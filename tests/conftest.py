@@ -1,6 +1,10 @@
 """Every test has a category, so that `pytest -m unit` means what it says."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rolehost", deadline=None)  # how long an example takes says more about the machine
+settings.load_profile("rolehost")
 
 pytest_plugins = ["tests.support.apiserver", "tests.support.crds"]
 

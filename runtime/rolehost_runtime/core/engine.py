@@ -134,8 +134,8 @@ class TurnEngine:
         self._spoke = True
 
     def log(self, text: str) -> None:
-        """Not again while the turn is run again."""
-        if self._count >= len(self._journal):
+        """Not again while the turn is run again, nor when its hook is over."""
+        if self._listening and self._count >= len(self._journal):
             self._reporter.log(text)
 
     # The turn
@@ -238,9 +238,7 @@ class TurnEngine:
         if isinstance(value, str) and not self._spoke:
             raise HookFailed("hook_returned_value", LogicError("a hook returned text instead of replying with it"))
 
-    def _drive_coroutine(
-        self, coroutine: Coroutine[Any, Any, Any], run: int, hook: Hook, stop: Stop | None
-    ) -> Steps:
+    def _drive_coroutine(self, coroutine: Coroutine[Any, Any, Any], run: int, hook: Hook, stop: Stop | None) -> Steps:
         """Send answers in until the hook returns; returns what it returned."""
         answer: Any = None
         error: LogicError | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -101,6 +102,7 @@ class Agent:
         if len(self._pod.links) >= MAX_LINKS:
             writer.close()
             return
+        _notice_silence(writer)
         await Link(self._pod, reader, writer).run()
 
     def _printed(self, stream: Stream, line: str, owner: object) -> None:
@@ -110,6 +112,15 @@ class Agent:
         self._logs.add(stream, line, time.time_ns() // 1_000_000, owner if isinstance(owner, tuple) else None)
         for bell in self._pod.bells:
             bell.set()
+
+
+def _notice_silence(writer: asyncio.StreamWriter) -> None:
+    """A gateway whose host died says nothing; its turns must not wait for it for ever."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _stdio() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

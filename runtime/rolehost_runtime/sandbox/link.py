@@ -132,7 +132,7 @@ class Link:
                 await self._read()
                 prove_by.cancel()
                 raise _Closed
-        except* (_Closed, ProtocolViolation, ConnectionError):
+        except* (_Closed, ProtocolViolation, OSError):
             pass
         finally:
             del pod.links[self.id]

@@ -48,7 +48,8 @@ def load(folder: str, entrypoint: str, role: str, *, persona_bound: bool) -> Rol
 
 
 def fields(role: Role[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(role.state))
+    """Names of the state's fields, for people to read."""
+    return tuple(field.name[:256] for field in msgspec.structs.fields(role.state)[:256])
 
 
 def _import(folder: str, name: str) -> ModuleType:

@@ -132,6 +132,8 @@ class Worker(asyncio.Protocol):
 
     def _heard(self, said: Entering | LogNote | Stepped | Missing) -> None:
         running = self._running
+        if running is None and isinstance(said, LogNote):
+            return  # a thread that a hook left behind
         if running is None:
             raise ProtocolViolation("a worker spoke without being asked")
         if isinstance(said, Entering):

@@ -222,3 +222,16 @@ async def test_ready_is_sticky(pod: AgentProcess) -> None:
     assert await pod.get("/ready") == 200
     assert await pod.get("/live") == 200
     assert await pod.get("/else") == 404
+
+
+async def test_a_template_that_dies_again_and_again_ends_the_pod() -> None:
+    async with agent() as doomed:
+        end = await doomed.link()
+        await end.bind(LOGIC, hook_wall_ms=2000)
+        for _ in range(4):
+            try:
+                await end.turn("kill-parent")
+            except EOFError:
+                break
+        async with asyncio.timeout(15):
+            assert await doomed.process.wait() == 1
