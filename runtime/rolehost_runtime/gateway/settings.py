@@ -48,8 +48,6 @@ class GatewaySettings(_Settings):
     """Ed25519 private key, PEM: how pods and the upload service know the platform."""
     model_keys_dir: Path = Path("/etc/rolehost/model-keys")
     upload_url: str = Field(default="http://rolehost-upload:8082", pattern="^https?://")
-    """Empty would be no uploads at all; the chart always brings the service."""
-
     allowed_origins: Words = ()
     allowed_hosts: Words = ()
     page: bool = False

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from rolehost_api import wire
+from rolehost_runtime.gateway.edge.handshake import Dialect
 from rolehost_runtime.gateway.edge.policy import Policy
 
 BEARER = {"Authorization": f"Bearer {ACME_KEY}"}
@@ -298,3 +299,31 @@ async def test_a_stop_waits_for_running_turns_and_then_says_1012(edge: Edge) -> 
         await draining
         await socket.wait_closed()
         assert socket.close_code == 1012
+
+
+async def test_a_silent_client_is_asked_for_a_sign_of_life_and_then_closed(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dialect, "ping_seconds", 0.1)
+    monkeypatch.setattr(Dialect, "dead_seconds", 0.3)
+    async with connect(edge.ws(), additional_headers=BEARER) as alive:
+        frames = await spoken_without_goodbye(edge)
+        assert [opcode for opcode, _ in frames][:2] == [PING, PING]
+        assert told(frames) == ([], 1011)
+        await alive.send('{"message": "hi"}')
+        await heard(alive)
+    assert edge.hub.connections == 0
+
+
+async def spoken_without_goodbye(edge: Edge) -> list[tuple[int, bytes]]:
+    reader, writer = await edge.raw()
+    writer.write(upgrade())
+    try:
+        return await asyncio.wait_for(read_frames(reader), 10)
+    finally:
+        writer.close()
+
+
+async def test_a_gateway_that_stops_lets_nobody_in(edge: Edge) -> None:
+    edge.hub.draining = True
+    assert told(await spoken(edge)) == (["draining"], 1013)

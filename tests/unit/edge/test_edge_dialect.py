@@ -160,24 +160,28 @@ async def test_a_session_that_could_not_be_opened_is_tried_again() -> None:
 class Failing(EchoSessions):
     """Tells channels of a failed turn, as sessions do once `response.created` went out, and raises."""
 
+    cause: Exception = Unavailable("late", code="model_timeout")
+
     async def attach(self, *arguments: Any, **more: Any) -> Any:
         handle = await super().attach(*arguments, **more)
 
         async def say(said: wire.Said) -> None:
-            body = wire.ErrorBody(code="model_timeout", message="late")
+            body = wire.ErrorBody(code=getattr(self.cause, "code", "internal"), message="late")
             failed = {"response_id": "r", "status": "failed", "message": "", "error": body}
             handle.channel.send(wire.ResponseDone(session_id="s", seq=None, ts=NOW_MS, **failed))
-            raise Unavailable("late", code="model_timeout")
+            raise self.cause
 
         handle.say = say
         return handle
 
 
-async def test_a_turn_that_failed_aloud_is_not_told_twice() -> None:
-    talk = Talk()
+@pytest.mark.parametrize("cause", [Unavailable("late", code="model_timeout"), ValueError("a bug")])
+async def test_a_turn_that_failed_aloud_is_not_told_twice(cause: Exception) -> None:
+    talk, sessions = Talk(), Failing()
+    sessions.cause = cause
     talk.conversation._gate = Gate(
         tables=talk.conversation._gate.tables,
-        sessions=Failing(),
+        sessions=sessions,
         hub=talk.hub,
         metrics=Metrics(),
         now_ms=lambda: NOW_MS,

@@ -197,11 +197,10 @@ class Conversation:
             line.failed = ""
             try:
                 await self._run(line, frame)
-            except RolehostError as error:
-                if line.failed != error.code:
-                    self.tell(line.key or None, error)
             except Exception as error:
-                self.tell(line.key or None, faults.internal(log, "running a frame", error))
+                told = error if isinstance(error, RolehostError) else faults.internal(log, "running a frame", error)
+                if line.failed != told.code:
+                    self.tell(line.key or None, told)
             finally:
                 self._pending -= 1
         line.working = False

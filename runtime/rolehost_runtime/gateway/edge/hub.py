@@ -30,6 +30,9 @@ class Hub:
         self._work: set[asyncio.Task[None]] = set()
         self.draining = False
         self.sockets = 0
+        """Let in, by their key."""
+        self.connections = 0
+        """Those, and the ones that are still being turned away."""
         keys.listen(self._key_changed)
 
     def add(self, socket: Live) -> None:

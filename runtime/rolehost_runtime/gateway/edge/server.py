@@ -38,7 +38,7 @@ class EdgeServer:
             return WebSocket(door)
 
         def full() -> bool:
-            return len(self._server.server_state.connections) + door.gate.hub.sockets >= max_connections
+            return len(self._server.server_state.connections) + door.gate.hub.connections >= max_connections
 
         http = type(
             "Http",

@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from rolehost_api import wire
-from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError
+from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
 from rolehost_runtime.gateway.edge.auth import Authenticator
 from rolehost_runtime.gateway.edge.dialect import TRY_AGAIN_LATER, Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import Dialect, Headers, dialect, find_role, opening, presented_key
@@ -68,6 +68,7 @@ class WebSocket(asyncio.Protocol):
     def open(self, transport: asyncio.Transport, method: str, target: str, headers: Headers, rest: bytes) -> None:
         """Take over a connection whose request asked for an upgrade; `rest` came after the request."""
         self._transport = transport
+        self._door.gate.hub.connections += 1
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
         # OPEN from the start: the request was parsed by HTTP, so the parser here begins with frames.
         self._talk = ServerProtocol(state=OPEN, select_subprotocol=_ours, max_size=wire.MAX_FRAME_BYTES, logger=_quiet)
@@ -90,6 +91,8 @@ class WebSocket(asyncio.Protocol):
 
     def _enter(self, target: str, headers: Headers) -> None:
         door = self._door
+        if door.gate.hub.draining:
+            raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
         door.policy.check(_first(headers, "host"), _first(headers, "origin"))
         asked = opening(target, headers)
         principal = door.auth.principal(presented_key(headers))
@@ -120,6 +123,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
         self._disarm()
+        self._door.gate.hub.connections -= 1
         if self._conversation is not None:
             self._door.gate.hub.remove(self)
             self._door.gate.metrics.sockets.dec()

@@ -25,6 +25,8 @@ MEMORY_BYTES = 512 << 20
 FILE_BYTES = 64 << 20
 OPEN_FILES = 64
 MAX_ANSWER_BYTES = 1 << 20
+MAX_FINDINGS = 200
+"""More than anybody fixes at once."""
 
 
 def bound() -> None:
@@ -50,7 +52,7 @@ def check_bundle(source: Path, target: Path) -> dict[str, Any]:
 
 def check_manifest(source: Path) -> dict[str, Any]:
     findings = manifest.check(source.read_bytes())
-    return {"findings": msgspec.to_builtins(findings)}
+    return {"findings": msgspec.to_builtins(findings[:MAX_FINDINGS])}
 
 
 def main(arguments: list[str]) -> None:
@@ -86,12 +88,11 @@ async def run(*arguments: str, seconds: float = WALL_SECONDS) -> dict[str, Any]:
         stderr=asyncio.subprocess.DEVNULL,
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()},
         start_new_session=True,
-        limit=MAX_ANSWER_BYTES,
     )
     assert process.stdout is not None
     try:
         async with asyncio.timeout(seconds):
-            answer = await process.stdout.read(MAX_ANSWER_BYTES)
+            answer = await _whole(process.stdout)
             status = await process.wait()
     except TimeoutError:
         raise _died() from None
@@ -108,6 +109,15 @@ async def run(*arguments: str, seconds: float = WALL_SECONDS) -> dict[str, Any]:
     if "error" in outcome:
         raise Refused(outcome["error"])
     return outcome
+
+
+async def _whole(stdout: asyncio.StreamReader) -> bytes:
+    answer = b""
+    while chunk := await stdout.read(65_536):
+        answer += chunk
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise _died()
+    return answer
 
 
 def _died() -> Unavailable:

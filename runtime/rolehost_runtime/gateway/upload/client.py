@@ -10,6 +10,7 @@ from rolehost_api.errors import NotFound, RolehostError, Unavailable
 from rolehost_runtime.gateway.edge.uploads import MAX_UPLOAD_BYTES
 from rolehost_runtime.gateway.tables import Tenant
 from rolehost_runtime.gateway.upload import signing
+from rolehost_runtime.gateway.watch.api import whole
 
 CONNECT_SECONDS = 3.0
 TOTAL_SECONDS = 120.0
@@ -64,12 +65,7 @@ class UploadClient:
                 method, self._url + path, headers=headers, data=source and source.read(), timeout=timeout,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
-                got = bytearray()
-                async for chunk in answer.content.iter_any():
-                    got += chunk
-                    if len(got) > most:
-                        raise _away()
-                return answer.status, bytes(got)
+                return answer.status, await whole(answer, most)
         except (aiohttp.ClientError, OSError, TimeoutError):
             if source is not None and source.failed is not None:
                 raise source.failed from None

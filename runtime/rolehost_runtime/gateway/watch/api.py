@@ -140,3 +140,13 @@ class Api:
             timeout=timeout,
             allow_redirects=False,
         )
+
+
+async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """The answer's body. Raises ClientPayloadError where it is larger than `most` bytes."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise aiohttp.ClientPayloadError("a body larger than we read")
+    return bytes(body)

@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 
 from rolehost_api.crd.common import ObjectMeta
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.watch.api import Api
+from rolehost_runtime.gateway.watch.api import Api, whole
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class ListWatch(Generic[K]):
         while True:
             async with self._api.get(self._path, query) as answer:
                 _check(answer.status)
-                page = _list.decode(await _whole(answer))
+                page = _list.decode(await whole(answer, MAX_LIST_BYTES))
             found += [item for raw in page.items if (item := self._read(raw)) is not None]
             if not page.metadata.continue_:
                 break
@@ -217,15 +217,6 @@ def _name(raw: Raw) -> str:
     except msgspec.MsgspecError:
         return "without a name"
     return f"{meta.namespace}/{meta.name}"
-
-
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > MAX_LIST_BYTES:
-            raise Refused("a page larger than we read")
-    return bytes(body)
 
 
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from rolehost_api.errors import Unavailable
 from rolehost_api.names import OBSERVED_AUDIENCE
-from rolehost_runtime.gateway.watch.api import Api
+from rolehost_runtime.gateway.watch.api import Api, whole
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 MAX_ANSWER_BYTES = 65_536
@@ -40,7 +40,7 @@ class TokenReview:
         }
         try:
             async with self._api.post(PATH, msgspec.json.encode(asked)) as answer:
-                body = await answer.content.read(MAX_ANSWER_BYTES)  # one read: the answer is small
+                body = await whole(answer, MAX_ANSWER_BYTES)
                 if answer.status not in (200, 201):
                     raise Unavailable("tokens cannot be checked now", code="token_review_unavailable")
             status = msgspec.json.decode(body, type=_Review).status
