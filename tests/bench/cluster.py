@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.bench import machine
@@ -12,7 +13,10 @@ from tests.cluster.common import paths
 from tests.cluster.namespace import Sockets
 from tests.cluster.testing import PLATFORM, Cluster, Object, Tenant
 
-from rolehost_api.names import GATEWAY_PORT
+from rolehost_api.names import API_VERSION, GATEWAY_PORT
+
+MODEL = Path(__file__).with_name("model.py")
+MODEL_PORT = 8000
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Site:
 
     @contextmanager
     def bare(self, name: str, container: Object, *, gvisor: bool) -> Iterator[Object]:
-        """A Deployment of one pod with the sandbox image, without any of the platform; once it is Available."""
+        """A Deployment of one pod, of the sandbox image if it names none, without any of the platform; once it is Available."""
         self.cluster.apply(bare_deployment(name, self.tenant.name, self.sandbox_image, container, gvisor=gvisor))
         try:
             self.rollout(name)
@@ -77,8 +81,9 @@ class Warm:
 
 @contextmanager
 def warm_role() -> Iterator[Warm]:
-    with site() as found:
-        found.tenant.apply_role("storyteller")
+    """A Role whose model answers at once: a pod of its own beside it, under runc."""
+    with site() as found, instant_model(found) as backend:
+        found.tenant.apply_role("storyteller", template={"model": {"backend": backend}})
         found.tenant.wait_ready("storyteller")
         host, port = found.gateway
         yield Warm(
@@ -87,6 +92,28 @@ def warm_role() -> Iterator[Warm]:
             lambda: machine.find("rolehost gateway"),
             lambda: found.dial(host, port),
         )
+
+
+@contextmanager
+def instant_model(found: Site) -> Iterator[str]:
+    """The name of a ModelBackend that leads to tests.bench.model, in a pod of the runtime's image."""
+    gateway = found.cluster.get("deployment", "rolehost-gateway", "-n", PLATFORM)["spec"]["template"]["spec"]
+    container: Object = {
+        "image": gateway["containers"][0]["image"],
+        "command": ["python3", "-c", MODEL.read_text(), str(MODEL_PORT), "0.0.0.0"],
+        "readinessProbe": {"tcpSocket": {"port": MODEL_PORT}, "periodSeconds": 1},
+    }
+    with found.bare("model", container, gvisor=False) as pod:
+        name = found.tenant.name
+        url = f"http://{pod['status']['podIP']}:{MODEL_PORT}/v1"
+        spec = {"type": "OpenAI", "baseURL": url, "models": [{"name": "instant", "model": "instant"}]}
+        found.cluster.apply(
+            {"apiVersion": API_VERSION, "kind": "ModelBackend", "metadata": {"name": name}, "spec": spec}
+        )
+        try:
+            yield name
+        finally:
+            found.cluster.kubectl("delete", "modelbackend", name)
 
 
 def bare_deployment(name: str, namespace: str, image: str, container: Object, *, gvisor: bool) -> Object:

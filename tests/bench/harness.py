@@ -153,11 +153,11 @@ def compare(
 def table(result: Result) -> str:
     """The summary that people read."""
     lines = [f"{result.name}: {result.ours} beside {result.peer}"]
-    lines.append(f"  {'arm':24}{'rounds':>8}{'units':>8}{'failed':>8}{'p50 ms':>10}{'p99 ms':>10}{'CPU µs/unit':>14}")
+    lines.append(f"  {'arm':30}{'rounds':>8}{'units':>8}{'failed':>8}{'p50 ms':>10}{'p99 ms':>10}{'CPU µs/unit':>14}")
     for arm, one in result.arms.items():
         cpu = "-" if one.cpu_us_per_unit is None else f"{one.cpu_us_per_unit:.1f}"
         lines.append(
-            f"  {arm:24}{one.rounds:>8}{one.units:>8}{one.failures:>8}{one.p50_ms:>10.2f}{one.p99_ms:>10.2f}{cpu:>14}"
+            f"  {arm:30}{one.rounds:>8}{one.units:>8}{one.failures:>8}{one.p50_ms:>10.2f}{one.p99_ms:>10.2f}{cpu:>14}"
         )
     lines += [f"  {metric}: {interval}" for metric, interval in result.ratios.items()]
     return "\n".join([*lines, *(f"  note: {note}" for note in result.notes)])

@@ -1,6 +1,6 @@
 """A model that costs nothing: it speaks the OpenAI wire and streams a short answer at once.
 
-python -m tests.bench.model PORT. Without it a measurement would time the model.
+python -m tests.bench.model PORT [HOST]. Without it a measurement would time the model.
 """
 
 import json
@@ -26,11 +26,11 @@ def chunk(choice: dict[str, object]) -> bytes:
     return b"data: " + json.dumps({**head, "choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
 
 
-def main(port: int) -> None:
+def main(port: int, host: str = "127.0.0.1") -> None:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", complete)
-    web.run_app(app, host="127.0.0.1", port=port, print=lambda *_: None)
+    web.run_app(app, host=host, port=port, print=lambda *_: None)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

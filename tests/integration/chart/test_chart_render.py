@@ -62,6 +62,15 @@ def test_a_redis_of_ones_own_brings_none(helm: Helm) -> None:
     assert not [one for one in objects if one["metadata"]["name"] == "rolehost-redis"]
 
 
+def test_the_bundled_redis_takes_a_password_of_ones_own(helm: Helm) -> None:
+    objects = helm.template("--set", "redis.existingSecret=mine")
+    assert ("Secret", "rolehost-redis") not in {(one["kind"], one["metadata"]["name"]) for one in objects}
+    for name in ("rolehost-redis", "rolehost-gateway"):
+        entries = pods(objects)[name]["spec"]["containers"][0]["env"]
+        sources = [entry["valueFrom"].get("secretKeyRef") for entry in entries if "valueFrom" in entry]
+        assert {"name": "mine", "key": "password"} in sources
+
+
 def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     kinds = {"Deployment", "StatefulSet"}
     return {one["metadata"]["name"]: one["spec"]["template"] for one in objects if one["kind"] in kinds}
