@@ -16,7 +16,7 @@ def backoff(failures: int, spread: float) -> float:
 
     >>> [round(backoff(count, 0.0), 1) for count in (1, 2, 3, 20)]
     [0.2, 0.4, 0.8, 60.0]
-    >>> backoff(1, 1.0)
+    >>> round(backoff(1, 1.0), 1)
     0.3
     """
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16)) * (1 + spread / 2)

@@ -30,7 +30,7 @@ REVISION: dict[str, Any] = {
 BACKEND: dict[str, Any] = {
     "apiVersion": "rolehost.io/v1alpha1",
     "kind": "ModelBackend",
-    "metadata": {"name": "default"},
+    "metadata": {"name": "tried-here"},
     "spec": {"type": "Scripted", "script": [{"reply": "You said: {message}"}]},
 }
 
