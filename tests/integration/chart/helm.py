@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -55,6 +55,21 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     return Helm(program, tmp_path_factory.mktemp("helm"))
 
 
+class Ask(NamedTuple):
+    """May somebody do this? Without a namespace: in all of them."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    def attributes(self) -> dict[str, str]:
+        resource, _, subresource = self.resource.partition("/")
+        found = {**self._asdict(), "resource": resource, "subresource": subresource}
+        return {key: value for key, value in found.items() if value}
+
+
 @dataclass(frozen=True)
 class Release:
     helm: Helm
@@ -68,14 +83,24 @@ class Release:
     def get(self, *what: str) -> Any:
         return self.server.get("-n", NAMESPACE, *what)
 
-    def may(self, account: str, verb: str, *what: str, namespace: str = "") -> bool:
-        """Whether RBAC lets a ServiceAccount of the release do this; without a namespace: everywhere."""
-        where = ["-n", namespace] if namespace else ["--all-namespaces"]
-        user = f"system:serviceaccount:{NAMESPACE}:{account}"
-        done = self.server.kubectl("auth", "can-i", verb, *what, *where, f"--as={user}", check=False)
-        answer = done.stdout.strip().splitlines()[-1:] or [done.stderr.strip()]
-        assert answer[0] in {"yes", "no"}, done.stderr
-        return answer[0] == "yes"
+    def allowed(self, account: str, asked: Iterable[Ask]) -> set[Ask]:
+        """Those of the asked-for verbs that RBAC grants to a ServiceAccount of the release."""
+        asks = list(asked)
+        reviews = [
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {
+                    "user": f"system:serviceaccount:{NAMESPACE}:{account}",
+                    "resourceAttributes": one.attributes(),
+                },
+            }
+            for one in asks
+        ]
+        shown = ["-o", 'jsonpath={.status.allowed}{"\\n"}']
+        told = self.server.kubectl("create", "-f", "-", *shown, stdin=yaml.safe_dump_all(reviews)).stdout.split()
+        assert len(told) == len(asks)
+        return {one for one, answer in zip(asks, told, strict=True) if answer == "true"}
 
 
 @pytest.fixture(scope="session")
