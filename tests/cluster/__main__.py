@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 from tests.cluster import images, install, kind, node
-from tests.cluster.common import ClusterError, Paths, paths, say
+from tests.cluster.common import ClusterError, Paths, alone, paths, say
 from tests.cluster.namespace import in_namespace
 
 HERE = Path(__file__).parent
@@ -24,6 +24,11 @@ def cli() -> None: ...
 def up(node_only: bool) -> None:
     """Start the node, building what is missing, and install the platform on it."""
     where = paths()
+    with alone(where):
+        _up(where, node_only)
+
+
+def _up(where: Paths, node_only: bool) -> None:
     if kind.wanted():
         kind.up(where)
         if not node_only:
@@ -55,10 +60,12 @@ def _platform_from_parts(where: Paths) -> str:
 def down() -> None:
     """Stop everything; only the cache of built things stays."""
     where = paths()
-    if kind.running(where):
-        kind.down(where)
-    else:
-        node.down(where)
+    with alone(where):
+        if kind.running(where):
+            kind.down(where)
+        else:
+            node.down(where)
+            images.release(where)
 
 
 @cli.command()
@@ -85,13 +92,14 @@ def load(names: tuple[str, ...]) -> None:
         raise ClusterError(f"there is no image {', '.join(sorted(unknown))}; known: {', '.join(images.ALL)}")
     began = time.monotonic()
     wanted = [images.ALL[name] for name in names] or list(images.PLATFORM)
-    if kind.running(where):
-        kind.load(where, images.PLATFORM)
-    elif not images.ensure(where, wanted):
-        say("nothing changed")
-        return
-    if install.installed(where):
-        install.reload(where)
+    with alone(where):
+        if kind.running(where):
+            kind.load(where, images.PLATFORM)
+        elif not images.ensure(where, wanted):
+            say("nothing changed")
+            return
+        if install.installed(where) and any(image in images.PLATFORM for image in wanted):
+            install.reload(where)
     say(f"loaded and in service in {time.monotonic() - began:.1f} s")
 
 
@@ -104,8 +112,11 @@ def load_image(archive: Path) -> None:
 
 @cli.command()
 def build() -> None:
-    """Build the node's programs without starting anything."""
-    node.prepare(paths())
+    """Build what takes long, without starting anything."""
+    where = paths()
+    with alone(where):
+        node.prepare(where)
+        images.make_tiny_model(where)
 
 
 @cli.command("exec", context_settings={"ignore_unknown_options": True})

@@ -1,9 +1,11 @@
 """Paths, errors and running programs: what every other module of the tool needs."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,19 @@ def paths() -> Paths:
 def say(text: str) -> None:
     """One line of progress, at once: builds take minutes and silence looks like a hang."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def alone(where: Paths) -> Iterator[None]:
+    """Only one at a time may change the node or the cache; a second one waits, and says so."""
+    where.cache.mkdir(parents=True, exist_ok=True)
+    with (where.cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run of this tool to finish …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def call(

@@ -1,5 +1,6 @@
 """The node's files and command lines. Pure: paths in, text and argument lists out."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ POD_SUBNET = "10.244.0.0/24"
 SERVICE_RANGE = "10.96.0.0/16"
 APISERVER_SERVICE = "10.96.0.1"
 DNS_SERVICE = "10.96.0.10"
-CGROUP_ROOT = "rolehost-node"
 PAUSE_IMAGE = "localhost/pause:1"
+
+
+def cgroup_root(where: Paths) -> str:
+    """One for each cache folder, so that the nodes of two checkouts do not sweep each other away."""
+    return f"rolehost-{hashlib.sha256(str(where.cache).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def _kubelet(where: Paths) -> dict[str, Any]:
         "authorization": {"mode": "Webhook"},
         "featureGates": {"KubeletInUserNamespace": True},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{CGROUP_ROOT}",
+        "cgroupRoot": f"/{cgroup_root(where)}",
         "failSwapOn": False,
         "failCgroupV1": False,
         "localStorageCapacityIsolation": False,

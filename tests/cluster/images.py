@@ -19,7 +19,8 @@ from tests.cluster.layout import Layout, code_layer
 from tests.cluster.namespace import in_namespace
 
 SUITE, INCLUDE = "bookworm", "python3,python3-venv,ca-certificates"
-CONTAINERFILES = REPOSITORY / "tests/cluster/containerfiles"
+HERE = Path(__file__).parent
+CONTAINERFILES = HERE / "containerfiles"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WHOLE = "-whole"
 """Suffix of the name, in the layout, of an image as its Containerfile made it, before its code is swapped."""
@@ -65,6 +66,13 @@ def buildah(where: Paths, *argv: str, timeout: float = 900) -> str:
                 raise
             failed = error
     raise failed
+
+
+def release(where: Paths) -> None:
+    """buildah leaves its store mounted on itself."""
+    overlay = where.cache / "containers/overlay"
+    if overlay.is_mount():
+        call(["umount", str(overlay)])
 
 
 def base(where: Paths) -> str:
@@ -121,7 +129,8 @@ def _mark(where: Paths, image: Image) -> str:
         given = [repr(project["project"]), repr(project["build-system"]), _version()]
         recipes = [
             REPOSITORY / "Containerfile",
-            *(Path(__file__).with_name(n) for n in ("requirements.py", "trees.py")),
+            HERE / "requirements.py",
+            HERE / "trees.py",
         ]
         given += [recipe.read_text() for recipe in recipes]
     else:
@@ -212,9 +221,11 @@ def make_tiny_model(where: Paths) -> None:
     if not list(where.wheels.glob("starlette-*.whl")):
         say("fetching what the tiny model's server needs")
         call([*wheels, "llama-cpp-python[server]"], timeout=1200)
-    model = where.cache / "tiny.gguf"
-    if not model.exists():
+    recipe, model, stamp = HERE / "tinymodel/make.py", where.cache / "tiny.gguf", where.cache / ".tiny.gguf.stamp"
+    mark = hashlib.sha256(recipe.read_bytes()).hexdigest()
+    if not model.exists() or not stamp.exists() or stamp.read_text() != mark:
         tools = where.cache / "gguf-venv"
         call([sys.executable, "-m", "venv", "--clear", str(tools)])
         call([str(tools / "bin/python"), "-m", "pip", "--quiet", "install", "gguf", "numpy"], timeout=900)
-        call([str(tools / "bin/python"), str(REPOSITORY / "tests/cluster/tinymodel/make.py"), str(model)])
+        call([str(tools / "bin/python"), str(recipe), str(model)])
+        write(stamp, mark)

@@ -34,6 +34,12 @@ def dns(where: Paths) -> None:
     rolled_out(where, "deployment/coredns", "kube-system", 60)
 
 
+def tiny_model(where: Paths) -> None:
+    """The server of the tiny model and the ModelBackend `tiny` that names it."""
+    node.kubectl(where, "apply", "-f", str(HERE / "manifests/tinymodel.yaml"))
+    rolled_out(where, "deployment/tinymodel", "models", 90)
+
+
 def volumes(where: Paths) -> None:
     """A folder of the node for each claim of the chart; they go with the run folder."""
     made: list[dict[str, Any]] = []

@@ -47,7 +47,7 @@ def up(where: Paths) -> None:
         _sweep(where)
         hold().save(where.run / "holder.pid")
     _network(where)
-    make_cgroups()
+    make_cgroups(where)
     wanted = config.daemons(where, sys.executable)
     for daemon in wanted:
         if not daemon.needs_apiserver:
@@ -108,15 +108,15 @@ sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tab
         in_namespace(where, ["nft", "-f", "-"], feed=policy.ruleset(None))
 
 
-def cgroup_roots() -> list[Path]:
+def cgroup_roots(where: Paths) -> list[Path]:
     """Our root in every cgroup hierarchy of this machine."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    return [Path(fields[1]) / config.CGROUP_ROOT for fields in mounts if fields[2] in ("cgroup", "cgroup2")]
+    return [Path(fields[1]) / config.cgroup_root(where) for fields in mounts if fields[2] in ("cgroup", "cgroup2")]
 
 
-def make_cgroups() -> None:
+def make_cgroups(where: Paths) -> None:
     """Make our root in every hierarchy; in cgroup v1 a fresh cpuset has no CPUs and takes no process."""
-    for root in cgroup_roots():
+    for root in cgroup_roots(where):
         root.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (root / name).exists() and not (root / name).read_text().strip():
@@ -266,7 +266,7 @@ def _gone(process: Process) -> None:
 def _sweep(where: Paths) -> None:
     """Kill whatever is left in our cgroups, then remove them, leaves first."""
     deadline = time.monotonic() + 10
-    roots = [root for root in cgroup_roots() if root.exists()]
+    roots = [root for root in cgroup_roots(where) if root.exists()]
     while time.monotonic() < deadline:
         folders = [folder for root in roots for folder in sorted(root.rglob("*/"), reverse=True)] + roots
         for folder in folders:

@@ -1,7 +1,7 @@
-"""Write the tiny model: a llama of two layers with random weights and one token for every byte.
+"""Write the tiny model: a llama of two layers with random weights and a vocabulary of bytes and made-up words.
 
-What it says means nothing. What matters is that a real server loads it and speaks the OpenAI wire, streaming, in half a
-megabyte. The seed is fixed, so that the file is the same everywhere. Needs `gguf` and `numpy`; usage: make.py FILE.
+What it says means nothing. What matters is that a real server loads it and speaks the OpenAI wire, streaming, in a
+megabyte. Words outnumber bytes by far: random bytes are rarely text, and a server holds them back until they are. The seed is fixed, so that the file is the same everywhere. Needs `gguf` and `numpy`; usage: make.py FILE.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 LAYERS, WIDTH, HEADS, HIDDEN, CONTEXT = 2, 64, 4, 128, 2048
 CONTROL = [b"<unk>", b"<s>", b"</s>"]
 BYTES = [f"<0x{value:02X}>".encode() for value in range(256)]
-WORDS = ["▁the".encode(), "▁dragon".encode(), "▁story".encode(), "▁and".encode(), "▁once".encode()]
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+WORDS = [f"▁{first}{last}".encode() for first in SYLLABLES for last in SYLLABLES][::3]
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
 
 
