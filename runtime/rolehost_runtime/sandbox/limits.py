@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import signal
+import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -25,6 +26,8 @@ def confine(memory_bytes: int) -> None:
         (resource.RLIMIT_NPROC, MAX_PROCESSES),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
     ):
+        if what == resource.RLIMIT_AS and sys.platform != "linux":
+            continue
         _, hard = resource.getrlimit(what)
         bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(what, (bound, bound))
@@ -41,6 +44,8 @@ def adopt_orphans() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return  # local mode on another system: no boundary, as its banner says
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")

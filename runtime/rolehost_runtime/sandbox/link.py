@@ -47,6 +47,7 @@ from rolehost_runtime.core.patch import InvalidPatch, apply
 from rolehost_runtime.sandbox.binding import Binding, Serving
 from rolehost_runtime.sandbox.logs import LogRing
 from rolehost_runtime.sandbox.states import Key, States
+from rolehost_runtime.sandbox.steps import Out
 from rolehost_runtime.sandbox.turns import OpenTurn
 
 PROVE_SECONDS = 5.0
@@ -276,16 +277,26 @@ class Link:
         try:
             out = await serving.turns.begin(turn)
             while isinstance(out[-1], CallModel):
-                await self.send(channel, *out)
+                await self._tell(channel, out)
                 answer = await inbox.get()
                 if not isinstance(answer, ModelResult) or answer.index != turn.waiting_for():
                     raise ProtocolViolation("an answer that nobody asked for")
                 out = await serving.turns.resume(turn, answer)
-            await self.send(channel, *out)
+            await self._tell(channel, out)
             if isinstance(commit := out[-1], Commit):
                 self._committed(key, state, commit, await inbox.get(), serving.bind.state_max_bytes)
+        except _TurnOver:
+            pass
         finally:
             serving.turns.end(turn)
+
+    async def _tell(self, channel: int, out: Sequence[Out]) -> None:
+        """What a step came to. A message that the link cannot carry fails its turn, not the link."""
+        try:
+            await self.send(channel, *out)
+        except ProtocolViolation:
+            await self.send(channel, TurnFailed(code="message_too_large"))
+            raise _TurnOver from None
 
     async def _state(
         self, channel: int, start: StartTurn, key: Key, inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]"
@@ -344,6 +355,10 @@ class Link:
                     return
         finally:
             self._pod.bells.discard(bell)
+
+
+class _TurnOver(Exception):
+    """Nothing more is to be said on this turn's channel."""
 
 
 class _Closed(Exception):

@@ -23,6 +23,8 @@ TEMPLATE = "rolehost_runtime.sandbox.template"
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 60.0
 FORK_SECONDS = 10.0
+RETRY_SECONDS = 0.2
+"""After a fork that failed for want of memory or processes."""
 
 
 class Pool:
@@ -100,7 +102,7 @@ class Pool:
             self._idle.remove(worker)
         if not self._closing:
             self._go(self._sweep())
-            self._replenish()
+        self._replenish()
 
     def buried(self, pid: int) -> None:
         """The template has reaped a process; if a worker's socket lives on in a child of it, this is the only sign."""
@@ -182,14 +184,17 @@ class Pool:
 
     def _replenish(self) -> None:
         """Keep one idle worker as a spare, within the bound."""
+        if self._closing or self.broken.is_set():
+            return
         if not self._idle and len(self._workers) <= self._max_workers and self._load is not None:
-            self._go(self._fork())
+            self._go(self._fork(spare=True))
 
-    async def _fork(self) -> None:
+    async def _fork(self, *, spare: bool = False) -> None:
+        """One more worker; as a spare only where there is still none."""
         loop = asyncio.get_running_loop()
         async with self._processes:
             template = self._template
-            if template is None or len(self._workers) > self._max_workers:
+            if template is None or len(self._workers) > self._max_workers or (spare and self._idle):
                 return
             self._numbers += 1
             worker = Worker(self, self._numbers)
@@ -209,6 +214,7 @@ class Pool:
                 mine.close()
                 os.close(out_read)
                 os.close(err_read)
+                loop.call_later(RETRY_SECONDS, self._replenish)
                 return
             worker.pid = forked.pid
             self._workers[worker.number] = worker

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,8 @@ async def probe(targets: Sequence[str], token: Path = TOKEN) -> Probe:
 
 def is_gvisor() -> bool:
     """The kernel's own log begins with gVisor's banner. A host's kernel says something else, or nothing."""
+    if sys.platform != "linux":
+        return False
     buffer = ctypes.create_string_buffer(65_536)
     count = ctypes.CDLL(None, use_errno=True).klogctl(_SYSLOG_READ_ALL, buffer, len(buffer))
     return count > 0 and b"Starting gVisor" in buffer.raw[:count]

@@ -109,6 +109,7 @@ class Worker(asyncio.Protocol):
         The future fails with WorkerLost. Cancelled, the step still runs to its end, and
         only then the worker is free again.
         """
+        assert self.alive
         assert self._running is None
         assert self._transport is not None
         loop = asyncio.get_running_loop()
@@ -165,9 +166,10 @@ class Worker(asyncio.Protocol):
         if not self.alive:
             return
         self.alive = False
-        if self.pid:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self.pid:  # with its session; what left that is found by the sweep
+            for end in (os.kill, os.killpg):
+                with suppress(ProcessLookupError, PermissionError):
+                    end(self.pid, signal.SIGKILL)
         if self._transport is not None:
             self._transport.abort()
         for pipe in self._pipes:

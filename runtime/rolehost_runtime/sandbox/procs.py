@@ -15,7 +15,7 @@ def parents() -> dict[int, int]:
 
 
 def _table() -> Iterator[tuple[int, int]]:
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not name.isdigit():
             continue
         with suppress(OSError, ValueError, IndexError):

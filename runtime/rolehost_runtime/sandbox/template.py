@@ -24,7 +24,9 @@ class Template:
         self._frames: Frames[Load | Fork] = Frames(ToTemplate)
         self._fds: list[int] = []
         self._logic: Logic | None = None
-        self._bell, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._bell, bell = os.pipe()
+        os.set_blocking(self._bell, False)
+        os.set_blocking(bell, False)
         signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 

@@ -76,6 +76,8 @@ class Turns:
             try:
                 async with asyncio.timeout(turn.left):
                     worker = await self._pool.acquire(turn.holder)
+                if not worker.alive:
+                    continue  # it died on its way here
                 said = await self._on(worker, turn, result)
             except TimeoutError:
                 return [TurnFailed(code="turn_deadline")]
@@ -123,18 +125,13 @@ class Turns:
 
     def _accept(self, turn: OpenTurn, worker: Worker, said: Stepped) -> Sequence[Out]:
         """What a worker says decides nothing: a step that no engine makes ends the worker and the turn."""
-        expected = len(turn.journal)
-        for message in said.out:
-            if isinstance(message, Say | CallModel):
-                if message.index != expected:
-                    worker.kill("hook_died")
-                    return [TurnFailed(code="logic_unavailable")]
-                expected += 1
-                turn.journal.append(entry(message))
-        over = bool(said.out) and isinstance(said.out[-1], Commit | TurnFailed)
-        if not over and turn.waiting_for() is None:
+        *first, last = said.out or (None,)
+        whole = isinstance(last, CallModel | Commit | TurnFailed) and all(isinstance(one, Say) for one in first)
+        effects = [one for one in said.out if isinstance(one, Say | CallModel)]
+        if not whole or [one.index for one in effects] != [*range(len(turn.journal), len(turn.journal) + len(effects))]:
             worker.kill("hook_died")
             return [TurnFailed(code="logic_unavailable")]
-        if over:
+        turn.journal += (entry(one) for one in effects)
+        if not isinstance(last, CallModel):
             turn.holder = None
         return said.out

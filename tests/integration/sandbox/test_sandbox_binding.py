@@ -217,7 +217,7 @@ LOOPS = "while True: pass"
 async def test_logic_that_does_not_load_says_what_and_where(
     source: str, entrypoint: str, code: str, where: str
 ) -> None:
-    async with agent(ROLEHOST_IMPORT_SECONDS="2") as pod:
+    async with agent(ROLEHOST_IMPORT_SECONDS="2" if source == LOOPS else "20") as pod:
         end = await pod.link()
         error = (await end.bind(logic=LogicSource(entrypoint=entrypoint, files={"logic.py": source}))).error
         assert error is not None

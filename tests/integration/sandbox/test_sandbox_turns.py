@@ -1,6 +1,7 @@
 """The real agent over a real socket with real workers: turns, and logic that misbehaves in them."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -83,7 +84,7 @@ async def obey(t: Turn) -> None:
 async def pod() -> AsyncIterator[AgentProcess]:
     async with agent() as running:
         end = await running.link()
-        bound = await end.bind(LOGIC, hook_wall_ms=700, max_workers=3)
+        bound = await end.bind(LOGIC, hook_wall_ms=1500, max_workers=3)
         assert bound.error is None
         assert bound.hooks == ("on_message:count", "on_message:obey")
         assert bound.state_fields == ("dragons", "names")
@@ -131,8 +132,8 @@ async def test_a_hook_that_never_returns_is_left_out_and_the_turn_goes_on(
     pod: AgentProcess, message: str, code: str
 ) -> None:
     told = await (await pod.link()).turn(message)
-    assert told.said == "<0>"
     assert told.end == Commit(patch=(PatchOp("incr", "/dragons", 1),), degraded=(Degraded("on_message:obey", code),))
+    assert told.said == "<0>"
 
 
 async def test_what_it_said_before_it_looped_stands_and_is_not_said_twice(pod: AgentProcess) -> None:
@@ -222,6 +223,33 @@ async def test_ready_is_sticky(pod: AgentProcess) -> None:
     assert await pod.get("/ready") == 200
     assert await pod.get("/live") == 200
     assert await pod.get("/else") == 404
+
+
+async def test_under_load_with_every_kind_of_misbehaviour_every_turn_ends_and_good_ones_as_if_alone() -> None:
+    """A seeded mix on three links, more turns at once than there are workers."""
+    chance = random.Random(7)
+    async with agent() as busy:
+        ends = [await busy.link() for _ in range(3)]
+        assert (await ends[0].bind(LOGIC, hook_wall_ms=1000, max_workers=3)).error is None
+
+        async def one(number: int) -> None:
+            end, message = (
+                ends[number % 3],
+                chance.choice(["hello"] * 5 + ["remember", "loop", "exit", "ask-then-loop"]),
+            )
+            channel = await end.start(message, session=f"s{number}", deadline_ms=60_000)
+            if number % 10 == 9:
+                await end.send(channel, Abort(code="cancelled"))
+                return
+            told = await end.finish(channel)
+            assert isinstance(told.end, Commit), (message, told)
+            assert told.end.patch == (PatchOp("incr", "/dragons", 1),)
+            expected = {"loop": "hook_deadline", "ask-then-loop": "hook_deadline", "exit": "hook_died"}.get(message)
+            assert [degraded.code for degraded in told.end.degraded] == ([expected] if expected else [])
+            await end.send(channel, Committed(version=1))
+
+        await asyncio.gather(*(one(number) for number in range(60)))
+        assert (await ends[0].turn("remember")).said == "1 dragons"
 
 
 async def test_a_template_that_dies_again_and_again_ends_the_pod() -> None:
