@@ -18,7 +18,8 @@ def tenant(cluster: Cluster) -> Iterator[Tenant]:
 
 def test_a_real_model_server_streams_through(cluster: Cluster, tenant: Tenant) -> None:
     tenant.apply_role(
-        "nonsense", template={"model": {"backend": "tiny", "name": "small", "params": {"max_tokens": 24}}}
+        "nonsense",
+        template={"model": {"backend": "tiny", "name": "small", "params": {"max_tokens": 24, "temperature": 0}}},
     )
     tenant.wait_ready("nonsense")
     with cluster.talk("nonsense", tenant.key("chat"), "real-wire") as person:
