@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import click
-from tests.cluster import images, install, kind, node
+from tests.cluster import images, install, kind, node, parts
 from tests.cluster.common import ClusterError, Paths, alone, paths, say
 from tests.cluster.namespace import in_namespace
 
@@ -23,18 +23,27 @@ def cli() -> None: ...
 @click.option("--node-only", is_flag=True, help="Stop when the node is Ready; install nothing.")
 def up(node_only: bool) -> None:
     """Start the node, building what is missing, and install the platform on it."""
-    where = paths()
+    where, on_kind = paths(), kind.wanted()
+    if not on_kind:
+        node.require_possible()
     with alone(where):
-        _up(where, node_only)
+        if on_kind:
+            _up_on_kind(where, node_only)
+        else:
+            _up_from_parts(where, node_only)
 
 
-def _up(where: Paths, node_only: bool) -> None:
-    if kind.wanted():
-        kind.up(where)
-        if not node_only:
-            kind.load(where, images.PLATFORM)
-            click.echo(install.platform(where, [HERE / "values.yaml"]))
-        return
+def _up_on_kind(where: Paths, node_only: bool) -> None:
+    kind.up(where)
+    if not node_only:
+        kind.load(where, images.PLATFORM)
+        click.echo(install.platform(where, [HERE / "values.yaml"]))
+
+
+def _up_from_parts(where: Paths, node_only: bool) -> None:
+    minutes = parts.minutes(where) + (0 if node_only else images.minutes(where))
+    if minutes:
+        say(f"the first time this takes about {minutes:.0f} min on two cores; everything built stays in {where.cache}")
     node.prepare(where)
     began = time.monotonic()
     node.up(where)
@@ -72,6 +81,9 @@ def down() -> None:
 def status() -> None:
     """What runs; exit code 0 only if the node is Ready."""
     where = paths()
+    if kind.running(where):
+        click.echo(node.kubectl(where, "get", "nodes,pods", "-A", "-o", "wide"))
+        return
     found = node.status(where)
     for name, alive in found.daemons.items():
         click.echo(f"{name:20} {'runs' if alive else 'down'}")

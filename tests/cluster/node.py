@@ -38,13 +38,17 @@ def prepare(where: Paths) -> None:
 
 
 def up(where: Paths) -> None:
-    """Start everything that does not run; returns when the apiserver answers and every daemon lives."""
+    """Start everything that does not run; returns when the apiserver answers.
+
+    What a dead holder left behind (a reboot, a kill) is cleared away: its mounts are gone, and with them the node.
+    """
+    if where.run.exists() and Process.load(where.run / "holder.pid") is None:
+        down(where)
     where.log.mkdir(parents=True, exist_ok=True)
     pki.ensure(where.run / "pki", config.NODE_ADDRESS, config.APISERVER_SERVICE)
     for name, text in config.files(where).items():
         write(where.run / name, text)
     if Process.load(where.run / "holder.pid") is None:
-        _sweep(where)
         hold().save(where.run / "holder.pid")
     _network(where)
     make_cgroups(where)
@@ -61,8 +65,11 @@ def up(where: Paths) -> None:
 
 
 def wait_ready(where: Paths) -> None:
-    """Wait for the kubelet to call the node Ready."""
+    """Wait for the kubelet to call the node Ready, and make sure that nothing died on the way."""
     _wait(lambda: node_ready(where), 60, "the node to be Ready", where, "kubelet")
+    for name, alive in status(where).daemons.items():
+        if not alive:
+            raise ClusterError(f"{name} does not run: see {where.log}/{name}.log")
 
 
 def start(where: Paths, daemon: config.Daemon) -> None:

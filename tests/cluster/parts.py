@@ -113,6 +113,11 @@ def stale(where: Paths, modules: Collection[str] = ()) -> list[Part]:
     return [part for part in PARTS if (not modules or part.module in modules) and not _is_current(part, where)]
 
 
+def minutes(where: Paths) -> float:
+    """How long building what is stale takes with nothing cached."""
+    return sum(part.cold_minutes for part in stale(where))
+
+
 def _is_current(part: Part, where: Paths) -> bool:
     stamp = where.bin / f".{part.module}.stamp"
     built = all((where.bin / name).is_file() for name in part.programs)

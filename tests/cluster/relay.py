@@ -33,6 +33,7 @@ class Relay:
         self._listener = socket.create_server((self.host, listen))
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
+        self._carried: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name=f"relay-{self.port}", daemon=True)
         self._thread.start()
 
@@ -55,16 +56,20 @@ class Relay:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._carry, sock=self._listener, limit=CHUNK))
+        server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._listener, limit=CHUNK))
         try:
             self._loop.run_forever()
         finally:
             server.close()
-            tasks = asyncio.all_tasks(self._loop)
-            for task in tasks:
+            for task in self._carried:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self._loop.run_until_complete(asyncio.gather(*self._carried, return_exceptions=True))
             self._loop.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._carry(reader, writer))
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inside: asyncio.StreamWriter | None = None

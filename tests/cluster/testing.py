@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -69,8 +69,10 @@ class Cluster:
         return told
 
     @contextmanager
-    def talk(self, role: str, key: str, session_id: str | None = None, **headers: str) -> Iterator[Person]:
-        with talk(f"ws://{self.gateway}/role/{role}", key=key, session_id=session_id, **headers) as person:
+    def talk(
+        self, role: str, key: str, session_id: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Person]:
+        with talk(f"ws://{self.gateway}/role/{role}", key=key, session_id=session_id, headers=headers) as person:
             yield person
 
     def pods(self, namespace: str, *, role: str) -> list[str]:
