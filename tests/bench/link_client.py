@@ -49,7 +49,7 @@ class LinkClient:
 
     def __init__(self, sock: socket.socket, key: Ed25519PrivateKey) -> None:
         self._sock = sock
-        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)  # type: ignore[arg-type]
+        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._heard: list[Message] = []
         self._credits = Credits()
         self._number = 0

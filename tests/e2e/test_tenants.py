@@ -73,7 +73,7 @@ def test_a_header_that_claims_an_identity_claims_nothing(cluster: Cluster, two: 
     with cluster.talk("twin", alpha.key("chat"), "claimed") as person:
         person.say("the password is swordfish")
     claims = {"X-User-ID": "admin", "X-Tenant": alpha.name, "X-Forwarded-User": alpha.name}
-    with cluster.talk("twin", beta.key("chat"), "claimed", **claims) as person:
+    with cluster.talk("twin", beta.key("chat"), "claimed", claims) as person:
         assert "swordfish" not in person.say("what did I say before?")["message"]
 
 

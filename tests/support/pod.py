@@ -57,7 +57,7 @@ class End:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)  # type: ignore[arg-type]
+        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._credits = Credits()
         self._heard: defaultdict[int, deque[Message]] = defaultdict(deque)
         self._rung = asyncio.Condition()

@@ -207,7 +207,7 @@ class FakePod:
         return await self._answers[channel].get()
 
     async def _serve(self, reader: asyncio.StreamReader) -> None:
-        decoder: Decoder[Any] = Decoder(ToPod)  # type: ignore[arg-type]
+        decoder: Decoder[Any] = Decoder(ToPod)
         credits = Credits()
         while data := await reader.read(65_536):
             for channel, message, size in decoder.feed(data):

@@ -1,7 +1,7 @@
 """A person at a keyboard: a plain WebSocket client for tests, on the bare dialect unless told otherwise."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,12 +60,11 @@ def talk(
     key: str = "",
     session_id: str | None = None,
     subprotocols: list[Subprotocol] | None = None,
-    **headers: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Person]:
     """A socket to `url` (ws://host:port/role/name), closed at the end."""
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    sent = dict(headers or {}) | ({"Authorization": f"Bearer {key}"} if key else {})
     with connect(
-        url, additional_headers=headers, compression=None, subprotocols=subprotocols, proxy=None, open_timeout=20
+        url, additional_headers=sent, compression=None, subprotocols=subprotocols, proxy=None, open_timeout=20
     ) as socket:
         yield Person(socket, session_id)

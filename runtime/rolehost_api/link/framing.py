@@ -7,9 +7,9 @@ is at most 1 MiB; a peer that breaks a bound, or sends what is no message, gets 
 ProtocolViolation, and the link is closed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct as Packed
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -56,8 +56,8 @@ def _frames(channel: int, payload: bytes) -> Iterator[bytes]:
 class Decoder(Generic[M]):
     """Turns what arrives into (channel, message) pairs; `kind` is ToPod or ToGateway."""
 
-    def __init__(self, kind: type[M]) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+    def __init__(self, kind: Any) -> None:  # typing has no name for "a union of types"
+        self._decode: Callable[[bytes], M] = msgspec.msgpack.Decoder(kind).decode
         self._buffer = bytearray()
         self._partial: dict[int, bytearray] = {}
         self._partial_bytes = 0

@@ -111,7 +111,7 @@ class Link:
         self._pod = pod
         self._reader = reader
         self._writer = writer
-        self._decoder: Decoder[ToPod] = Decoder(ToPod)  # type: ignore[arg-type]
+        self._decoder: Decoder[ToPod] = Decoder(ToPod)
         self._credits = Credits()
         self._sending = asyncio.Lock()
         self._granted = asyncio.Event()

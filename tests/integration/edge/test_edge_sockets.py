@@ -9,9 +9,10 @@ import websockets
 from tests.support import edge as support
 from tests.support.edge import ACME_KEY, EVIL_KEY, Edge, frame, read_frames, told, upgrade
 from websockets.asyncio.client import connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from rolehost_api import wire
+from rolehost_api.identity import key_hash
 from rolehost_runtime.gateway.edge.handshake import Dialect
 from rolehost_runtime.gateway.edge.policy import Policy
 
@@ -169,7 +170,7 @@ async def test_a_refusal_says_why_and_closes(
 
 
 async def test_a_known_origin_may_connect(edge: Edge) -> None:
-    async with connect(edge.ws(), additional_headers=BEARER, origin="https://chat.example") as socket:
+    async with connect(edge.ws(), additional_headers=BEARER, origin=Origin("https://chat.example")) as socket:
         await socket.send('{"message": "hi"}')
         await heard(socket)
 
@@ -191,7 +192,7 @@ async def test_a_revoked_key_closes_its_sockets_and_no_others(edge: Edge) -> Non
     ):
         await revoked.send('{"message": "hi"}')
         await heard(revoked)
-        edge.tables.keys.drop((support.key_hash(ACME_KEY),))
+        edge.tables.keys.drop((key_hash(ACME_KEY),))
         assert json.loads(await revoked.recv())["error"]["code"] == "key_revoked"
         await revoked.wait_closed()
         assert revoked.close_code == 4401

@@ -96,7 +96,7 @@ async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
 
 async def test_bare_hears_no_more_than_it_knows_but_a_lost_history_is_said() -> None:
     talk = Talk(dialect=Dialect.BARE)
-    base = {"session_id": "s", "seq": None, "ts": NOW_MS}
+    base: dict[str, Any] = {"session_id": "s", "seq": None, "ts": NOW_MS}
     talk.conversation.emit(wire.RevisionChanged(**base, from_="@r1", to="@r2", reason="follow"))
     talk.conversation.emit(wire.Resumed(**base, from_seq=1, to_seq=2))
     talk.conversation.emit(wire.Resumed(**base, from_seq=1, to_seq=2, gap=True, code="resume_lost"))
@@ -167,11 +167,11 @@ class Failing(EchoSessions):
 
         async def say(said: wire.Said) -> None:
             body = wire.ErrorBody(code=getattr(self.cause, "code", "internal"), message="late")
-            failed = {"response_id": "r", "status": "failed", "message": "", "error": body}
+            failed: dict[str, Any] = {"response_id": "r", "status": "failed", "message": "", "error": body}
             handle.channel.send(wire.ResponseDone(session_id="s", seq=None, ts=NOW_MS, **failed))
             raise self.cause
 
-        handle.say = say
+        handle.say = say  # type: ignore[method-assign]
         return handle
 
 

@@ -181,7 +181,7 @@ def test_a_frame_that_promises_too_much_is_refused_before_it_comes(size: int) ->
     from rolehost_api.link.framing import Decoder
     from rolehost_api.link.messages import ToGateway
 
-    decoder: Decoder[Any] = Decoder(ToGateway)  # type: ignore[arg-type]
+    decoder: Decoder[Any] = Decoder(ToGateway)
     with pytest.raises(ProtocolViolation):
         decoder.feed(HEADER.pack(size, 0, 1))
 

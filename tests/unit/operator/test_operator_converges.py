@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
 
 from rolehost_api.link.messages import LoadError, Probe
+from rolehost_api.names import READY
 from rolehost_operator.observed import Observed, read_deployment, read_role
 from rolehost_operator.plan import Plan
 from rolehost_operator.reconcile import MOST_LIVE, reconcile
 from rolehost_operator.rehearsal import carried_out
-from rolehost_operator.status.conditions import READY
 
 BREACHED = Probe(gvisor=False, token=False, tried=("10.96.0.1:443",))
 STEPS = st.one_of(

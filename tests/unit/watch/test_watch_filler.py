@@ -17,7 +17,7 @@ from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, P
 
 IMAGE = "registry/rolehost-sandbox:1"
 ACME = Tenant("acme", "uid-1")
-ROLE = {
+ROLE: dict[str, Any] = {
     "metadata": {"name": "cat", "namespace": "acme", "uid": "u", "annotations": {names.FOLLOW: "true"}},
     "spec": {"template": {"persona": {"system": "You are a cat."}}, "tomorrow": "unknown fields pass by"},
     "status": {"stableRevision": "cat-1"},

@@ -60,7 +60,7 @@ class Link:
         self.bound: asyncio.Future[Bound] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._reader, self._writer, self._now_ms = reader, writer, now_ms
-        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)  # type: ignore[arg-type]
+        self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._credits = Credits()
         self._line: deque[bytes] = deque()
         self._line_bytes = 0
