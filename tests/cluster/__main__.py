@@ -36,7 +36,8 @@ def up(node_only: bool) -> None:
 def _up_on_kind(where: Paths, node_only: bool) -> None:
     kind.up(where)
     if not node_only:
-        kind.load(where, images.PLATFORM)
+        images.make_tiny_model(where)
+        kind.load(where, [*images.PLATFORM, images.TINY_MODEL])
         click.echo(install.platform(where, [HERE / "values.yaml"]))
 
 
@@ -106,7 +107,7 @@ def load(names: tuple[str, ...]) -> None:
     wanted = [images.ALL[name] for name in names] or list(images.PLATFORM)
     with alone(where):
         if kind.running(where):
-            kind.load(where, images.PLATFORM)
+            kind.load(where, wanted)
         elif not images.ensure(where, wanted):
             say("nothing changed")
             return

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,21 +163,29 @@ def _build_whole(where: Paths, image: Image, name: str) -> None:
     """Build from the Containerfile and copy into the layout, uncompressed: it never leaves this machine."""
     began = time.monotonic()
     say(f"  building {image.name} …")
-    if image.target:
-        _bud(where, image, REPOSITORY / "Containerfile", REPOSITORY)
-    else:
-        with tempfile.TemporaryDirectory(dir=where.images) as context:
-            for given in image.inputs:
-                source = where.cache / given
-                (shutil.copytree if source.is_dir() else shutil.copy2)(source, Path(context) / source.name)
-            _bud(where, image, CONTAINERFILES / f"{image.short}.Containerfile", Path(context))
+    with context(where, image) as (recipe, folder):
+        _bud(where, image, recipe, folder)
     store = f"[overlay@{where.cache}/containers+{where.cache}/containers-run]"
     copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
     call([*copy, f"containers-storage:{store}{image.name}", f"oci:{where.images}/layout:{name}"], timeout=600)
     say(f"  {image.name} built in {time.monotonic() - began:.1f} s")
 
 
-def _bud(where: Paths, image: Image, recipe: Path, context: Path) -> None:
+@contextmanager
+def context(where: Paths, image: Image) -> Iterator[tuple[Path, Path]]:
+    """An image's Containerfile and the folder that it copies from."""
+    if image.target:
+        yield REPOSITORY / "Containerfile", REPOSITORY
+        return
+    where.images.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=where.images) as folder:
+        for given in image.inputs:
+            source = where.cache / given
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, Path(folder) / source.name)
+        yield CONTAINERFILES / f"{image.short}.Containerfile", Path(folder)
+
+
+def _bud(where: Paths, image: Image, recipe: Path, folder: Path) -> None:
     """One Containerfile to one image in the store.
 
     The machine's CA certificates serve the build, which may sit behind a proxy with one of its own, but they stay out
@@ -189,7 +198,7 @@ def _bud(where: Paths, image: Image, recipe: Path, context: Path) -> None:
         argv += ["--build-arg", f"BASE={base(where)}"]
         if CERTIFICATES.exists():
             argv += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
-    buildah(where, *argv, str(context))
+    buildah(where, *argv, str(folder))
 
 
 def load(where: Paths, wanted: Sequence[Image]) -> bool:

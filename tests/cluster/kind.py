@@ -8,15 +8,18 @@ import os
 import shutil
 import string
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster import images, node, parts
-from tests.cluster.common import REPOSITORY, Impossible, Paths, call, say, write
+from tests.cluster.common import Impossible, Paths, call, say, write
 from tests.cluster.namespace import Process
 
 NAME = "rolehost"
 VERSION = "v0.30.0"
 PARTS = ("gvisor", "helm")
+PYTHON = f"docker.io/library/python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 
 
 def wanted() -> bool:
@@ -43,11 +46,17 @@ def up(where: Paths) -> None:
     _remember_node(where)
 
 
-def load(where: Paths, wanted_images: tuple[images.Image, ...]) -> None:
-    """Build with Docker from the Containerfile and give the images to the node."""
+def load(where: Paths, wanted_images: Sequence[images.Image]) -> None:
+    """Build with Docker from the same Containerfiles and give the images to the node.
+
+    Our own images take their default base. The model server's wheels were made by this Python, so its base has it too.
+    """
     for image in wanted_images:
-        argv = ["docker", "build", "--quiet", "--target", image.target, "--tag", image.name]
-        call([*argv, "--file", str(REPOSITORY / "Containerfile"), str(REPOSITORY)], timeout=1800)
+        argv = ["docker", "build", "--quiet", "--tag", image.name]
+        argv += ["--target", image.target] if image.target else ["--build-arg", f"BASE={PYTHON}"]
+        with images.context(where, image) as (recipe, folder):
+            say(f"  building {image.name} …")
+            call([*argv, "--file", str(recipe), str(folder)], timeout=1800)
     call([_kind(where), "load", "docker-image", "--name", NAME, *(image.name for image in wanted_images)], timeout=600)
 
 
