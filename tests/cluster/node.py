@@ -46,8 +46,9 @@ def up(where: Paths) -> None:
         down(where)
     where.log.mkdir(parents=True, exist_ok=True)
     pki.ensure(where.run / "pki", config.NODE_ADDRESS, config.APISERVER_SERVICE)
-    for name, text in config.files(where).items():
-        write(where.run / name, text)
+    changed = [name for name, text in config.files(where).items() if write(where.run / name, text)]
+    if changed and Process.load(where.run / "holder.pid") is not None:
+        say(f"{', '.join(changed)} changed under a running node: `make cluster-down` first, to have it count")
     if Process.load(where.run / "holder.pid") is None:
         hold().save(where.run / "holder.pid")
     _network(where)
