@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +78,12 @@ async def local(
         redis = EmbeddedRedis(data / "redis")
         await redis.start()
         held.push_async_callback(redis.stop)
+        scratch = data / "run"
+        # The lock is ours: whatever lies there is of one that was killed.
+        shutil.rmtree(scratch, ignore_errors=True)
+        held.callback(shutil.rmtree, scratch, ignore_errors=True)
         choice, prefix = await asyncio.gather(choose(wish, environment), runsc())
-        keys = KeyRing(_key_folder(held, choice.keys or {}))
+        keys = KeyRing(_key_folder(scratch / "keys", choice.keys or {}))
         tables, signing_key = Tables(), Ed25519PrivateKey.generate()
         files = FileTables(tables, data / "ordinals.json", choice.backend)
         follower = Follower(paths, files, _tell)
@@ -88,9 +92,9 @@ async def local(
             raise BadRequest("there is nothing to run:\n" + "\n".join(faults))
         for fault in faults:
             _tell(f"✗ {fault}")
-        store = RedisSessionStore(redis.client())
+        store = RedisSessionStore.connect(redis.url)
         model = OpenAIProvider(keys)
-        dialer = ProcessDialer(tables.pods, signing_key.public_key().public_bytes_raw(), prefix)
+        dialer = ProcessDialer(tables.pods, signing_key.public_key().public_bytes_raw(), scratch / "pods", prefix)
         adapters = Adapters(
             tables=tables,
             dialer=dialer,
@@ -124,11 +128,11 @@ def _refuse_beside(data: Path, watched: Sequence[Path]) -> None:
             )
 
 
-def _key_folder(held: contextlib.AsyncExitStack, keys: Mapping[str, str]) -> Path | None:
-    """The key ring reads files, as from a mounted Secret: they live in a folder of our own, and go with us."""
+def _key_folder(folder: Path, keys: Mapping[str, str]) -> Path | None:
+    """The key ring reads files, as from a mounted Secret: for us alone, and gone when we go."""
     if not keys:
         return None
-    folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="rolehost-keys-")))
+    folder.mkdir(parents=True, mode=0o700)
     for name, key in keys.items():
         file = os.open(folder / name, os.O_CREAT | os.O_WRONLY, 0o600)
         with os.fdopen(file, "w") as opened:

@@ -51,8 +51,9 @@ async def runsc() -> tuple[str, ...]:
 class ProcessDialer:
     """ports.Dialer: one agent per pod of the table; it goes when its pod leaves the table."""
 
-    def __init__(self, pods: Table[PodEntry], public_key: bytes, prefix: Sequence[str]) -> None:
-        self._pods, self._prefix = pods, tuple(prefix)
+    def __init__(self, pods: Table[PodEntry], public_key: bytes, scratch: Path, prefix: Sequence[str]) -> None:
+        """`scratch` is a folder in which every agent gets one of its own."""
+        self._pods, self._scratch, self._prefix = pods, scratch, tuple(prefix)
         self._public_key = base64.b64encode(public_key).decode()
         self._running: dict[str, Spawned] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -61,7 +62,8 @@ class ProcessDialer:
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Start the pod's agent; one that was still running is ended. Raises OSError."""
         self._end(pod.uid)
-        scratch = Path(tempfile.mkdtemp(prefix="rolehost-pod-"))
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = Path(tempfile.mkdtemp(prefix="pod-", dir=self._scratch))
         process = await asyncio.create_subprocess_exec(
             *self._prefix,
             *(sys.executable, "-m", "rolehost_runtime.sandbox", "--stdio"),

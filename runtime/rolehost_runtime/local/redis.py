@@ -9,20 +9,17 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
-
-from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from urllib.parse import quote
 
 from rolehost_api.errors import Conflict, Unavailable
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
-MAX_CONNECTIONS = 16
 
 
 def binary() -> str:
@@ -49,36 +46,22 @@ class EmbeddedRedis:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._lock: IO[str] | None = None
-        self._socket_folder = ""
-
-    def client(self) -> Redis:
-        """Clients of it, a bounded pool of them; call once it is started."""
-        pool = BlockingConnectionPool(
-            connection_class=UnixDomainSocketConnection,
-            path=str(self._socket),
-            max_connections=MAX_CONNECTIONS,
-            timeout=1.0,
-            socket_timeout=1.5,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),
-        )
-        return Redis(connection_pool=pool)
+        self._socket = folder / "redis.sock"
 
     @property
-    def _socket(self) -> Path:
-        return Path(self._socket_folder) / "redis.sock"
+    def url(self) -> str:
+        """Where it answers, once it is started."""
+        return f"unix://{quote(str(self._socket))}"
 
     async def start(self) -> None:
         """Return when it answers. Raises Unavailable, or Conflict where the folder is in use."""
         server = binary()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
-        leftover = _leftover(self._folder / "socket")
-        if leftover is not None:
-            await _end(leftover)
-        # A path of a unix socket is short; a checkout's may be long.
-        self._socket_folder = tempfile.mkdtemp(prefix="rolehost-")
-        (self._folder / "socket").write_text(str(self._socket))
+        await self._clear()
+        if not await asyncio.to_thread(_can_listen, self._socket):
+            self._socket = Path(tempfile.mkdtemp(prefix="rolehost-")) / "redis.sock"
+        self._note.write_text(str(self._socket))
         self._process = await asyncio.create_subprocess_exec(
             server,
             *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
@@ -90,13 +73,19 @@ class EmbeddedRedis:
             start_new_session=True,
         )
         try:
+            await self._answering(self._process)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _answering(self, process: asyncio.subprocess.Process) -> None:
+        try:
             async with asyncio.timeout(START_SECONDS):
                 while not await _says(self._socket, b"PING\r\n", b"+PONG"):
-                    if self._process.returncode is not None:
-                        raise self._failed(f"ended with {self._process.returncode}")
+                    if process.returncode is not None:
+                        raise self._failed(f"ended with {process.returncode}")
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            await self.stop()
             raise self._failed(f"did not answer in {START_SECONDS:.0f} s") from None
 
     def _failed(self, why: str) -> Unavailable:
@@ -125,29 +114,48 @@ class EmbeddedRedis:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        if self._socket_folder:
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
+        self._forget_socket(self._socket)
         if self._lock is not None:
             self._lock.close()
 
+    @property
+    def _note(self) -> Path:
+        """Says where the socket is, to whoever starts after this process was killed."""
+        return self._folder / "socket"
 
-def _leftover(note: Path) -> Path | None:
-    """The socket of a Redis that a killed `rolehost dev` left behind, on the same files."""
-    socket = Path(note.read_text()) if note.is_file() else None
-    return socket if socket is not None and socket.exists() else None
+    async def _clear(self) -> None:
+        """End the Redis that a killed `rolehost dev` left behind on the same files, and take its socket away."""
+        before = Path(self._note.read_text()) if self._note.is_file() else self._socket
+        if before.exists():
+            async with asyncio.timeout(STOP_SECONDS):
+                await _says(before, b"SHUTDOWN\r\n", b"")
+                while await _says(before, b"PING\r\n", b"+PONG"):  # noqa: ASYNC110 - another process's end rings no bell
+                    await asyncio.sleep(0.02)
+        self._forget_socket(before)
+
+    def _forget_socket(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        if path.parent != self._folder:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
+        self._note.unlink(missing_ok=True)
 
 
-async def _end(socket: Path) -> None:
-    async with asyncio.timeout(STOP_SECONDS):
-        await _says(socket, b"SHUTDOWN\r\n", b"")
-        while await _says(socket, b"PING\r\n", b"+PONG"):  # noqa: ASYNC110 - another process's end rings no bell
-            await asyncio.sleep(0.02)
+def _can_listen(path: Path) -> bool:
+    """Whether a unix socket can be there: its path may be too long, and some mounted folders hold none."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(str(path))
+        except OSError:
+            return False
+    path.unlink()
+    return True
 
 
-async def _says(socket: Path, command: bytes, answer: bytes) -> bool:
+async def _says(path: Path, command: bytes, answer: bytes) -> bool:
     try:
         async with asyncio.timeout(2.0):
-            reader, writer = await asyncio.open_unix_connection(str(socket))
+            reader, writer = await asyncio.open_unix_connection(str(path))
             try:
                 writer.write(command)
                 return (await reader.readline()).startswith(answer)

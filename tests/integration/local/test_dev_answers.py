@@ -134,16 +134,32 @@ def test_a_broken_edit_is_told_and_the_revision_before_goes_on(
         assert "龙" in turn(socket)[-1]["message"]
 
 
-def test_a_session_outlives_a_restart_and_a_kill(checkout: Path, tmp_path: Path) -> None:
-    arguments = (str(checkout), "--port", "0", "--data", str(tmp_path / "data"), "--model", "scripted")
-    with dev(*arguments, folder=tmp_path) as first, first.socket() as socket:
+@pytest.mark.parametrize(
+    "depth", [pytest.param(1, id="data-nearby"), pytest.param(12, id="path-too-long-for-a-socket")]
+)
+def test_a_session_outlives_a_restart_and_a_kill_and_nothing_else_does(
+    checkout: Path, tmp_path: Path, depth: int
+) -> None:
+    data, temporary = tmp_path.joinpath(*["data-of-rolehost"] * depth), tmp_path / "t"
+    temporary.mkdir()
+    arguments = (str(checkout), "--port", "0", "--data", str(data), "--model", "openai/x")
+    environment = {"TMPDIR": str(temporary), "OPENAI_API_KEY": "sk-only-here", "OPENAI_BASE_URL": "http://127.0.0.1:1"}
+    with dev(*arguments, folder=tmp_path, environment=environment) as killed:
+        killed.process.kill()
+        killed.process.wait(10)
+    arguments = (*arguments[:-1], "scripted")
+    with dev(*arguments, folder=tmp_path, environment={"TMPDIR": str(temporary)}) as first, first.socket() as socket:
         turn(socket, said("a red dragon"))
         first.process.kill()
         first.process.wait(10)
-    with dev(*arguments, folder=tmp_path) as second:
+    with dev(*arguments, folder=tmp_path, environment={"TMPDIR": str(temporary)}) as second:
         with second.socket() as socket:
             assert "a red dragon" in turn(socket, said("and now?"))[-1]["message"]
+        assert not (data / "run" / "keys").exists()
+        assert len(list((data / "run" / "pods").iterdir())) == 1
         assert second.stop() == 0
+    assert not (data / "run").exists()
+    assert list(temporary.iterdir()) == []
     with dev(*arguments, folder=tmp_path) as third, third.socket() as socket:
         assert "and now?" in turn(socket, said("still there?"))[-1]["message"]
 
