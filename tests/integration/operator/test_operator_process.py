@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_restart_writes_nothing(cluster: Cluster) -> None:
     cluster.api.kubectl("delete", "networkpolicy", "rolehost-sandbox", "-n", namespace)
     eventually(lambda: cluster.api.get("networkpolicy", "rolehost-sandbox", "-n", namespace), "the policy is back")
     new = [write for write in cluster.api.writes(ACCOUNT)[count:] if write.resource != "leases"]
-    assert [(write.verb, write.resource) for write in new] == [("patch", "networkpolicies")]
+    assert [(write.verb, write.resource, write.namespace) for write in new] == [("patch", "networkpolicies", namespace)]
 
 
 def test_of_two_operators_one_writes_and_the_other_takes_over(cluster: Cluster) -> None:
@@ -237,7 +238,12 @@ def test_restricted_pod_security_admits_the_pods(cluster: Cluster) -> None:
 def test_plan_shows_what_apply_would_make() -> None:
     manifest = yaml.safe_dump(role("acme", "You are a cat."))
     done = subprocess.run(
-        ["rolehost", "plan", "-"], input=manifest, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "rolehost.cli", "plan", "-"],
+        input=manifest,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
