@@ -10,6 +10,7 @@ HTTP and WebSocket and to a cluster through kubectl; it needs the base install o
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from rolehost_api import __version__
 
 COMMANDS = {
     "new": ("rolehost.cli.new:new", "Start a Role: manifest, logic and a test."),
+    "test": ("rolehost.cli.test:test", "Run a Role's tests: no model, no server."),
     "chat": ("rolehost.cli.chat:chat", "Talk to a Role in the terminal."),
     "logs": ("rolehost.cli.logs:logs", "What a Role's logic printed."),
     "check": ("rolehost.cli.check:check", "Say what is wrong with a Role before it is deployed."),
@@ -34,6 +36,11 @@ PLUGINS = {
     "sandbox": ("sandbox", "Run the agent of a sandbox pod."),
 }
 """Commands of the other rooms: the extra that brings what they import, and a summary."""
+SECTIONS = {
+    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "plan"),
+    "Running the platform": ("tenants", "keys", "operator", "gateway", "upload", "sandbox"),
+}
+"""What the help shows, and where. A command of another package comes after these."""
 
 
 class Commands(click.Group):
@@ -56,10 +63,22 @@ class Commands(click.Group):
             return plugin
         return None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand not in PLUGINS or (error.name or "").startswith("rolehost"):
+                raise
+            raise click.ClickException(_how_to_install(ctx.invoked_subcommand, error.name)) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         summaries = {name: summary for name, (_, summary) in {**PLUGINS, **COMMANDS}.items()}
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summaries.get(name, "")) for name in self.list_commands(ctx)])
+        there = self.list_commands(ctx)
+        others = tuple(name for name in there if not any(name in names for names in SECTIONS.values()))
+        for title, names in {**SECTIONS, "Others": others}.items():
+            if shown := [(name, summaries.get(name, "")) for name in names if name in there]:
+                with formatter.section(title):
+                    formatter.write_dl(shown)
 
 
 def _how_to_install(command: str, missing: str | None) -> str:

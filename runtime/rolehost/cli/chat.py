@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from rolehost.cli.kubectl import Kubectl, cluster_options
-from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint
+from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint, plainly
 from rolehost.cli.terminal import visible
 from rolehost_api.wire import SUBPROTOCOL
 
@@ -84,17 +84,27 @@ class Talk:
 
     def turn(self, said: str, out: TextIO) -> None:
         """Say something and print the answer as it comes. Raises ClickException with the Role's error."""
+        # One client_msg_id for both attempts: a turn that was committed is replayed, not run twice.
         frame = msgspec.json.encode(
             {"message": said, "session_id": self.session, "client_msg_id": secrets.token_hex(8)}
-        )
+        ).decode()
         try:
-            self._connected().send(frame.decode())
+            self._ask(frame, out)
+        except ConnectionClosed:
+            try:
+                self._ask(frame, out)
+            except ConnectionClosed:
+                raise click.ClickException("the connection was lost twice in this turn; try again") from None
+
+    def _ask(self, frame: str, out: TextIO) -> None:
+        if self._socket is None:
+            self.opened()
+        try:
+            self._connected().send(frame)
             self._print_answer(out)
         except ConnectionClosed:
             self.close()
-            # The same client_msg_id: a turn that was committed is replayed, not run twice.
-            self._connected().send(frame.decode())
-            self._print_answer(out)
+            raise
 
     def _print_answer(self, out: TextIO) -> None:
         shown = 0
@@ -143,7 +153,7 @@ class Talk:
             except InvalidHandshake as error:
                 raise click.ClickException(f"{self._gateway.url} refused the connection: {error}") from None
             except (OSError, WebSocketException) as error:
-                raise click.ClickException(f"{self._gateway.url} does not answer: {error}") from None
+                raise click.ClickException(f"{self._gateway.url} does not answer: {plainly(error)}") from None
         return self._socket
 
     def close(self) -> None:

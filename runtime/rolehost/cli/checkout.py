@@ -64,7 +64,7 @@ def manifests(path: Path) -> list[Path]:
     found = sorted(file for file in path.glob("*.y*ml") if file.suffix in (".yaml", ".yml") and file.is_file())
     if not found:
         raise BadRequest(
-            f"there is no {MANIFEST} in {path}", hint="Start one with `rolehost new NAME`", code="no_manifest"
+            f"there is no {MANIFEST} in {path.resolve()}", hint="Start one with `rolehost new NAME`", code="no_manifest"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,26 +51,27 @@ def deploy(
 ) -> None:
     """Check, push and apply the Roles in PATH, wait until they serve, and print where."""
     kubectl = Kubectl(context, namespace)
-    with told(), gateway(url, key, Kubectl(context, platform_namespace), local=False) as found:
-        for manifest in checkout.manifests(path):
-            _deploy(manifest, found, kubectl, timeout, follow=watch)
+    with told(), ExitStack() as held:
+        here = [checkout.read(manifest) for manifest in checkout.manifests(path)]
+        found = held.enter_context(gateway(url, key, Kubectl(context, platform_namespace), local=False))
+        for one in here:
+            _deploy(one, found, kubectl, timeout, follow=watch)
         if watch:
             for _ in _edits(path if path.is_dir() else path.parent):
-                for manifest in checkout.manifests(path):
-                    _again(manifest, found, kubectl, timeout)
+                _again(path, found, kubectl, timeout)
 
 
-def _again(manifest: Path, found: Gateway, kubectl: Kubectl, timeout: float) -> None:
+def _again(path: Path, found: Gateway, kubectl: Kubectl, timeout: float) -> None:
     """A broken edit is told, and what serves goes on serving."""
     try:
-        _deploy(manifest, found, kubectl, timeout, follow=True)
+        for manifest in checkout.manifests(path):
+            _deploy(checkout.read(manifest), found, kubectl, timeout, follow=True)
     except (RolehostError, click.ClickException, OSError) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.secho(said, fg="red", err=True)
 
 
-def _deploy(manifest: Path, found: Gateway, kubectl: Kubectl, timeout: float, *, follow: bool) -> None:
-    here = checkout.read(manifest)
+def _deploy(here: checkout.Checkout, found: Gateway, kubectl: Kubectl, timeout: float, *, follow: bool) -> None:
     packed = packed_logic(here)
     text = filled(here, packed)
     _checked_there(found, text)

@@ -1,6 +1,7 @@
 """kubectl, as a subprocess: the cluster, the context and the credentials are the user's own."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ import click
 
 PLATFORM_NAMESPACE = "rolehost-system"
 TIMEOUT = 60.0
+_LOG_LINE = re.compile(r"[EWI]\d{4} \d\d:\d\d:\d\d\.\d+ ")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,7 +41,7 @@ class Kubectl:
         except subprocess.TimeoutExpired:
             raise click.ClickException(f"kubectl {arguments[0]} did not answer in {TIMEOUT:.0f} s") from None
         if done.returncode:
-            said = done.stderr.strip() or f"exit {done.returncode}"
+            said = sentence(done.stderr) or f"exit {done.returncode}"
             raise click.ClickException(f"kubectl {arguments[0]} failed: {said}")
         return done.stdout
 
@@ -54,6 +56,15 @@ class Kubectl:
 
     def merge(self, kind: str, name: str, patch: Mapping[str, Any]) -> None:
         self.run("patch", kind, name, "--type=merge", "--patch-file=/dev/stdin", stdin=json.dumps(patch))
+
+
+def sentence(said: str) -> str:
+    """What kubectl says to people, without the log lines of its library.
+
+    >>> sentence('E1123 08:11:39.333928   17795 memcache.go:265] "Unhandled Error"\\nThe connection was refused\\n')
+    'The connection was refused'
+    """
+    return "\n".join(line for line in said.splitlines() if not _LOG_LINE.match(line)).strip()
 
 
 def as_json(objects: Sequence[Mapping[str, Any]]) -> str:

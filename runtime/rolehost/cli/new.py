@@ -38,7 +38,7 @@ def new(name: str, folder: Path | None) -> None:
     if target != Path():
         click.echo(f"  cd {target}")
     click.echo("  rolehost dev        # talk to it on http://localhost:8080, edit, it follows")
-    click.echo("  pytest              # its test: no model, no server")
+    click.echo("  rolehost test       # its test: no model, no server")
     click.echo("  rolehost deploy     # to a cluster")
 
 

@@ -23,20 +23,20 @@ def push(path: Path, write: bool, no_push: bool, url: str, key: str, context: st
     """Push the logic beside the manifest in PATH and print its digest."""
     with told(), ExitStack() as held:
         found = None
+        all_packed = [(here, packed_logic(here)) for here in map(checkout.read, checkout.manifests(path))]
+        for here, packed in all_packed:
+            if not packed:
+                raise BadRequest(f"no Role in {here.manifest} has files of its own", hint="There is nothing to push")
         if not no_push:
             found = held.enter_context(gateway(url, key, Kubectl(context, platform_namespace), local=False))
-        for manifest in checkout.manifests(path):
-            here = checkout.read(manifest)
-            packed = packed_logic(here)
-            if not packed:
-                raise BadRequest(f"no Role in {manifest} has files of its own", hint="There is nothing to push")
+        for here, packed in all_packed:
             if found is not None:
                 send(found, packed)
             for bundle in packed.values():
                 click.echo(bundle.digest)
             if write:
-                manifest.write_text(filled(here, packed), encoding="utf-8", newline="")
-                click.echo(f"{manifest} names it now", err=True)
+                here.manifest.write_text(filled(here, packed), encoding="utf-8", newline="")
+                click.echo(f"{here.manifest} names it now", err=True)
 
 
 def packed_logic(here: checkout.Checkout) -> dict[str, checkout.Packed]:

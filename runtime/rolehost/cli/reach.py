@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rolehost.cli.kubectl import Kubectl
+from rolehost.cli.kubectl import Kubectl, sentence
 from rolehost_api.names import GATEWAY_PORT
 
 LOCAL = f"http://127.0.0.1:{GATEWAY_PORT}"
@@ -47,13 +47,24 @@ class Gateway:
         except urllib.error.HTTPError as error:
             raise click.ClickException(refusal(error.read(MAX_ANSWER), error.code)) from None
         except (urllib.error.URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise click.ClickException(f"{self.url} does not answer: {reason}. Check --url, or leave it out") from None
+            raise click.ClickException(
+                f"{self.url} does not answer: {plainly(error)}. Check --url, or leave it out"
+            ) from None
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Any:
         """The JSON answer."""
         with self.open(method, path, body, kind) as response:
             return json.loads(response.read(MAX_ANSWER) or b"null")
+
+
+def plainly(error: Exception) -> str:
+    """Why a connection failed, without the number of the error.
+
+    >>> plainly(urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")))
+    'Connection refused'
+    """
+    inner = getattr(error, "reason", error)
+    return str(getattr(inner, "strerror", None) or inner)
 
 
 def refusal(body: bytes, status: int) -> str:
@@ -98,7 +109,9 @@ def gateway(url: str, key: str, kubectl: Kubectl, *, local: bool) -> Iterator[Ga
         click.echo(f"gateway: {LOCAL} (on this machine)", err=True)
         yield Gateway(LOCAL, key)
     else:
-        with _forwarded(kubectl) as address:
+        with _forwarded(
+            kubectl, "Start one here with `rolehost dev`, or give --url" if local else "Give --url"
+        ) as address:
             yield Gateway(f"http://{address}", key)
 
 
@@ -118,7 +131,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _forwarded(kubectl: Kubectl) -> Iterator[str]:
+def _forwarded(kubectl: Kubectl, otherwise: str) -> Iterator[str]:
     """A port-forward to the gateway's Service, on a free port of this machine."""
     command = kubectl.command("port-forward", "service/rolehost-gateway", f":{GATEWAY_PORT}", "--address=127.0.0.1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
@@ -130,10 +143,10 @@ def _forwarded(kubectl: Kubectl) -> Iterator[str]:
         found = next((match for line in process.stdout if (match := _FORWARDING.search(line))), None)
         patience.cancel()
         if found is None:
-            said = process.stderr.read().strip() or "it took over 20 s"
+            said = sentence(process.stderr.read()) or "it took over 20 s"
             raise click.ClickException(
-                f"no gateway was given and the cluster's could not be reached: {said}\n"
-                "Start one here with `rolehost dev`, or give --url"
+                f"no gateway was given, and through kubectl none was found: {said}\n"
+                f"{otherwise}, or point kubectl at the cluster (KUBECONFIG, --context)"
             )
         # kubectl goes on writing a line per connection: read them, or it blocks.
         threading.Thread(target=process.stdout.read, daemon=True).start()

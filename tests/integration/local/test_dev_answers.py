@@ -205,6 +205,17 @@ def test_a_new_role_answers_outside_of_the_repository(tmp_path: Path) -> None:
             check=True,
         ).stdout
         assert "hello" in told
+        unknown = subprocess.run(
+            [sys.executable, "-m", "rolehost.cli", "chat", "dog", "-m", "hi"],
+            env={**os.environ, "ROLEHOST_URL": f"http://127.0.0.1:{running.port}"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert unknown.returncode == 1
+        assert "(role_not_found)" in unknown.stderr
+        assert "Traceback" not in unknown.stderr
         logs = subprocess.run(
             [sys.executable, "-m", "rolehost.cli", "logs", "cat", "--url", f"http://127.0.0.1:{running.port}"],
             capture_output=True,
