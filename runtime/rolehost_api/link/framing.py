@@ -3,7 +3,7 @@
 A frame is `u32 length ‖ u8 flags ‖ u32 channel ‖ payload`, big-endian, payload ≤64 KiB.
 Flag bit 0 is MORE: the message goes on in the next frame of that channel. Frames of
 different channels may interleave, so one long message never blocks the others. A message
-is at most 1 MiB; a peer that breaks a bound, or sends what is no message, gets a
+is at most 1 MiB, a Commit less; a peer that breaks a bound, or sends what is no message, gets a
 ProtocolViolation, and the link is closed.
 """
 
@@ -12,9 +12,10 @@ from struct import Struct as Packed
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from rolehost_api.errors import ProtocolViolation
-from rolehost_api.link.messages import Message
+from rolehost_api.link.messages import Commit, Message
 
 HEADER = Packed(">IBI")
 MAX_PAYLOAD = 65_536
@@ -23,24 +24,34 @@ MAX_PARTIAL = 4 * MAX_MESSAGE
 """Bytes of unfinished messages that a link may hold together."""
 WINDOW = 4 * MAX_MESSAGE
 """Credit in bytes that each end starts with."""
+MAX_COMMIT = 393_216
+"""Of a Commit: it alone holds free-form values, whose decoding costs up to 75 times their bytes.
+The largest state and 128 KiB of paths fit."""
 MORE = 1
 
 M = TypeVar("M")
 _encoder = msgspec.msgpack.Encoder()
 
 
+class _Tagged(Struct):
+    t: str = ""
+
+
+_tagged = msgspec.msgpack.Decoder(_Tagged)
+
+
 def encode(channel: int, message: Message) -> bytes:
     """One message as its frames, ready to be written.
 
-    Raises ProtocolViolation where it is over 1 MiB or holds what msgpack cannot carry
+    Raises ProtocolViolation where it is too large or holds what msgpack cannot carry
     (an integer past 64 bits): our own bug, or a value that should have been refused earlier.
     """
     try:
         payload = _encoder.encode(message)
     except (OverflowError, TypeError, RecursionError):
         raise ProtocolViolation(f"a {type(message).__name__} holds a value that msgpack cannot carry") from None
-    if len(payload) > MAX_MESSAGE:
-        raise ProtocolViolation(f"a {type(message).__name__} of {len(payload)} bytes is over the link's 1 MiB")
+    if len(payload) > (most := MAX_COMMIT if isinstance(message, Commit) else MAX_MESSAGE):
+        raise ProtocolViolation(f"a {type(message).__name__} of {len(payload)} bytes is over the link's {most}")
     if len(payload) <= MAX_PAYLOAD:
         return HEADER.pack(len(payload), 0, channel) + payload
     return b"".join(_frames(channel, payload))
@@ -104,6 +115,8 @@ class Decoder(Generic[M]):
 
     def _message(self, payload: bytes) -> M:
         try:
+            if len(payload) > MAX_COMMIT and _tagged.decode(payload).t == "commit":
+                raise ProtocolViolation(f"a Commit of {len(payload)} bytes is over the link's {MAX_COMMIT}")
             return self._decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise ProtocolViolation("a link frame holds no valid message") from None

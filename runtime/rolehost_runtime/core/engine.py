@@ -322,7 +322,8 @@ class TurnEngine:
             encoded = self._encoded(state)
             check_value(encoded)
             msgspec.convert(encoded, self._role.state, str_keys=True)
+            size = encoded_size(encoded)
         except Exception as error:
             raise HookFailed("invalid_state", error) from None
-        if encoded_size(encoded) > self._max_state_bytes:
+        if size > self._max_state_bytes:
             raise HookFailed("state_too_large", StateTooLarge(f"the state is over {self._max_state_bytes} bytes"))

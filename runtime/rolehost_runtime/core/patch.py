@@ -16,6 +16,8 @@ from rolehost_api.link.messages import MAX_PATCH_OPERATIONS, PatchOp
 MAX_DEPTH = 32
 MAX_PATH = 1024
 MAX_STATE_BYTES = 262_144
+MAX_VALUES = 32_768
+"""Values that a patch, or a state as a hook leaves it, may hold, each of a container counted: time goes by these."""
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 State = dict[str, Any]
@@ -35,25 +37,35 @@ class StateTooLarge(InvalidPatch):
     code = "state_too_large"
 
 
-def check_value(value: Any, depth: int = 0) -> None:
-    """Raise InvalidPatch unless `value` is plain JSON: finite numbers of 64 bits, nested at most 32 deep."""
+def check_value(value: Any, depth: int = 0, room: int = MAX_VALUES) -> int:
+    """Raise InvalidPatch unless `value` is plain JSON: finite numbers of 64 bits, nested at most 32 deep.
+
+    Returns how many values there is room for after it; a wide one is refused before it is walked.
+
+    >>> check_value([1, {"a": 2}], room=10)
+    6
+    """
     if depth > MAX_DEPTH:
         raise InvalidPatch(f"a value is nested deeper than {MAX_DEPTH}")
     kind = type(value)
+    room -= 1 + (len(value) if kind in (dict, list) else 0)
+    if room < 0:
+        raise InvalidPatch(f"a state holds over {MAX_VALUES} values", hint="Keep less in t.state")
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 raise InvalidPatch("a key is not a string")
-            check_value(item, depth + 1)
+            room = check_value(item, depth + 1, room + 1)
     elif kind is list:
         for item in value:
-            check_value(item, depth + 1)
+            room = check_value(item, depth + 1, room + 1)
     elif kind is int:
         _check_int(value)
     elif kind is float:
         _check_float(value)
     elif not (value is None or kind is bool or kind is str):
         raise InvalidPatch("a value is of a kind that JSON does not have")
+    return room
 
 
 def _check_int(value: int) -> None:
@@ -86,7 +98,7 @@ def apply(state: State, patch: Sequence[PatchOp], *, max_bytes: int = MAX_STATE_
 
     Raises InvalidPatch or StateTooLarge. Safe on anything a pod may send: the size is
     followed operation by operation, so no sequence grows the state first and shrinks it
-    later, and the work is linear in the bytes of state and patch.
+    later, the values that come are bounded together, and the work is linear in both.
 
     >>> apply({"dragons": 1}, [PatchOp("incr", "/dragons", 1), PatchOp("add", "/names", ["Smaug"])])
     {'dragons': 2, 'names': ['Smaug']}
@@ -97,8 +109,12 @@ def apply(state: State, patch: Sequence[PatchOp], *, max_bytes: int = MAX_STATE_
         raise InvalidPatch(f"a patch has more than {MAX_PATCH_OPERATIONS} operations")
     size = encoded_size(state)
     folded: State = _decode(_encode(state))
+    room = MAX_VALUES
     for operation in patch:
-        size += _perform(folded, operation)
+        tokens = _tokens(operation.path)
+        if operation.op in ("add", "replace"):
+            room = check_value(operation.value, len(tokens), room)
+        size += _perform(folded, tokens, operation)
         if size > max_bytes:
             raise StateTooLarge(f"the state would be over {max_bytes} bytes", hint="Keep less in t.state")
     if encoded_size(folded) > max_bytes:
@@ -106,11 +122,8 @@ def apply(state: State, patch: Sequence[PatchOp], *, max_bytes: int = MAX_STATE_
     return folded
 
 
-def _perform(state: State, operation: PatchOp) -> int:
+def _perform(state: State, tokens: list[str], operation: PatchOp) -> int:
     """Carry one operation out in place; returns by how many bytes the state grew, about."""
-    tokens = _tokens(operation.path)
-    if operation.op in ("add", "replace"):
-        check_value(operation.value, len(tokens))
     holder = _walk(state, tokens[:-1])
     if type(holder) is dict:
         return _in_object(holder, tokens[-1], operation)

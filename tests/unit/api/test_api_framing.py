@@ -79,6 +79,36 @@ def test_a_message_over_1_mib_ends_the_link() -> None:
         decoder.feed(part)
 
 
+def test_a_commit_that_no_state_needs_is_refused_before_it_is_decoded() -> None:
+    """A MiB of empty maps is 75 MiB and some 100 ms on everybody's event loop."""
+    count = framing.MAX_MESSAGE - 100
+    values = b"\xdd" + count.to_bytes(4, "big") + b"\x80" * count
+    operation = b"\x83\xa2op\xa3add\xa4path\xa2/x\xa5value" + values
+    for payload in (
+        b"\x82\xa1t\xa6commit\xa5patch\x91" + operation,
+        b"\x82\xa5patch\x91" + operation + b"\xa1t\xa6commit",
+    ):
+        parts = [payload[start : start + framing.MAX_PAYLOAD] for start in range(0, len(payload), framing.MAX_PAYLOAD)]
+        frames = [
+            framing.HEADER.pack(len(part), framing.MORE if part is not parts[-1] else 0, 1) + part for part in parts
+        ]
+        decoder: framing.Decoder[ToGateway] = framing.Decoder(ToGateway)
+        decoder._decode = pytest.fail  # type: ignore[assignment]
+        with pytest.raises(ProtocolViolation, match="Commit"):
+            decoder.feed(b"".join(frames))
+
+
+def test_the_largest_commit_travels_and_a_larger_one_is_not_sent() -> None:
+    def commit(size: int) -> Commit:
+        return Commit(patch=(PatchOp("add", "/a", "a" * size),))
+
+    decoder: framing.Decoder[ToGateway] = framing.Decoder(ToGateway)
+    largest = commit(framing.MAX_COMMIT - 64)
+    assert [message for _, message, _ in decoder.feed(framing.encode(1, largest))] == [largest]
+    with pytest.raises(ProtocolViolation):
+        framing.encode(1, commit(framing.MAX_COMMIT))
+
+
 def test_unfinished_messages_are_bounded_together() -> None:
     decoder: framing.Decoder[ToGateway] = framing.Decoder(ToGateway)
     many = b"".join(framing.HEADER.pack(1, framing.MORE, channel) + b"x" for channel in range(2000))

@@ -162,6 +162,14 @@ def stores_infinity(t: Turn[Tale]) -> None:
     t.state.notes["x"] = float("inf")
 
 
+def stores_no_unicode(t: Turn[Tale]) -> None:
+    t.state.names = ["\ud800"]
+
+
+def stores_many(t: Turn[Tale]) -> None:
+    t.state.names = [""] * 40_000
+
+
 def replaces_the_state(t: Turn[Tale]) -> None:
     t.state = None  # type: ignore[assignment]
 
@@ -213,6 +221,8 @@ async def fills_the_prompt(t: Turn[Tale]) -> None:
         (stores_an_object, "invalid_state"),
         (stores_a_circle, "invalid_state"),
         (stores_infinity, "invalid_state"),
+        (stores_no_unicode, "invalid_state"),
+        (stores_many, "invalid_state"),
         (replaces_the_state, "invalid_state"),
         (stores_too_much, "state_too_large"),
         (says_a_gibibyte, "reply_too_large"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolehost_api.link.messages import PatchOp
-from rolehost_runtime.core.patch import InvalidPatch, StateTooLarge, apply, diff, encoded_size
+from rolehost_runtime.core.patch import MAX_VALUES, InvalidPatch, StateTooLarge, apply, diff, encoded_size
 
 ints = st.integers(-(2**63), 2**63 - 1)
 scalars = st.none() | st.booleans() | ints | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -138,3 +138,22 @@ def test_too_many_operations_are_refused() -> None:
     with pytest.raises(InvalidPatch):
         apply({}, [PatchOp("incr", "/a", 1)] * 1001)
     assert apply({}, [PatchOp("incr", "/a", 1)] * 1000) == {"a": 1000}
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        pytest.param([PatchOp("add", "/a", [{} for _ in range(MAX_VALUES)])], id="in-one-value"),
+        pytest.param(
+            [PatchOp("add", f"/{number}", [[] for _ in range(MAX_VALUES // 100)]) for number in range(101)],
+            id="in-all-together",
+        ),
+    ],
+)
+def test_values_that_cost_little_room_and_much_time_are_counted(patch: list[PatchOp]) -> None:
+    with pytest.raises(InvalidPatch, match="values"):
+        apply({}, patch)
+
+
+def test_as_many_values_as_there_is_room_for_fit() -> None:
+    assert len(apply({}, [PatchOp("add", "/a", [0] * (MAX_VALUES - 1))])["a"]) == MAX_VALUES - 1
