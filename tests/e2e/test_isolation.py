@@ -111,6 +111,7 @@ def test_there_is_no_token_no_secret_and_only_tmpfs_to_write(cluster: Cluster, t
         "ROLEHOST_PROBE_TARGETS",
         "ROLEHOST_DRAIN_SECONDS",
         "ROLEHOST_WORKER_MEMORY_MIB",
+        "ROLEHOST_STATES_MIB",
     }
 
 

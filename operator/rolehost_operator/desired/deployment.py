@@ -13,14 +13,13 @@ from rolehost_api.names import (
     SANDBOX,
     SANDBOX_SERVICE_ACCOUNT,
 )
+from rolehost_operator.desired.budget import budget
 from rolehost_operator.desired.tenancy import KEPT
 from rolehost_operator.objects import KubeObject, cpu, marked, mebibytes, owned_by
 from rolehost_operator.observed import RevisionSeen
 from rolehost_operator.platform import Platform
 
 USER = 65532
-SCRATCH_MEBIBYTES = 64
-"""Of memory, for /tmp: the one place that a pod can write."""
 PROGRESS_DEADLINE_SECONDS = 120
 GRACE_SECONDS = 30
 """On top of a turn's time, before a pod that was told to end is killed."""
@@ -67,6 +66,7 @@ def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> Ku
 
 
 def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str, Any]:
+    share = budget(revision.spec.template.resources.memory_mebibytes)
     return {
         "runtimeClassName": RUNTIME_CLASS,
         "serviceAccountName": SANDBOX_SERVICE_ACCOUNT,
@@ -84,13 +84,15 @@ def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str
         "terminationGracePeriodSeconds": role.sessions.turn_timeout_seconds + GRACE_SECONDS,
         "containers": [_container(revision, role, platform)],
         "volumes": [
-            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(SCRATCH_MEBIBYTES)}},
+            # The one place that a pod can write.
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(share.scratch)}},
         ],
     }
 
 
 def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str, Any]:
     resources = revision.spec.template.resources
+    share = budget(resources.memory_mebibytes)
     return {
         "name": SANDBOX,
         "image": platform.sandbox_image,
@@ -105,6 +107,8 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
                 "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
             },
             {"name": "ROLEHOST_DRAIN_SECONDS", "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
+            {"name": "ROLEHOST_WORKER_MEMORY_MIB", "value": str(share.worker)},
+            {"name": "ROLEHOST_STATES_MIB", "value": str(share.states)},
             *_variables(ROLEHOST_PLATFORM_KEYS=platform.public_keys, ROLEHOST_PROBE_TARGETS=platform.probe_targets),
         ],
         "ports": [

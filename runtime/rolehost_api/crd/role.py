@@ -125,10 +125,18 @@ class StateSpec(Spec, frozen=True, kw_only=True):
 
 
 class Resources(Spec, frozen=True, kw_only=True):
-    """Of one sandbox pod. What the logic takes beyond its memory ends the pod."""
+    """Of one sandbox pod."""
 
     cpu_milli: Annotated[int, Meta(description="CPU limit of a pod in thousandths of a core.", ge=50, le=64_000)] = 1000
-    memory_mebibytes: Annotated[int, Meta(description="Memory limit of a pod in MiB.", ge=128, le=65_536)] = 512
+    memory_mebibytes: Annotated[
+        int,
+        Meta(
+            description="Memory limit of a pod in MiB. At rest a pod takes about 90; less than 256 would leave too "
+            "little for four hooks at a time. One that takes more than its share meets a MemoryError: 80 of 512.",
+            ge=256,
+            le=65_536,
+        ),
+    ] = 512
 
 
 class RoleTemplate(Spec, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ class Agent:
             keys=self._settings.platform_keys,
             probe=found,
             binding=self._binding,
-            states=States(),
+            states=States(max_bytes=self._settings.states_bytes),
             logs=self._logs,
         )
 

@@ -1,6 +1,7 @@
 """What this pod is bound to: once, by content; from then on it serves one revision and nothing else."""
 
 import asyncio
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,13 @@ class Binding:
                 folder = await asyncio.to_thread(self._unpack, bind, archive)
             except InvalidBundle as error:
                 told = LoadError(code=error.code, hint=error.message[:256])
+                return Bound(hash=bind.hash, error=told)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                told = LoadError(
+                    code="bundle_too_large", hint="it does not fit into /tmp; raise resources.memoryMebibytes"
+                )
                 return Bound(hash=bind.hash, error=told)
             self.logs = bind.logs
             load = Load(

@@ -21,6 +21,8 @@ class Settings:
     """ROLEHOST_SCRATCH: where logic is unpacked; a tmpfs."""
     memory_bytes: int = 384 * 1_048_576
     """ROLEHOST_WORKER_MEMORY_MIB: address space of one worker."""
+    states_bytes: int = 64 * 1_048_576
+    """ROLEHOST_STATES_MIB: states of sessions that the agent remembers."""
     import_seconds: float = 20.0
     """ROLEHOST_IMPORT_SECONDS: how long importing the logic may take."""
     drain_seconds: float = 60.0
@@ -40,6 +42,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         scratch=Path(environment.get("ROLEHOST_SCRATCH") or defaults.scratch),
         memory_bytes=_number(environment, "ROLEHOST_WORKER_MEMORY_MIB", defaults.memory_bytes // 1_048_576) * 1_048_576,
+        states_bytes=_number(environment, "ROLEHOST_STATES_MIB", defaults.states_bytes // 1_048_576) * 1_048_576,
         import_seconds=_number(environment, "ROLEHOST_IMPORT_SECONDS", int(defaults.import_seconds)),
         drain_seconds=_number(environment, "ROLEHOST_DRAIN_SECONDS", int(defaults.drain_seconds)),
     )

@@ -113,11 +113,13 @@ def test_settings_are_read() -> None:
             "ROLEHOST_PLATFORM_KEYS": f"{KEY}, {KEY}",
             "ROLEHOST_PROBE_TARGETS": "10.0.0.1:443,[fd00::1]:53",
             "ROLEHOST_WORKER_MEMORY_MIB": "64",
+            "ROLEHOST_STATES_MIB": "12",
         }
     )
     assert read.platform_keys == (bytes(32), bytes(32))
     assert read.probe_targets == ("10.0.0.1:443", "[fd00::1]:53")
     assert read.memory_bytes == 64 << 20
+    assert read.states_bytes == 12 << 20
 
 
 @pytest.mark.parametrize(
