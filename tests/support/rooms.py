@@ -138,6 +138,8 @@ class Pipe:
     def __init__(self, mine: asyncio.StreamReader, theirs: asyncio.StreamReader) -> None:
         self._mine, self._theirs = mine, theirs
         self.closed = False
+        self.unread = 0
+        """Bytes that the other end is said to have left in our buffer."""
 
     def write(self, data: bytes) -> None:
         if not self.closed and not self._theirs.at_eof():
@@ -151,6 +153,18 @@ class Pipe:
 
     async def drain(self) -> None:
         """Never full."""
+
+    # as its own transport
+
+    @property
+    def transport(self) -> "Pipe":
+        return self
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.close()
 
 
 Turn = Callable[["FakePod", int, StartTurn], Awaitable[None]]
@@ -184,6 +198,8 @@ class FakePod:
         self._answers: dict[int, asyncio.Queue[Message]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.pipe: Pipe | None = None
+        self.theirs: Pipe | None = None
+        """The gateway's end of it."""
         self.turns_over = asyncio.Event()
 
     def connect(self, uid: str) -> tuple[asyncio.StreamReader, Pipe]:
@@ -192,7 +208,8 @@ class FakePod:
         self.pipe = Pipe(ours, theirs)
         self._tasks.append(asyncio.create_task(self._serve(ours)))
         self.send(0, self.hello)
-        return theirs, Pipe(theirs, ours)
+        self.theirs = Pipe(theirs, ours)
+        return theirs, self.theirs
 
     def send(self, channel: int, message: Message) -> None:
         assert self.pipe is not None

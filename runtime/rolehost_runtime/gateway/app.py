@@ -10,6 +10,8 @@
 import asyncio
 import logging
 import signal
+import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +20,12 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.crd.modelbackend import BackendType
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.edge import faults
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -282,8 +284,14 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
 
 
 class TcpDialer:
-    """Implements ports.Dialer: the pod's own address."""
+    """Implements ports.Dialer: the pod's own address. A pod whose host died says nothing; its link must end all the same."""
 
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, _, port = pod.address.rpartition(":")
-        return await asyncio.open_connection(host.strip("[]"), int(port))
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            for option, seconds in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+                sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
+        return reader, writer

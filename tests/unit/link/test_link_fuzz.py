@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.support.proof import NUMBERS
 from tests.support.rooms import (
     ACME,
     EVIL,
@@ -128,7 +129,7 @@ def test_a_turn_only_ever_moves_by_its_table(said: list[Message], left_out: bool
     assert effects == list(range(len(effects)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=NUMBERS.fuzz_examples, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FRAMES, min_size=1, max_size=12))
 def test_a_hostile_pod_touches_nobody_else(frames: list[bytes]) -> None:
     asyncio.run(_one_hostile_and_one_honest(frames))

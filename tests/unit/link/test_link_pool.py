@@ -39,6 +39,7 @@ from rolehost_api.link.messages import (
     LogBatch,
     LogLine,
     Message,
+    ModelResult,
     NeedState,
     PatchOp,
     Probe,
@@ -47,8 +48,12 @@ from rolehost_api.link.messages import (
     StartTurn,
     StateGiven,
     StopLogs,
+    TurnFailed,
 )
+from rolehost_runtime.gateway.link.link import MAX_LOG_READERS, MAX_QUEUED
+from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
 from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.link.rules import TurnStage
 from rolehost_runtime.gateway.ports import TurnCall
 
 START = StartTurn(
@@ -331,6 +336,107 @@ async def test_a_pod_over_its_credit_loses_its_link(bench: Bench) -> None:
         pod.pipe.write(encode(1, Say(index=index, text="x" * 65_000)))
     await bench.until(lambda: pod.dialled == 2)
     call.abort("gone")
+
+
+async def test_a_pod_that_gives_credit_and_reads_nothing_loses_its_link(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    assert pod.theirs is not None
+    pod.theirs.unread = MAX_QUEUED + 1
+    call = await bench.start()
+    with pytest.raises(Unavailable) as raised:
+        await call.next(5)
+    assert raised.value.code == "pod_lost"
+    await bench.until(lambda: pod.dialled == 2)
+
+
+async def test_a_turn_that_is_given_up_while_the_model_answers_needs_no_answer(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    call = await bench.start()
+    await bench.until(lambda: bool(pod.starts()))
+    pod.send(1, CallModel(index=0, segments=(), stream=True))
+    pod.send(1, TurnFailed(code="logic_unavailable"))
+    assert isinstance(await call.next(5), CallModel)
+    await bench.until(lambda: call.rules.stage is TurnStage.ENDED)  # type: ignore[attr-defined]
+    call.answer(ModelResult(index=0, text="too late"))
+    assert await call.next(5) == TurnFailed(code="logic_unavailable")
+
+
+async def test_a_turn_with_little_time_left_does_not_cost_its_neighbours_their_link(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    hurried, neighbour = await bench.start("s1"), await bench.start("s2")
+    with pytest.raises(Unavailable) as raised:
+        await hurried.next(0.001)
+    assert raised.value.code == "turn_timeout"
+    pod.send(2, Say(index=0, text="Meow"))
+    assert await neighbour.next(5) == Say(index=0, text="Meow")
+
+
+async def test_a_pod_that_says_nothing_for_long_loses_its_link(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolehost_runtime.gateway.link.call.SILENT_SECONDS", 0.01)
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    call = await bench.start()
+    with pytest.raises(Unavailable):
+        await call.next(0.01)
+    await bench.until(lambda: pod.dialled == 2)
+
+
+async def test_a_bug_while_a_link_is_kept_is_not_the_last_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    dial, failed = bench.dialer.dial, []
+
+    async def broken_once(pod: Any) -> Any:
+        if not failed:
+            failed.append(pod)
+            raise ValueError("a bug of ours")
+        return await dial(pod)
+
+    monkeypatch.setattr(bench.dialer, "dial", broken_once)
+    bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+
+
+async def test_more_readers_than_a_link_takes_do_not_keep_its_pod_from_serving(bench: Bench) -> None:
+    async def read() -> None:
+        async for _ in bench.pool.follow(role_entry(), after=0, follow=True):
+            """Nothing is printed here."""
+
+    readers = [asyncio.create_task(read()) for _ in range(MAX_LOG_READERS + 1)]
+    await bench.until(lambda: len(bench.pool._followers) == len(readers))
+    bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    await (await bench.start()).next(5)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+
+
+async def test_a_refused_reader_leaves_nothing_behind_on_the_links_that_took_it(bench: Bench) -> None:
+    for uid in ("p1", "p2"):
+        bench.dialer.add(uid)
+        put(bench.tables, pod_entry(uid))
+    await bench.loaded(2)
+    roomy, full = bench.pool._links.values()
+    for _ in range(MAX_LOG_READERS):
+        full.read_logs(LogReader(bench.clock, follow=True), after=0, follow=True)
+    with pytest.raises(Overloaded):
+        await anext(bench.pool.follow(role_entry(), after=0, follow=True))
+    assert len(roomy._readers) == 0
+
+
+async def test_what_waits_for_a_slow_reader_of_logs_is_bounded_by_its_size_too(bench: Bench) -> None:
+    reader = LogReader(bench.clock, follow=True)
+    line = LogLine(number=1, at_ms=0, stream="stdout", text="x" * 8192)
+    for _ in range(20):
+        reader.receive("p1", LogBatch(request=1, lines=(line,) * 20), lambda _: "")
+    lines = reader.lines()
+    first, second = await anext(lines), await anext(lines)
+    assert (first.text, second) == (f"({400 - MAX_CHARS // 8192} lines were dropped)", line)
 
 
 async def test_logs_carry_the_clients_own_word_for_the_session(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
-from rolehost_runtime.gateway.edge import faults
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.metrics import Metrics

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 from rolehost_api import identity, wire
 from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
-from rolehost_runtime.gateway.edge import faults, pages
+from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway.edge import pages
 from rolehost_runtime.gateway.edge.auth import Authenticator, require
 from rolehost_runtime.gateway.edge.bodies import error_response
 from rolehost_runtime.gateway.edge.bounds import Bounded

@@ -19,6 +19,9 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.gateway.link.rules import TurnRules, TurnStage
 
+SILENT_SECONDS = 5.0
+"""Without a byte from a pod that was given a turn: it is the pod that is stuck, not one turn's hooks."""
+
 if TYPE_CHECKING:
     from rolehost_runtime.gateway.link.link import Link
 
@@ -61,7 +64,7 @@ class Call:
                 async with asyncio.timeout(timeout_seconds):
                     await self._rung.wait()
             except TimeoutError:
-                if self._link.bytes_in == bytes_before:  # not this turn's hooks: the whole pod is silent
+                if timeout_seconds >= SILENT_SECONDS and self._link.bytes_in == bytes_before:
                     self._link.close()
                 raise Unavailable("the Role's hooks took longer than the turn may", code="turn_timeout") from None
         if not self._heard:
@@ -71,6 +74,9 @@ class Call:
         return message
 
     def answer(self, result: ModelResult) -> None:
+        """The outcome of the CallModel that `next` gave last; not needed where the pod gave the turn up meanwhile."""
+        if self.rules.stage is TurnStage.ENDED:
+            return
         self.rules.answered(result.index)
         self._link.send(self.channel, result)
 

@@ -30,14 +30,15 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.logs import LogReader
-from rolehost_runtime.gateway.link.rules import LinkStage, moved
+from rolehost_runtime.gateway.link.rules import LinkStage, TurnRules, moved
 from rolehost_runtime.gateway.tables import PodEntry
 
 READ_BYTES = 65_536
 QUANTUM = 64
 """Messages handled before the other links have their turn."""
 MAX_QUEUED = 8 * MAX_MESSAGE
-"""Bytes that may wait for the pod's credit; a pod that stalls beyond them loses its link."""
+"""Bytes that may wait for the pod's credit, or for it to read what it gave credit for; a pod that
+stalls beyond them loses its link."""
 MAX_CHANNEL = 2**32 - 1
 MAX_LOG_READERS = 16
 LATE_MS = 5000
@@ -67,7 +68,7 @@ class Link:
         self._line_empty = asyncio.Event()
         self._line_empty.set()
         self._calls: dict[int, Call] = {}
-        self._late: OrderedDict[int, tuple[Call, int]] = OrderedDict()
+        self._late: OrderedDict[int, tuple[TurnRules, int]] = OrderedDict()
         self._last_channel = 0
         self._readers: dict[int, LogReader] = {}
         self._last_request = 0
@@ -126,7 +127,7 @@ class Link:
         late = self._late.get(channel)
         if late is None or self._now_ms() > late[1]:
             raise ProtocolViolation("a pod named a turn that is not open on its link")
-        late[0].rules.heard(message)
+        late[0].heard(message)
         self.worked(size)
 
     def _receive_logs(self, batch: LogBatch) -> None:
@@ -148,7 +149,7 @@ class Link:
             return
         data = encode(channel, message)
         if not self._line and self._credits.sent(cost(data)):
-            self._writer.write(data)
+            self._write(data)
             return
         self._line.append(data)
         self._line_bytes += len(data)
@@ -160,9 +161,16 @@ class Link:
         while self._line and self._credits.sent(cost(self._line[0])):
             data = self._line.popleft()
             self._line_bytes -= len(data)
-            self._writer.write(data)
+            self._write(data)
         if not self._line:
             self._line_empty.set()
+
+    def _write(self, data: bytes) -> None:
+        """Credit is the pod's word. One that gives it and does not read would fill our memory."""
+        self._writer.write(data)
+        if self._writer.transport.get_write_buffer_size() > MAX_QUEUED:
+            self.close()
+            self._writer.transport.abort()
 
     async def room(self) -> None:
         """Until nothing waits in line: what sends much asks here between its pieces."""
@@ -175,7 +183,7 @@ class Link:
         """A message of `size` bytes was dealt with; the pod gets its credit back, many at a time."""
         grant = self._credits.worked(size)
         if grant and not self.closed:
-            self._writer.write(encode(0, Credit(bytes=grant)))
+            self._write(encode(0, Credit(bytes=grant)))
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -201,7 +209,7 @@ class Link:
         """The call is over. After an Abort, what was on its way may still come for a while."""
         if self._calls.pop(call.channel, None) is None or not in_flight:
             return
-        self._late[call.channel] = (call, self._now_ms() + LATE_MS)
+        self._late[call.channel] = (call.rules, self._now_ms() + LATE_MS)
         while len(self._late) > MAX_LATE:
             self._late.popitem(last=False)
 

@@ -9,18 +9,20 @@ from msgspec.structs import replace
 from rolehost_api.link.messages import LogBatch, LogLine
 
 MAX_LINES = 2048
-"""Lines that may wait for a slow reader; the oldest give way, and their number is said."""
+MAX_CHARS = 1_048_576
+"""Lines, and characters of them, that may wait for a slow reader; the oldest give way, and their number is said."""
 SILENCE_SECONDS = 3.0
 """A reader that does not follow waits so long for a pod that says nothing."""
 
 
 class LogReader:
-    """Lines in, from any number of links; lines out, to one `async for`. Never more than MAX_LINES within."""
+    """Lines in, from any number of links; lines out, to one `async for`. What waits within is bounded."""
 
     def __init__(self, now_ms: Callable[[], int], *, follow: bool) -> None:
         self._now_ms = now_ms
         self._follow = follow
         self._lines: deque[LogLine] = deque()
+        self._chars = 0
         self._lost = 0
         self._rung = asyncio.Event()
         self._sources: set[Hashable] = set()
@@ -38,13 +40,19 @@ class LogReader:
         """A pod's batch. Its reference to a session becomes the word that the client chose, or nothing."""
         self._lost += batch.lost
         for line in batch.lines:
-            if len(self._lines) >= MAX_LINES:
-                self._lines.popleft()
-                self._lost += 1
             self._lines.append(replace(line, session=session_id(line.session)))
+            self._chars += len(line.text)
+            while len(self._lines) > MAX_LINES or self._chars > MAX_CHARS:
+                self._take()
+                self._lost += 1
         if not batch.lines and not self._follow:
             self._sources.discard(source)
         self._rung.set()
+
+    def _take(self) -> LogLine:
+        line = self._lines.popleft()
+        self._chars -= len(line.text)
+        return line
 
     async def lines(self) -> AsyncIterator[LogLine]:
         """Until the reader goes, or, where it does not follow, until every pod has told all."""
@@ -54,7 +62,7 @@ class LogReader:
                     lost, self._lost = self._lost, 0
                     yield LogLine(number=0, at_ms=self._now_ms(), stream="log", text=f"({lost} lines were dropped)")
                     continue
-                yield self._lines.popleft()
+                yield self._take()
             if not self._follow and not self._sources:
                 return
             self._rung.clear()

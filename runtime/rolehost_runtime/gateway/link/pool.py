@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from rolehost_api.link.messages import (
     proof_text,
 )
 from rolehost_api.observed import Observed, PodReport
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link.bind import bind_message, breach, checked_hello
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.link import Link
@@ -161,6 +163,8 @@ class LinkPool:
                 code = error.code if isinstance(error, RolehostError) else "pod_unreachable"
                 log.info("link to pod %s/%s ended: %s", pod.tenant.name, pod.name, code)
                 hostile = isinstance(error, ProtocolViolation)
+            except Exception as error:  # a bug of ours: this pod's link would be the last that anybody heard of it
+                faults.internal(log, "keeping a link", error)
             attempt = 0 if known.stood and not hostile else attempt + 1
             self._ring()
             if known.refused:
@@ -241,7 +245,8 @@ class LinkPool:
         known.stood = True
         self._links[link.pod.uid] = link
         for follower in self._followers:
-            follower.ask(link)
+            with suppress(Overloaded):  # more readers than a link takes; the pod serves all the same
+                follower.ask(link)
         self._ring()
 
     async def _send_bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, *, bound: bool) -> None:
@@ -341,9 +346,9 @@ class LinkPool:
         if role.spec.logs is LogPolicy.OFF:
             raise Forbidden("this Role's logs are off", hint="Set spec.logs to Tenant", code="logs_off")
         follower = Follower(role, LogReader(self._now_ms, follow=follow), after, follow)
-        for link in self._links.values():
-            follower.ask(link)
         try:
+            for link in self._links.values():
+                follower.ask(link)
             if follow:
                 self._followers.add(follower)
             async for line in follower.reader.lines():

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import traceback
 
 from msgspec.structs import replace
 
@@ -11,6 +10,7 @@ from rolehost_api.link.messages import StartTurn
 from rolehost_api.wire import Metrics, ResponseDone, error_body
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
@@ -165,6 +165,5 @@ def _ours(cause: BaseException) -> RolehostError:
         return cause
     if isinstance(cause, asyncio.CancelledError):
         return Unavailable("the gateway is stopping; the turn was not kept", code="stopping")
-    frame = traceback.extract_tb(cause.__traceback__)[-1]
-    log.error("a turn failed by a bug: %s at %s:%s", type(cause).__name__, frame.filename, frame.lineno)
+    faults.internal(log, "answering a turn", cause)
     return RolehostError("the platform failed; the turn was not kept", retryable=True)

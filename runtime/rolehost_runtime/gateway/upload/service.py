@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, NotFound, Overloaded, RolehostError
-from rolehost_runtime.gateway.edge import faults
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.bodies import error_json
 from rolehost_runtime.gateway.edge.internal import SmallServer
 from rolehost_runtime.gateway.edge.uploads import MAX_MANIFEST_BYTES, MAX_UPLOAD_BYTES
