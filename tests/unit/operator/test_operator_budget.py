@@ -1,5 +1,7 @@
 """A sandbox pod's memory is enough for what lives in it, whatever the logic does."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -32,7 +34,7 @@ def test_the_largest_bundle_fits_where_no_memory_was_asked_for() -> None:
 
 def test_more_memory_never_gives_anyone_less() -> None:
     shares = [budget(pod) for pod in range(BOUNDS["minimum"], 2048)]
-    for less, more in zip(shares, shares[1:], strict=False):
+    for less, more in pairwise(shares):
         # What the others take on the way to their most may cost a worker one MiB.
         assert more.scratch >= less.scratch
         assert more.states >= less.states
