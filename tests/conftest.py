@@ -2,9 +2,13 @@
 
 import pytest
 from hypothesis import settings
+from tests.support.proof import SOAK
 
-settings.register_profile("rolehost", deadline=None)  # how long an example takes says more about the machine
-settings.load_profile("rolehost")
+# How long an example takes says more about the machine than about the code: no deadlines. The slice is the
+# same examples at every run, so that a red run is red again; the soak goes looking for new ones.
+settings.register_profile("slice", deadline=None, derandomize=True)
+settings.register_profile("soak", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("soak" if SOAK else "slice")
 
 pytest_plugins = ["tests.support.apiserver", "tests.support.crds"]
 

@@ -15,6 +15,4 @@ else
   echo "The cluster did not come up, so there is nothing to test against." >&2
   exit 1
 fi
-marks="not soak"
-if [ "${ROLEHOST_PROOF:-}" = soak ]; then marks=""; fi
-exec python -m pytest -m "$marks" "${folders[@]}" "$@"
+exec python -m pytest "${folders[@]}" "$@"

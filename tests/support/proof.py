@@ -22,9 +22,10 @@ class Numbers:
     outage_seconds: int
 
 
-SLICE = Numbers(starts=10, deaths=3, fuzz_examples=200, outage_seconds=15)
+SLICE = Numbers(starts=10, deaths=3, fuzz_examples=100, outage_seconds=15)
 FULL = Numbers(starts=100, deaths=50, fuzz_examples=20_000, outage_seconds=60)
-NUMBERS = FULL if os.environ.get("ROLEHOST_PROOF") == "soak" else SLICE
+SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
+NUMBERS = FULL if SOAK else SLICE
 
 
 def keep(name: str, figures: dict[str, object]) -> None:
