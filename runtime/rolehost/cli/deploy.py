@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -73,6 +74,8 @@ def _again(path: Path, found: Gateway, kubectl: Kubectl, timeout: float) -> None
 
 def _deploy(here: checkout.Checkout, found: Gateway, kubectl: Kubectl, timeout: float, *, follow: bool) -> None:
     packed = packed_logic(here)
+    if packed and (faults := checkout.syntax_faults(here.folder)):
+        raise click.ClickException("\n".join(faults))
     text = filled(here, packed)
     _checked_there(found, text)
     send(found, packed)
@@ -83,7 +86,7 @@ def _deploy(here: checkout.Checkout, found: Gateway, kubectl: Kubectl, timeout: 
         where = Kubectl(kubectl.context, kubectl.namespace or role.metadata.namespace)
         follows = [f"{FOLLOW}=true", "--overwrite"] if follow else [f"{FOLLOW}-"]
         where.run("annotate", f"{ROLES}.{GROUP}", role.metadata.name, *follows)
-        _await_ready(where, role.metadata.name, timeout, found.url)
+        _await_ready(where, role.metadata.name, timeout, found.url if found.lasting else "")
 
 
 def _checked_there(found: Gateway, text: str) -> None:
@@ -114,8 +117,9 @@ def _await_ready(kubectl: Kubectl, role: str, timeout: float, url: str) -> None:
                 shown[kind] = line
         ready = conditions.get(READY, {})
         if ready.get("status") == "True" and status.get("latestCreatedRevision") == status.get("latestReadyRevision"):
-            address = (status.get("address") or {}).get("url") or f"{url.replace('http', 'ws', 1)}/role/{role}"
-            click.echo(f"{role} serves {status['latestReadyRevision']} at {address}\n  rolehost chat {role}")
+            said = (status.get("address") or {}).get("url") or ""
+            click.echo(f"{role} serves {status['latestReadyRevision']} at {address_for(role, said, url)}")
+            click.echo(f"  rolehost chat {role}")
             return
         bad = next((c for c in conditions.values() if c["status"] == "False" and c.get("reason") in FINAL), None)
         if bad is not None:
@@ -130,6 +134,20 @@ def _until(observe: Callable[[], dict[str, Any]], deadline: float) -> Iterator[d
         if time.monotonic() >= deadline:
             return
         time.sleep(0.5)
+
+
+def address_for(role: str, said: str, url: str) -> str:
+    """Where to talk to it from here: what the status says, unless that is a name inside of the cluster only.
+
+    >>> address_for("cat", "wss://roles.example.com/role/cat", "http://127.0.0.1:18080")
+    'wss://roles.example.com/role/cat'
+    >>> address_for("cat", "ws://rolehost-gateway.rolehost-system.svc:8080/role/cat", "https://roles.example.com")
+    'wss://roles.example.com/role/cat'
+    >>> address_for("cat", "ws://rolehost-gateway.rolehost-system.svc:8080/role/cat", "")
+    'ws://rolehost-gateway.rolehost-system.svc:8080/role/cat'
+    """
+    inside = (urlsplit(said).hostname or "").endswith((".svc", ".cluster.local"))
+    return f"{url.replace('http', 'ws', 1)}/role/{role}" if url and (inside or not said) else said
 
 
 def _why(role: str, condition: dict[str, Any]) -> str:

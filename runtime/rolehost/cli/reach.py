@@ -32,6 +32,8 @@ class Gateway:
     url: str
     """Without a trailing slash."""
     key: str = ""
+    lasting: bool = True
+    """Whether the address is there when this command has ended."""
 
     def open(
         self, method: str, path: str, body: bytes | None = None, kind: str = "", *, timeout: float = TIMEOUT
@@ -112,7 +114,7 @@ def gateway(url: str, key: str, kubectl: Kubectl, *, local: bool) -> Iterator[Ga
         with _forwarded(
             kubectl, "Start one here with `rolehost dev`, or give --url" if local else "Give --url"
         ) as address:
-            yield Gateway(f"http://{address}", key)
+            yield Gateway(f"http://{address}", key, lasting=False)
 
 
 def _checked(url: str) -> str:
