@@ -131,3 +131,5 @@ def test_a_wild_turn_ends_clearly_and_neighbours_go_on(
         assert frame["type"] == "response.done"
         assert frame["degraded"] or frame["status"] == "failed"
         assert person.say("and now?")["message"] == "fine"
+    pods = cluster.get("pods", "-n", tenant.name, "-l", f"rolehost.io/role={wild}")["items"]
+    assert [status["restartCount"] for pod in pods for status in pod["status"]["containerStatuses"]] == [0]

@@ -132,7 +132,8 @@ class Resources(Spec, frozen=True, kw_only=True):
         int,
         Meta(
             description="Memory limit of a pod in MiB. At rest a pod takes about 90; less than 256 would leave too "
-            "little for four hooks at a time. One that takes more than its share meets a MemoryError: 80 of 512.",
+            "little for hooks that run at the same time. One that takes more than its share, of 512 about 64, "
+            "meets a MemoryError.",
             ge=256,
             le=65_536,
         ),
