@@ -89,7 +89,9 @@ class House:
         self.slow, self.sink = Slow(), Counting()
         self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
         models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
-        self.service = SessionService(tables, self.pool, self.store, models, self.clock, self.sink)
+        self.service = SessionService(
+            tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0)
+        )
 
     def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "cat-1", **changes: Any) -> FakePod:
         pod = self.dialer.add(uid, **changes)
@@ -497,6 +499,65 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
     await handle.say(Said(message="hello", client_msg_id="c1"))
     failed, done = ear.of(ResponseDone)
     assert (failed.error.code, done.replay, done.seq) == ("state_unavailable", True, 2)
+
+
+@pytest.mark.parametrize("kept", [pytest.param(True, id="kept"), pytest.param(False, id="not-kept")])
+async def test_a_commit_without_an_answer_is_sent_again_and_kept_once(house: House, kept: bool) -> None:
+    house.pod("p1")
+    handle, ear = await house.attach()
+    commit, tries = house.store.commit, []
+
+    async def deaf_twice(key: str, record: TurnRecord) -> None:
+        tries.append(record)
+        if kept or len(tries) > 2:
+            await commit(key, record)
+        if len(tries) <= 2:
+            raise Unavailable("the store does not answer", code="state_unavailable")
+
+    house.store.commit = deaf_twice  # type: ignore[method-assign]
+    await handle.say(Said(message="hello"))
+    await handle.say(Said(message="again"))
+    assert [(done.status, done.seq, done.message) for done in ear.of(ResponseDone)] == [
+        ("completed", 2, "You said hello."),
+        ("completed", 4, "Before: hello"),
+    ]
+    (log,) = house.store.shelf.logs.values()
+    assert len(log) == 2
+
+
+async def test_a_durable_turn_is_not_called_failed_by_a_channel_that_breaks(house: House) -> None:
+    house.pod("p1")
+    handle, ear = await house.attach()
+
+    class Broken(Ear):
+        def send(self, event: Any) -> None:
+            super().send(event)
+            if isinstance(event, ResponseDone) and event.status == "completed":
+                raise ValueError("a bug of the edge")
+
+    broken = Broken()
+    role = house.tables.roles.get("acme", "cat")
+    assert role is not None
+    await house.service.attach(principal(ACME), role, "abc", broken)
+    with pytest.raises(ValueError, match="edge"):
+        await handle.say(Said(message="hello"))
+    assert [done.status for done in (*ear.of(ResponseDone), *broken.of(ResponseDone))] == ["completed"] * 2
+    await house.service.attach(principal(ACME), role, "abc", Ear())
+
+
+async def test_a_message_may_ask_for_a_revision(house: House) -> None:
+    house.pod("p1")
+    put(house.tables, revision_entry(sequence=2))
+    house.pod("p2", revision="cat-2")
+    handle, ear = await house.attach()
+    await handle.say(Said(message="one"))
+    await handle.say(Said(message="two", revision="@r2"))
+    await handle.say(Said(message="three"))
+    with pytest.raises(NotFound) as raised:
+        await handle.say(Said(message="four", revision="@r9"))
+    assert raised.value.code == "revision_not_found"
+    assert [done.revision for done in ear.of(ResponseDone)] == ["cat-1", "cat-2", "cat-2"]
+    assert [(moved.to, moved.reason) for moved in ear.of(RevisionChanged)] == [("@r2", "requested")]
 
 
 async def test_a_lost_socket_does_not_cancel_its_turn(house: House) -> None:

@@ -20,6 +20,8 @@ from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 log = logging.getLogger(__name__)
 
+AGAIN = "Send the message again, with the same client_msg_id: what was kept after all is not answered twice"
+
 
 class Attempt:
     """One turn of one session. `accepted` is when its message came, `began` when its turn in line came."""
@@ -71,13 +73,16 @@ class Attempt:
     async def answer(self) -> None:
         """Carry the turn out, make it durable, tell everybody. Raises what it failed with."""
         try:
-            await self._answer()
+            record, call = await self._answer()
         except BaseException as error:
             self._failed(error)
             raise
-        self._audience.end(self._running, None)
+        try:
+            self._told(record, call)
+        finally:
+            self._audience.end(self._running, None)
 
-    async def _answer(self) -> None:
+    async def _answer(self) -> tuple[TurnRecord, TurnCall]:
         try:
             async with asyncio.timeout_at(self._accepted.deadline):
                 call, commit = await self._run.run()
@@ -102,11 +107,20 @@ class Attempt:
         except BaseException as error:
             call.abort(outcome_of(error))
             raise
-        self._told(record, call)
+        return record, call
 
     async def _commit(self, record: TurnRecord) -> None:
+        """Durable, or lost. A commit without an answer is sent again as it is: its text was streamed already, and
+        the store takes the same record once."""
         try:
-            await self._world.store.commit(self._key, record)
+            for pause in (*self._world.commit_pauses, None):
+                try:
+                    await self._world.store.commit(self._key, record)
+                    break
+                except Unavailable:
+                    if pause is None:
+                        raise
+                    await asyncio.sleep(pause)
         except BaseException:
             self._fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
             raise
@@ -164,6 +178,6 @@ def _ours(cause: BaseException) -> RolehostError:
     if isinstance(cause, RolehostError):
         return cause
     if isinstance(cause, asyncio.CancelledError):
-        return Unavailable("the gateway is stopping; the turn was not kept", code="stopping")
+        return Unavailable("the gateway is stopping", hint=AGAIN, code="stopping")
     faults.internal(log, "answering a turn", cause)
     return RolehostError("the platform failed; the turn was not kept", retryable=True)

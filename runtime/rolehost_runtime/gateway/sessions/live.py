@@ -11,14 +11,14 @@ from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
 from rolehost_runtime.gateway.sessions.audience import Audience
-from rolehost_runtime.gateway.sessions.revisions import Settled, label, settle
+from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 MAX_WAITING = 8
 """Messages that may wait in a session's line while one is answered."""
-FOLD_QUANTUM = 32
-"""Records folded before the other sessions have their turn."""
+FOLD_QUANTUM = 4
+"""Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
 
 
 class LiveSession:
@@ -30,7 +30,7 @@ class LiveSession:
         self.session_id = session_id
         self.key = key
         self.wanted = ""
-        """A revision that was asked for by address; the session moves there with its next turn."""
+        """A revision that was asked for, by address or by a message; the session moves there with its next turn."""
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self._pinned = ""
@@ -135,6 +135,8 @@ class LiveSession:
             await self._replay(accepted.channel, known)
             return
         role = self.role()
+        if accepted.said.revision:
+            self.wanted = find(self._world.tables, role, accepted.said.revision).name
         revision = self._move(role, self._settle(role, fold))
         opened = fold.begin(
             accepted.said.message,

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rolehost_api import identity
 from rolehost_api.errors import Forbidden, NotFound
@@ -20,6 +20,8 @@ MAX_HELD = 2048
 """Sessions held in memory before those without a channel are let go at once; the store has them all."""
 SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
+COMMIT_PAUSES = (0.1, 0.4, 1.0)
+"""A Redis that restarts is back within them."""
 LOOKED_AT = 8
 """Sessions looked at for sleep with each one that is touched: the work is spread, no task runs for it."""
 
@@ -59,8 +61,9 @@ class SessionService:
         sink: TurnSink | None = None,
         *,
         durability: str = "local-fsync",
+        commit_pauses: Sequence[float] = COMMIT_PAUSES,
     ) -> None:
-        self._world = World(tables, links, store, models, now_ms, sink or NoSink(), durability)
+        self._world = World(tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses)
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._turns: set[asyncio.Task[None]] = set()
 

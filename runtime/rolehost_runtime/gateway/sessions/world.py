@@ -1,6 +1,6 @@
 """What the sessions of one process share, and what comes into them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolehost_api.wire import Said
@@ -19,6 +19,8 @@ class World:
     sink: TurnSink
     durability: str
     """What an acknowledged turn has survived, as session.created says it."""
+    commit_pauses: Sequence[float]
+    """Seconds between the tries of one commit; the store bounds each try."""
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
 

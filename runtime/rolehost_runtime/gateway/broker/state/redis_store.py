@@ -22,8 +22,8 @@ from rolehost_runtime.gateway.ports import Head
 
 OPERATION_SECONDS = 2.0
 SOCKET_SECONDS = 1.5
-PAGE = 256
-"""Records read with one command."""
+PAGE = 32
+"""Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
 MAX_CONNECTIONS = 64
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
@@ -125,7 +125,9 @@ class RedisSessionStore:
                 return await operation()
         except (RedisError, OSError, TimeoutError):
             raise Unavailable(
-                "the store of sessions does not answer", hint="Try again; nothing was lost", code="state_unavailable"
+                "the store of sessions does not answer",
+                hint="Try again, with the same client_msg_id: what was kept after all is not answered twice",
+                code="state_unavailable",
             ) from None
 
 
