@@ -386,7 +386,8 @@ async def test_a_pod_that_says_nothing_for_long_loses_its_link(bench: Bench, mon
 
 
 async def test_a_bug_while_a_link_is_kept_is_not_the_last_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    dial, failed = bench.dialer.dial, []
+    dial = bench.dialer.dial
+    failed: list[Any] = []
 
     async def broken_once(pod: Any) -> Any:
         if not failed:

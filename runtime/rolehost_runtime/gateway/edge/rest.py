@@ -151,7 +151,8 @@ def _roles(app: FastAPI, rooms: Rooms) -> None:
         if not 0 <= after <= MAX_SEQ:
             raise BadRequest("after is a number, 0 or more", code="invalid_after")
         lines = rooms.logs.follow(role_of(principal, name), after=after, follow=follow)
-        return StreamingResponse(await follow_logs(lines), media_type="application/x-ndjson")
+        body = await follow_logs(lines, lambda: _caller(rooms, request, Scope.PUSH))  # a revoked key reads no more
+        return StreamingResponse(body, media_type="application/x-ndjson")
 
     @app.post(
         "/role/{at:path}", responses=answers(wire.ResponseDone), openapi_extra=takes(wire.Said), response_class=_Json
