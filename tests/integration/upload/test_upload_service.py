@@ -1,7 +1,9 @@
 """The upload service on a real port with its real checker process, spoken to by the gateway's own client."""
 
+import asyncio
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from rolehost_runtime.gateway.edge.internal import SmallServer
 from rolehost_runtime.gateway.tables import Tenant
 from rolehost_runtime.gateway.upload import checker, signing
 from rolehost_runtime.gateway.upload.client import UploadClient
-from rolehost_runtime.gateway.upload.service import UploadService
+from rolehost_runtime.gateway.upload.service import MAX_WAITING_OF_ONE, UploadService
 from rolehost_runtime.gateway.upload.store import BundleStore
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
@@ -118,6 +120,34 @@ async def test_a_push_over_the_cap_is_cut_off(stand: Stand) -> None:
     assert [path for path in stand.folder.rglob("*") if path.is_file()] == []
 
 
+async def test_slow_pushes_of_one_tenant_keep_no_other_out(stand: Stand) -> None:
+    begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield bundle.compress(TAR)[:10]
+        begun.release()
+        await go_on.wait()
+        yield bundle.compress(TAR)[10:]
+
+    pushes = [asyncio.create_task(stand.client.bundle(ACME, slow())) for _ in range(MAX_WAITING_OF_ONE)]
+    for _ in pushes:
+        await begun.acquire()
+    while (busy := await stand.push(bundle.compress(TAR)))[0] == 200:
+        """The service has not read the first bytes of all of them yet."""
+    assert (busy[0], b"upload_busy" in busy[1]) == (429, True)
+    assert (await stand.push(bundle.compress(TAR), EVIL))[0] == 200
+    go_on.set()
+    assert [status for status, _ in await asyncio.gather(*pushes)] == [200] * len(pushes)
+    assert (await stand.push(bundle.compress(TAR)))[0] == 200
+
+
+async def test_only_a_digest_names_what_is_kept(stand: Stand, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"x")
+    with pytest.raises(ValueError, match="digest"):
+        BundleStore(stand.folder, 1 << 20).keep(ACME.uid, "../../" + "0" * 64, archive)
+
+
 async def test_a_tenants_room_is_bounded_and_no_others_suffers(stand: Stand, tmp_path: Path) -> None:
     import random
 
@@ -170,14 +200,18 @@ async def test_a_manifest_that_eats_memory_is_refused_and_the_service_lives(stan
     assert (await stand.push(bundle.compress(TAR)))[0] == 200
 
 
-async def test_a_checker_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    import os
-
+async def test_a_checker_that_does_not_end_is_killed_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     pipe = tmp_path / "never"
     os.mkfifo(pipe)
     with pytest.raises(Unavailable) as killed:
         await checker.run("manifest", str(pipe), seconds=1.0)
     assert killed.value.code == "check_failed"
+    assert list(scratch.iterdir()) == []
 
 
 async def test_without_the_service_pushes_say_so() -> None:

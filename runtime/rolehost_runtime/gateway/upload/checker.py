@@ -8,6 +8,7 @@ that, it is killed for (`run`).
 import asyncio
 import json
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -80,13 +81,21 @@ class Refused(RolehostError):
 
 async def run(*arguments: str, seconds: float = WALL_SECONDS) -> dict[str, Any]:
     """Check in a process of its own. Raises what it found, or Unavailable `check_failed` where it died of its bounds."""
+    scratch = await asyncio.to_thread(tempfile.mkdtemp, prefix="check-")
+    try:
+        return await _run(scratch, arguments, seconds)
+    finally:  # a process that was killed cleans up nothing
+        await asyncio.to_thread(shutil.rmtree, scratch, True)
+
+
+async def _run(scratch: str, arguments: tuple[str, ...], seconds: float) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-m", __name__, *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()},
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": scratch},
         start_new_session=True,
     )
     assert process.stdout is not None

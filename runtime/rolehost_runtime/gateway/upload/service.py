@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ BODY_SECONDS = 60.0
 AT_ONCE = 2
 """Checks that run; the rest wait."""
 MAX_WAITING = 16
+MAX_WAITING_OF_ONE = 4
+"""Of one tenant: slow bodies of one must not keep the others out."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,7 +41,7 @@ class UploadService:
     def __init__(self, store: BundleStore, keys: list[Ed25519PublicKey], now: Callable[[], float] = time.time) -> None:
         self._store, self._keys, self._now = store, keys, now
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[_errors], client_max_size=MAX_UPLOAD_BYTES)
@@ -53,7 +56,7 @@ class UploadService:
 
     async def _put(self, request: web.Request) -> web.Response:
         tenant = self._for_whom(request)
-        async with self._taken_in(request, MAX_UPLOAD_BYTES) as source:
+        async with self._taken_in(request, tenant, MAX_UPLOAD_BYTES) as source:
             target = self._store.temporary()
             try:
                 outcome = await checker.run("bundle", str(source), str(target))
@@ -64,8 +67,8 @@ class UploadService:
         return web.json_response(outcome)
 
     async def _check(self, request: web.Request) -> web.Response:
-        self._for_whom(request)
-        async with self._taken_in(request, MAX_MANIFEST_BYTES) as source:
+        tenant = self._for_whom(request)
+        async with self._taken_in(request, tenant, MAX_MANIFEST_BYTES) as source:
             return web.json_response(await checker.run("manifest", str(source)))
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -79,21 +82,22 @@ class UploadService:
         header = request.headers.get(signing.HEADER, "")
         return signing.verified(self._keys, header, request.method, request.path, int(self._now()))
 
-    def _taken_in(self, request: web.Request, limit: int) -> "_TakenIn":
-        return _TakenIn(self, request, self._store.temporary(), limit)
+    def _taken_in(self, request: web.Request, tenant: str, limit: int) -> "_TakenIn":
+        return _TakenIn(self, request, tenant, self._store.temporary(), limit)
 
 
 class _TakenIn:
     """A request's body as a file, while one of the few places for checks is ours."""
 
-    def __init__(self, service: UploadService, request: web.Request, path: Path, limit: int) -> None:
-        self._service, self._request, self._path, self._limit = service, request, path, limit
+    def __init__(self, service: UploadService, request: web.Request, tenant: str, path: Path, limit: int) -> None:
+        self._service, self._request, self._tenant = service, request, tenant
+        self._path, self._limit = path, limit
 
     async def __aenter__(self) -> Path:
-        service = self._service
-        if service._waiting >= MAX_WAITING:
+        service, waiting = self._service, self._service._waiting
+        if waiting.total() >= MAX_WAITING or waiting[self._tenant] >= MAX_WAITING_OF_ONE:
             raise Overloaded("too many pushes at once", hint="Try again in some seconds", code="upload_busy")
-        service._waiting += 1
+        waiting[self._tenant] += 1
         try:
             await self._write()
             await service._slots.acquire()
@@ -101,7 +105,9 @@ class _TakenIn:
             self._path.unlink(missing_ok=True)
             raise
         finally:
-            service._waiting -= 1
+            waiting[self._tenant] -= 1
+            if not waiting[self._tenant]:
+                del waiting[self._tenant]
         return self._path
 
     async def __aexit__(self, *_: object) -> None:

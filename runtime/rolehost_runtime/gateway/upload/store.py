@@ -37,6 +37,8 @@ class BundleStore:
         """
         home = self._folder / tenant_uid
         target = home / digest
+        if not DIGEST.fullmatch(digest):  # it comes out of the process that opened a tenant's archive
+            raise ValueError("this is no digest")
         if target.is_file():
             archive.unlink()
             return
