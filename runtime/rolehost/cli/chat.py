@@ -115,7 +115,8 @@ class Talk:
                     out.flush()
                     shown = event["offset"] + len(event["delta"])
                 case "response.done":
-                    out.write(visible(event["message"][shown:]) + "\n")
+                    if event["message"] or shown:
+                        out.write(visible(event["message"][shown:]) + "\n")
                     if event["status"] == "failed":
                         raise click.ClickException(_sentence(event.get("error") or {}))
                     return

@@ -37,7 +37,7 @@ def _check(manifest: Path) -> int:
     for role in found.roles:
         problems = faults_of(found, role)
         for problem in problems:
-            click.echo(f"{manifest.parent}: {problem}")
+            click.echo(problem if manifest.parent == Path() else f"{manifest.parent}: {problem}")
         if not problems:
             click.echo(f"{role.metadata.name}: good")
         faults += len(problems)

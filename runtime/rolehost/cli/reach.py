@@ -6,7 +6,9 @@ command may use one; else a port-forward to the gateway of the cluster that kube
 
 import json
 import re
+import signal
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -137,6 +139,8 @@ def _forwarded(kubectl: Kubectl, otherwise: str) -> Iterator[str]:
     """A port-forward to the gateway's Service, on a free port of this machine."""
     command = kubectl.command("port-forward", "service/rolehost-gateway", f":{GATEWAY_PORT}", "--address=127.0.0.1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    # Killed by name it would leave kubectl behind; so it leaves by its own way out.
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     patience = threading.Timer(20.0, process.terminate)
     patience.start()
     assert process.stdout is not None
@@ -159,3 +163,4 @@ def _forwarded(kubectl: Kubectl, otherwise: str) -> Iterator[str]:
         patience.cancel()
         process.terminate()
         process.wait(5)
+        signal.signal(signal.SIGTERM, before)
