@@ -15,6 +15,7 @@ from rolehost_api import wire
 from rolehost_api.identity import key_hash
 from rolehost_runtime.gateway.edge.handshake import Dialect
 from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.edge.websocket import QUANTUM_BYTES, WebSocket
 
 BEARER = {"Authorization": f"Bearer {ACME_KEY}"}
 TEXT, BINARY, PING = 1, 2, 9
@@ -271,6 +272,26 @@ async def test_more_frames_than_a_socket_may_queue_are_busy(edge: Edge) -> None:
         edge.sessions.gate.set()
         for _ in range(32):
             await heard(socket)
+
+
+async def test_a_burst_is_read_in_portions_and_answered_whole(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    portions: list[int] = []
+    read = WebSocket._read
+
+    def noted(socket: WebSocket, data: bytes) -> None:
+        portions.append(len(data))
+        read(socket, data)
+
+    monkeypatch.setattr(WebSocket, "_read", noted)
+    reader, writer = await edge.raw()
+    writer.write(upgrade() + frame(TEXT, b'{"type": "?"}') * 2000 + frame(TEXT, b'{"message": "last"}'))
+    answered = b""
+    while b'"done":true' not in answered:
+        assert (more := await reader.read(1 << 16))
+        answered += more
+    assert answered.count(b'"unknown_type"') == 2000
+    assert max(portions) <= QUANTUM_BYTES
+    writer.close()
 
 
 async def test_a_client_that_never_reads_is_closed_and_holds_no_more_than_its_bound(edge: Edge) -> None:
