@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -
         str(file.relative_to(REPOSITORY / room))
         for room in ("runtime", "operator")
         for file in (REPOSITORY / room).rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in file.parts)
     }
     packaged = {name for name in held if ".dist-info/" not in name}
     assert packaged == sources

@@ -62,9 +62,10 @@ def environment(folder: Path, built: Path, *extras: str) -> Environment:
     )
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet", "--no-deps"]
     subprocess.run([*command, "--no-compile", str(built)], check=True, capture_output=True, timeout=120)
-    for needed in _needed(_of_wheel(built), extras):
-        _link(needed, made.site)
-    if "pytest" in {needed.name for needed in _needed(_of_wheel(built), extras)}:
+    needed = _needed(_of_wheel(built), extras)
+    for one in needed:
+        _link(one, made.site)
+    if "pytest" in {one.name for one in needed}:
         script = folder / "bin/pytest"
         script.write_text(f"#!{folder}/bin/python\nimport pytest\nraise SystemExit(pytest.console_main())\n")
         script.chmod(0o755)
