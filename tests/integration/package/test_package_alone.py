@@ -35,10 +35,10 @@ def base(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -> None:
     held = set(ZipFile(built).namelist())
     sources = {
-        str(file.relative_to(REPOSITORY / room))
-        for room in ("runtime", "operator")
-        for file in (REPOSITORY / room).rglob("*")
-        if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in file.parts)
+        str(below)
+        for room in (REPOSITORY / "runtime", REPOSITORY / "operator")
+        for file in room.rglob("*")
+        if file.is_file() and not _left_out(below := file.relative_to(room))
     }
     packaged = {name for name in held if ".dist-info/" not in name}
     assert packaged == sources
@@ -51,6 +51,10 @@ def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -
     page = "rolehost_runtime/gateway/edge/page"
     assert packaged >= {f"{page}/index.html", f"{page}/app.js", f"{page}/style.css", "rolehost/py.typed"}
     assert any(name.endswith("/licenses/LICENSE") for name in held)
+
+
+def _left_out(file: Path) -> bool:
+    return any(part == "__pycache__" or part.startswith(".") for part in file.parts)
 
 
 def test_from_new_to_an_answer_in_an_empty_folder(dev: Environment, tmp_path: Path) -> None:
