@@ -110,6 +110,7 @@ def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
     import yaml
 
     from rolehost_api.manifest import check
+    from rolehost_api.manifest.reading import plain, read
     from rolehost_operator.preview import preview
 
     documents = []
@@ -118,7 +119,7 @@ def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
             text = file.read()
             if findings := check(text):
                 raise InvalidManifest(file.name, findings)
-            documents += [one for one in yaml.safe_load_all(text) if one]
+            documents += [plain(node) for node in read(text)]
         objects = preview(documents, namespace)
     except RolehostError as error:
         raise click.ClickException(str(error)) from error

@@ -14,6 +14,11 @@ MAX_FROZEN_BYTES = 262_144
 DEFAULT_PERMISSIONS = ("model.call", "memory.read", "memory.write")
 
 
+def _given(field: str) -> str:
+    """In CEL: the field is there and not empty, which is the same as not there."""
+    return f"(has(self.{field}) && self.{field}.size() > 0)"
+
+
 class LogPolicy(Enum):
     """Who may read what role logic prints."""
 
@@ -64,12 +69,15 @@ class Logic(Spec, frozen=True, kw_only=True):
 
     __cel__: ClassVar[Cel] = (
         (
-            "[has(self.bundle), has(self.inline), has(self.configMapRef)].filter(x, x).size() == 1",
+            f"[{_given('bundle')}, {_given('inline')}, has(self.configMapRef)].filter(x, x).size() == 1",
             "give exactly one of bundle, inline and configMapRef",
         ),
-        ("!has(self.bundle) || has(self.entrypoint)", "a bundle needs an entrypoint, e.g. story:storyteller"),
         (
-            "!has(self.entrypoint) || has(self.bundle) || has(self.inline) || has(self.configMapRef)",
+            f"!{_given('bundle')} || {_given('entrypoint')}",
+            "a bundle needs an entrypoint, e.g. story:storyteller",
+        ),
+        (
+            f"!{_given('entrypoint')} || {_given('bundle')} || {_given('inline')} || has(self.configMapRef)",
             "an entrypoint alone means the files beside the manifest: `rolehost deploy` pushes them and fills in bundle",
         ),
     )
@@ -247,7 +255,12 @@ class RoleSpec(Spec, frozen=True, kw_only=True):
     sessions: Annotated[Sessions, Meta(description="Bounds on sessions.")] = Sessions()
     scaling: Annotated[Scaling, Meta(description="How many pods.")] = Scaling()
     slo: Annotated[Slo | None, Meta(description="What users were promised; alerts and canaries follow it.")] = None
-    logs: Annotated[LogPolicy, Meta(description="Who may read what the logic prints.")] = LogPolicy.TENANT
+    logs: Annotated[
+        LogPolicy,
+        Meta(
+            description='Who may read what the logic prints: Tenant, or "Off" (in quotes: bare, YAML reads it as false).'
+        ),
+    ] = LogPolicy.TENANT
     revision_history_limit: Annotated[
         int, Meta(description="Old revisions kept beside those in use.", ge=0, le=100)
     ] = 10

@@ -13,6 +13,7 @@ from msgspec import Struct, inspect
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.role import Role
 from rolehost_api.errors import Finding
+from rolehost_api.manifest import metadata
 from rolehost_api.manifest.reading import is_null, line_of, plain
 from rolehost_api.manifest.rules import LOCAL_RULES, RULES
 from rolehost_api.names import API_VERSION, GROUP
@@ -23,12 +24,6 @@ KINDS: Mapping[tuple[str, str], type[Role] | type[ModelBackend]] = {
 }
 OURS = [kind for _, kind in KINDS]
 MAX_FINDINGS = 100
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z", re.ASCII)
-_METADATA = (
-    "name", "namespace", "labels", "annotations", "generateName", "finalizers", "ownerReferences", "uid",
-    "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-    "managedFields", "selfLink",
-)  # fmt: skip
 Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
@@ -92,7 +87,7 @@ class _Walk:
             if name not in known:
                 self._unknown(name, "", known, line_of(key), kind)
         if "metadata" in fields:
-            self._metadata(fields["metadata"][1])
+            self._metadata(fields["metadata"][1], kind)
         else:
             self.say("metadata", "is missing", "Write metadata: {name: …}", line_of(node))
         if "spec" not in fields or is_null(fields["spec"][1]):
@@ -100,26 +95,19 @@ class _Walk:
             return
         self._value(fields["spec"][1], _spec_type(kind), "spec", line_of(fields["spec"][0]), kind)
 
-    def _metadata(self, node: yaml.Node) -> None:
+    def _metadata(self, node: yaml.Node, kind: type[Struct]) -> None:
         fields = self._fields(node, "metadata") if isinstance(node, yaml.MappingNode) else None
         if fields is None:
             self.say("metadata", "must be an object", "Write metadata: {name: …}", line_of(node))
             return
         for name, (key, value) in fields.items():
-            line = line_of(key)
-            if name not in _METADATA:
-                self.say(f"metadata.{name}", "is not known", _meant(name, _METADATA), line)
+            if name not in metadata.FIELDS:
+                self.say(f"metadata.{name}", "is not known", _meant(name, metadata.FIELDS), line_of(key))
             elif name in ("labels", "annotations") and not is_null(value):
-                self._value(value, _STRING_MAP, f"metadata.{name}", line, None)
-        if "name" not in fields and "generateName" not in fields:
-            self.say("metadata.name", "is missing", "Write a name such as storyteller", line_of(node))
-        elif "name" in fields and not _NAME.match(self._word(fields, "name")):
-            self.say(
-                "metadata.name",
-                "is not a name that Kubernetes takes",
-                "Use lower-case letters, digits, '-' and '.', at most 253; what people see goes into spec.displayName",
-                line_of(fields["name"][0]),
-            )
+                self._value(value, _STRING_MAP, f"metadata.{name}", line_of(key), None)
+        for name, message, hint in metadata.rules({name: value for name, (_, value) in fields.items()}, kind):
+            there = fields.get(name.partition(".")[0])
+            self.say(f"metadata.{name}", message, hint, line_of(there[0] if there else node))
 
     # ── values along their types ────────────────────────────────────────────────────
 
@@ -136,11 +124,13 @@ class _Walk:
         return fields
 
     def _value(self, node: yaml.Node, kind: inspect.Type, path: str, line: int, root: type[Struct] | None) -> None:
+        key = _list_key(kind)
         kind = _bare(kind)
         if isinstance(kind, inspect.StructType):
             self._struct(node, kind, path, line, root)
         elif isinstance(kind, inspect.ListType | inspect.VarTupleType):
             self._list(node, kind, path, line, root)
+            self._twice(node, key, path)
         elif isinstance(kind, inspect.DictType):
             self._map(node, kind, path, line, root)
         elif isinstance(kind, inspect.EnumType):
@@ -207,6 +197,18 @@ class _Walk:
         for index, item in enumerate(node.value[: (kind.max_length or 1000) + 1]):
             self._value(item, kind.item_type, f"{path}[{index}]", line_of(item), root)
 
+    def _twice(self, node: yaml.Node, key: str, path: str) -> None:
+        """Items of a list that is merged by a key must differ in it."""
+        seen: set[str] = set()
+        for index, item in enumerate(node.value if key and isinstance(node, yaml.SequenceNode) else ()):
+            for name, value in item.value if isinstance(item, yaml.MappingNode) else ():
+                if name.value != key or not isinstance(value, yaml.ScalarNode):
+                    continue
+                if value.value in seen:
+                    hint = f"Give every one its own {key}"
+                    self.say(f"{path}[{index}].{key}", f"{value.value[:64]!r} is already taken", hint, line_of(name))
+                seen.add(value.value)
+
     def _map(self, node: yaml.Node, kind: inspect.DictType, path: str, line: int, root: type[Struct] | None) -> None:
         if not isinstance(node, yaml.MappingNode):
             self.say(path, f"must be an object, not {_said(node)}", "", line)
@@ -219,7 +221,11 @@ class _Walk:
         words = [str(member.value) for member in kind.cls]
         value = self._plain(node, path, line)
         if value is not _BAD and value not in words:
-            hint = _meant(str(value), words) if isinstance(value, str) else f"Write one of {', '.join(words)}"
+            hint = f"Write one of {', '.join(words)}"
+            if isinstance(value, str):
+                hint = _meant(value, words)
+            elif isinstance(node, yaml.ScalarNode) and node.value in words:
+                hint = f'Put it in quotes: "{node.value}"'
             self.say(path, f"must be {' or '.join(words)}, not {_said(node)}", hint, line)
 
     def _free(self, node: yaml.Node, path: str, line: int) -> None:
@@ -316,6 +322,11 @@ def _bare(kind: inspect.Type) -> inspect.Type:
             return kind
 
 
+def _list_key(kind: inspect.Type) -> str:
+    """By which field the items of a list are told apart; empty where they may be the same."""
+    return str((kind.extra or {}).get("list_map_key", "")) if isinstance(kind, inspect.Metadata) else ""
+
+
 def _description(kind: inspect.Type) -> str:
     return (
         str((kind.extra_json_schema or {}).get("description", "")).rstrip(".")
@@ -379,8 +390,9 @@ def _said(node: yaml.Node) -> str:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    """As the apiserver's RE2 would: `$` is the very end, `\\w` is ASCII."""
-    return re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII) is not None
+    """As the apiserver's RE2 would: `$` is the very end, `\\w` and `\\s` are ASCII, and `\\s` has no vertical tab."""
+    pattern = re.sub(r"\$$", r"\\Z", pattern).replace(r"[^\s]", r"[^\t\n\f\r ]")
+    return re.search(pattern, value, re.ASCII) is not None
 
 
 def _join(path: str, name: str) -> str:

@@ -5,6 +5,8 @@ and a manifest of ours never needs one.
 """
 
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -15,14 +17,42 @@ MAX_BYTES = 1_048_576
 MAX_DEPTH = 32
 MAX_NODES = 50_000
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_BASE):  # type: ignore[misc]
+    """YAML as kubectl reads it, for a manifest means what it means there.
+
+    kubectl takes y and n for booleans, 0o17 and 1e3 for numbers, and 1:30 for text; the
+    library's own rules say otherwise.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":bool"))]
+        for first, resolvers in _BASE.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(r"(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)\Z"),
+    list("yYnNtTfFoO"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:0[bB][01_]+|0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|[1-9][0-9_]*|0)\Z"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+    ),
+    list("-+.0123456789"),
+)
 _STRINGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _NULL = "tag:yaml.org,2002:null"
-_CONSTRUCT = {
-    "tag:yaml.org,2002:int": "construct_yaml_int",
-    "tag:yaml.org,2002:float": "construct_yaml_float",
-    "tag:yaml.org,2002:bool": "construct_yaml_bool",
-}
+MOST_EXACT = 2**53 - 1
 
 
 def fault(path: str, message: str, hint: str = "", line: int | None = None) -> InvalidManifest:
@@ -88,15 +118,38 @@ def _scalar(node: yaml.Node) -> str | int | float | bool | None:
         return str(node.value)
     if node.tag == _NULL:
         return None
-    name = _CONSTRUCT.get(node.tag)
-    if name is None:
-        raise ValueError(f"has the YAML tag {node.tag}, which is not allowed")
+    word = str(node.value)
     try:
-        value: int | float | bool = getattr(yaml.constructor.SafeConstructor(), name)(node)
-    except (ValueError, OverflowError, KeyError):
+        value = _READ[node.tag](word)
+    except KeyError:
+        raise ValueError(f"has the YAML tag {node.tag}, which is not allowed") from None
+    except (ValueError, OverflowError):
         raise ValueError("is no number that can be read") from None
+    if isinstance(value, float) and math.isinf(value) and not word.lower().endswith(".inf"):
+        return word  # too large for a number, so it is text
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("is not a finite number")
-    if isinstance(value, int) and abs(value) > 2**53 - 1:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_EXACT:
+        return int(value)  # 1.0 and 1e3 are whole numbers, as they are in JSON
+    if isinstance(value, int) and abs(value) > MOST_EXACT:
         raise ValueError("is a whole number beyond 2^53, which JSON cannot carry exactly")
     return value
+
+
+def _whole(word: str) -> int:
+    """
+    >>> [_whole(word) for word in ("1_000", "010", "0o17", "-0x1F", "+0b11")]
+    [1000, 8, 15, -31, 3]
+    """
+    digits = word.replace("_", "").lower()
+    octal = re.match(r"([-+]?)0([0-7]+)\Z", digits)
+    return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+
+
+_READ: dict[str, Callable[[str], int | float | bool]] = {
+    "tag:yaml.org,2002:int": _whole,
+    "tag:yaml.org,2002:float": lambda word: float(
+        word.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
+    ),
+    "tag:yaml.org,2002:bool": lambda word: word.lower() in ("y", "yes", "true", "on"),
+}

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from rolehost_api.crd.modelbackend import BackendSpec
-from rolehost_api.crd.role import Logic, Objective, RoleTemplate, Slo
+from rolehost_api.crd.role import Logic, Objective, RoleTemplate
 
 Fault = tuple[str, str, str]
 Part = Mapping[str, Any]
@@ -19,18 +19,23 @@ Part = Mapping[str, Any]
 
 def template_rules(part: Part) -> Iterator[Fault]:
     persona = part.get("persona")
-    system = persona.get("system") if isinstance(persona, dict) else None
+    system = persona.get("system", "") if isinstance(persona, dict) else ""
     if persona is not None and part.get("personaFrom") is not None:
         yield "personaFrom", "is given beside persona", "Give persona or personaFrom, not both"
-    elif part.get("personaFrom") is None and not system:
+    elif "personaFrom" not in part and system in ("", None):
         yield "persona", "has no text", "Write persona.system: who the Role is and how it speaks; or give personaFrom"
 
 
+def _given(part: Part, *names: str) -> list[str]:
+    """Those that are there; empty text is the same as none, and a wrong type is another fault than absence."""
+    return [name for name in names if part.get(name) not in (None, "")]
+
+
 def logic_rules(part: Part) -> Iterator[Fault]:
-    given = [name for name in ("bundle", "inline", "configMapRef") if part.get(name)]
+    given = _given(part, "bundle", "inline", "configMapRef")
     if len(given) > 1:
         yield given[1], f"is given beside {given[0]}", "Give exactly one of bundle, inline and configMapRef"
-    elif not given and part.get("entrypoint"):
+    elif not given and _given(part, "entrypoint"):
         yield (
             "bundle",
             "is missing: on a cluster the logic is a pushed bundle",
@@ -39,13 +44,13 @@ def logic_rules(part: Part) -> Iterator[Fault]:
         )
     elif not given:
         yield "", "has no source", "Give exactly one of bundle, inline and configMapRef"
-    elif given == ["bundle"] and not part.get("entrypoint"):
+    elif given == ["bundle"] and not _given(part, "entrypoint"):
         yield "entrypoint", "is missing: a bundle needs one", "Write module:object, e.g. story:storyteller"
 
 
 def local_logic_rules(part: Part) -> Iterator[Fault]:
     """In a checkout an entrypoint alone means the files beside the manifest."""
-    if part.get("entrypoint") and not any(part.get(name) for name in ("bundle", "inline", "configMapRef")):
+    if _given(part, "entrypoint") and not _given(part, "bundle", "inline", "configMapRef"):
         return
     yield from logic_rules(part)
 
@@ -86,17 +91,6 @@ def _target(target: object) -> Iterator[Fault]:
         yield "target", "is no number", 'Write a percentage such as "99.5"'
 
 
-def slo_rules(part: Part) -> Iterator[Fault]:
-    objectives = part.get("objectives")
-    seen: set[str] = set()
-    for index, objective in enumerate(objectives if isinstance(objectives, list) else ()):
-        name = objective.get("name") if isinstance(objective, dict) else None
-        if isinstance(name, str):
-            if name in seen:
-                yield f"objectives[{index}].name", f"{name!r} is already taken", "Give every objective its own name"
-            seen.add(name)
-
-
 def backend_rules(part: Part) -> Iterator[Fault]:
     if part.get("type") == "OpenAI":
         if not part.get("baseURL"):
@@ -111,7 +105,6 @@ RULES: Mapping[type[Struct], Callable[[Part], Iterator[Fault]]] = {
     RoleTemplate: template_rules,
     Logic: logic_rules,
     Objective: objective_rules,
-    Slo: slo_rules,
     BackendSpec: backend_rules,
 }
 LOCAL_RULES: Mapping[type[Struct], Callable[[Part], Iterator[Fault]]] = {**dict(RULES), Logic: local_logic_rules}

@@ -88,7 +88,9 @@ def test_all_faults_are_told_at_once_and_by_line() -> None:
             f"{{bundle: 'sha256:{'0' * 64}'}}", ["logic.entrypoint"], ["logic.entrypoint"], id="no-entrypoint"
         ),
         pytest.param("{inline: 'x = 1'}", [], [], id="inline"),
-        pytest.param("{inline: x, configMapRef: {name: y}}", ["logic.configMapRef"], ["logic.configMapRef"], id="two"),
+        pytest.param(
+            "{inline: x, configMapRef: {name: code}}", ["logic.configMapRef"], ["logic.configMapRef"], id="two"
+        ),
         pytest.param("{}", ["logic"], ["logic"], id="none"),
     ],
 )
