@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cluster import install
@@ -10,6 +11,17 @@ from tests.cluster.common import REPOSITORY, paths
 from tests.cluster.testing import Cluster
 
 CANNOT = 3
+USUAL_SECONDS = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's own time is bounded, not what it took to set the cluster up: every wait in there has a bound itself."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            asked = item.get_closest_marker("timeout")
+            seconds = asked.args[0] if asked else USUAL_SECONDS
+            item.add_marker(pytest.mark.timeout(seconds, func_only=True), append=False)
 
 
 @pytest.fixture(scope="session")

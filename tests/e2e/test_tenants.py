@@ -38,7 +38,7 @@ def test_another_tenants_role_reads_as_not_there(cluster: Cluster, two: tuple[Te
         with cluster.talk(address, alpha.key("chat")) as person:
             error = person.hear()
             assert error["type"] == "error"
-            assert error["error"]["code"] == "not_found", address
+            assert error["error"]["code"] == "role_not_found", address
             texts.append(error["error"]["message"].replace(address, "X"))
             assert person.close_code() == 4404
     assert len(set(texts)) == 1
