@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from rolehost.cli import checkout
+from rolehost.cli import checkout, tenants
 from rolehost.cli.failing import told
 from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
 from rolehost.cli.push import filled, packed_logic, send
@@ -19,6 +19,8 @@ from rolehost_api.errors import RolehostError
 from rolehost_api.names import FOLLOW, GROUP, READY, ROLES
 
 MANAGER = "rolehost-deploy"
+SILENCE = 10.0
+"""Seconds after which a Role of which the operator said nothing deserves a word."""
 FINAL = {
     names.INVALID_SPEC,
     names.LOGIC_INVALID,
@@ -106,8 +108,18 @@ def _await_ready(kubectl: Kubectl, role: str, timeout: float, url: str) -> None:
         return kubectl.get(f"{ROLES}.{GROUP}", role) or {}
 
     shown: dict[str, str] = {}
-    for found in _until(observe, time.monotonic() + timeout):
+    began, silent = time.monotonic(), True
+    space = str(observe().get("metadata", {}).get("namespace", ""))
+    if tenants.is_tenant(kubectl, space) is False:
+        raise click.ClickException(
+            f"{role} is applied, but nobody serves it: namespace {space} is not a tenant's.\n{tenants.how(space)}"
+        )
+    for found in _until(observe, began + timeout):
         status = found.get("status") or {}
+        if silent and (status.get("conditions") or time.monotonic() >= began + SILENCE):
+            silent = False
+            if not status.get("conditions"):
+                click.echo(f"  the operator says nothing of it yet. If {space} is not a tenant's: {tenants.how(space)}")
         current = status.get("observedGeneration") == found.get("metadata", {}).get("generation")
         conditions = {item["type"]: item for item in status.get("conditions") or []} if current else {}
         for kind, item in conditions.items():
@@ -123,8 +135,8 @@ def _await_ready(kubectl: Kubectl, role: str, timeout: float, url: str) -> None:
             return
         bad = next((c for c in conditions.values() if c["status"] == "False" and c.get("reason") in FINAL), None)
         if bad is not None:
-            raise click.ClickException(_why(role, bad))
-    waiting = "; ".join(shown.values()) or "the operator has not looked at it; is it running?"
+            raise click.ClickException(f"{role}: {bad['reason']}: {bad.get('message', '')}")
+    waiting = "; ".join(shown.values()) or f"the operator has not looked at it; is it running? {tenants.how(space)}"
     raise click.ClickException(f"{role} is not Ready after {timeout:.0f} s: {waiting}")
 
 
@@ -148,11 +160,6 @@ def address_for(role: str, said: str, url: str) -> str:
     """
     inside = (urlsplit(said).hostname or "").endswith((".svc", ".cluster.local"))
     return f"{url.replace('http', 'ws', 1)}/role/{role}" if url and (inside or not said) else said
-
-
-def _why(role: str, condition: dict[str, Any]) -> str:
-    said = f"{role}: {condition['reason']}: {condition.get('message', '')}"
-    return said + ("\nRun `rolehost tenants add NAMESPACE`" if condition["reason"] == names.NOT_A_TENANT else "")
 
 
 def _edits(folder: Path) -> Iterator[None]:

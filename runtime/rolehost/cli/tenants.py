@@ -31,6 +31,20 @@ def add(namespace: str, dry_run: bool, context: str, platform_namespace: str) ->
     click.echo(f"{namespace} is a tenant. Its first key: rolehost keys create --tenant {namespace}")
 
 
+def is_tenant(kubectl: Kubectl, namespace: str) -> bool | None:
+    """Whether the namespace is a tenant's; None where this user may not look."""
+    try:
+        found = kubectl.get("namespace", namespace)
+    except click.ClickException:
+        return None
+    return found is not None and TENANT in (found["metadata"].get("labels") or {})
+
+
+def how(namespace: str) -> str:
+    """The next step for somebody whose namespace is not a tenant's."""
+    return f"A platform administrator makes it one: rolehost tenants add {namespace}"
+
+
 def onboarding(namespace: str, platform_namespace: str) -> list[dict[str, Any]]:
     """The namespace with its labels, and the RoleBinding by which the operator may write there."""
     labels = {TENANT: "true", "pod-security.kubernetes.io/enforce": "restricted"}

@@ -17,10 +17,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from click import ClickException
 from click.testing import CliRunner
 from tests.support.apiserver import ApiServer
 
+from rolehost.cli import deploy as deploying
 from rolehost.cli import main
+from rolehost.cli.kubectl import Kubectl
 from rolehost_api import bundle
 from rolehost_api.identity import key_hash
 from rolehost_api.manifest import check
@@ -245,6 +248,28 @@ def test_deploy_says_what_it_waited_for(
 ) -> None:
     told = rolehost(platform, "deploy", str(cat), "-n", tenant, "--url", gateway[0], "--timeout", "1", code=1)
     assert "the operator has not looked at it" in told
+
+
+def test_deploy_into_a_namespace_that_is_no_tenants_says_who_does_what(
+    platform: ApiServer, gateway: tuple[str, list[str]], cat: Path
+) -> None:
+    plain = platform.namespace("plain")
+    told = rolehost(platform, "deploy", str(cat), "-n", plain, "--url", gateway[0], code=1)
+    assert f"namespace {plain} is not a tenant's" in told
+    assert f"rolehost tenants add {plain}" in told
+
+
+def test_deploy_breaks_the_silence_of_the_operator(
+    platform: ApiServer, tenant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the user may not look at namespaces, so that nothing can be known."""
+    role = {"apiVersion": "rolehost.io/v1alpha1", "kind": "Role", "metadata": {"name": "cat", "namespace": tenant}}
+    platform.apply(role | {"spec": {"template": {"persona": {"system": "You are a cat."}}}})
+    monkeypatch.setenv("KUBECONFIG", str(platform.kubeconfig))
+    monkeypatch.setattr(deploying, "SILENCE", 0.0)
+    with pytest.raises(ClickException, match=f"rolehost tenants add {tenant}"):
+        deploying._await_ready(Kubectl(namespace=tenant), "cat", 1.0, "")
+    assert f"rolehost tenants add {tenant}" in capsys.readouterr().out
 
 
 def test_push_writes_the_digest_into_the_manifest(
