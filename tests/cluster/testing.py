@@ -139,7 +139,7 @@ class Cluster:
             made = Tenant(self, name)
             yield made
             for key_id in made.key_ids:
-                self.rolehost("keys", "revoke", key_id)
+                self.rolehost("keys", "revoke", key_id, check=False)  # a test may have done it
         finally:
             if name != "default":
                 self.kubectl("delete", "namespace", name, "--wait=false")
