@@ -12,11 +12,18 @@ class JsonLines(logging.Formatter):
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage()[:4096],
+            "message": _safe(record)[:4096],
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__  # its text may quote anything
         return json.dumps(line, ensure_ascii=False)
+
+
+def _safe(record: logging.LogRecord) -> str:
+    """The message; of asyncio's only its first line: the others show tasks with their exceptions, which may quote
+    a conversation."""
+    message = record.getMessage()
+    return message.partition("\n")[0] if record.name == "asyncio" else message
 
 
 def to_stdout(level: str) -> None:
