@@ -55,6 +55,8 @@ class Namespace:
     name: str
     uid: str
     tenant: bool
+    leaving: bool = False
+    """It is being deleted with all that is in it; nothing can be made there any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ class Intent:
 
 
 def reconcile(observed: Observed, now: datetime) -> Plan:
-    if observed.role.meta.deletion_timestamp:
-        return Plan()  # its children carry owner references and go with it
+    if observed.role.meta.deletion_timestamp or observed.namespace.leaving:
+        return Plan()  # its children go with it
     if not observed.namespace.tenant:
         hint = f"label it {TENANT}={observed.namespace.name} (rolehost tenants add)"
         fault = Fault(NOT_A_TENANT, f"namespace {observed.namespace.name} is not a tenant's: {hint}")

@@ -22,6 +22,11 @@ class Metrics:
         self.depth = Gauge("rolehost_operator_queue_depth", "Roles that wait to be looked after.", **made)
         self.gateways = Gauge("rolehost_operator_gateways_reporting", "Gateways whose word is fresh.", **made)
         self.roles = Gauge("rolehost_operator_roles", "Roles that were seen.", **made)
+        self.without_rights = Gauge(
+            "rolehost_operator_namespaces_without_rights",
+            "Namespaces labelled as tenants' where this operator was refused; rolehost tenants add mends it.",
+            **made,
+        )
         self.writes = Counter(
             "rolehost_operator_writes", "Writes to the Kubernetes API, tried.", ["verb", "kind"], **made
         )

@@ -12,6 +12,7 @@ from rolehost_api.names import API_VERSION
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
 from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.world import World
@@ -40,7 +41,8 @@ class Shell:
         self.world = World()
         self.sightings = Sightings()
         self.queue: KeyedQueue[Key] = KeyedQueue()
-        self.config_maps = ConfigMaps(client, self.world, self.ring)
+        self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
+        self.rights = Rights()
         self.leading = False
 
     def ring(self, key: Key) -> None:
@@ -66,6 +68,7 @@ class Shell:
             for key in self.world.replace(kind, listed, version):
                 self.ring(key)
         self.config_maps.follow(self.world.config_map_namespaces())
+        self.rights.keep({key[0] for key in self.world.roles()})
 
     async def keep_synced(self) -> None:
         while True:
@@ -86,6 +89,22 @@ class Shell:
             idle_since=self.sightings.idle_since(key[0], names),
         )
 
+    def may_not(self, namespace: str) -> None:
+        """Kubernetes refused us something in a tenant's namespace: its label is there, our rights are not."""
+        if self.rights.refused(namespace, time.monotonic()):
+            log.warning(
+                "namespace %s is labelled as a tenant's, but this operator has no rights there, so its Roles wait. "
+                "A platform administrator grants them: rolehost tenants add %s",
+                namespace,
+                namespace,
+            )
+        self.metrics.without_rights.set(len(self.rights))
+
+    def may(self, namespace: str) -> None:
+        if self.rights.granted(namespace):
+            log.info("namespace %s: this operator has its rights there now", namespace)
+            self.metrics.without_rights.set(len(self.rights))
+
     # ── acting ──────────────────────────────────────────────────────────────────────
 
     async def work(self) -> None:
@@ -103,9 +122,12 @@ class Shell:
                 self.queue.done(key)
                 outcome = "fenced"
             except ApiError as error:
-                log.warning("%s/%s: %s", *key, error)
+                if error.no_right:
+                    self.may_not(key[0])
+                else:
+                    log.warning("%s/%s: %s", *key, error)
                 self.queue.failed(key, error.retry_after)
-                outcome = "refused"
+                outcome = "forbidden" if error.no_right else "refused"
             except Exception:
                 log.exception("%s/%s could not be looked after", *key)
                 self.queue.failed(key)
@@ -124,6 +146,8 @@ class Shell:
         plan = reconcile(observed, datetime.now(UTC))
         self.world.memory[key] = plan.memory
         await self._carry_out(observed, plan)
+        if plan.writes and observed.namespace.tenant:
+            self.may(key[0])
         if plan.requeue_after is not None:
             self.queue.ring_later(key, max(SOONEST, plan.requeue_after.total_seconds()))
 

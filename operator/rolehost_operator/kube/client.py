@@ -1,6 +1,7 @@
 """Requests to the Kubernetes API: few verbs, each bounded in time, every write fenced."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -43,11 +44,15 @@ class ApiError(RolehostError):
 
     code = "kubernetes_api"
 
-    def __init__(self, what: str, status: int, reason: str, retry_after: float | None = None) -> None:
-        hint = "Is the namespace onboarded? rolehost tenants add" if status == 403 else ""
+    def __init__(
+        self, what: str, status: int, reason: str, retry_after: float | None = None, *, no_right: bool = False
+    ) -> None:
+        hint = "Is the namespace onboarded? rolehost tenants add" if no_right else ""
         super().__init__(f"{what}: {status} {reason}", hint=hint, retryable=status in (0, 409, 429) or status >= 500)
         self.http_status = status
         self.retry_after = retry_after
+        self.no_right = no_right
+        """Refused for who we are; a quota and a namespace that is going answer 403 too."""
 
 
 class Fenced(RolehostError):
@@ -232,7 +237,8 @@ class Client:
                 text = await answer.read()
                 if answer.status >= 400:
                     after = answer.headers.get("Retry-After", "")
-                    raise ApiError(what, answer.status, _reason(text), float(after) if after.isdigit() else None)
+                    wait = float(after) if after.isdigit() else None
+                    raise ApiError(what, answer.status, _reason(text), wait, no_right=_no_right(answer.status, text))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(what, 0, type(error).__name__) from error
         found: KubeObject = json.loads(text)
@@ -251,6 +257,16 @@ async def _lines(stream: aiohttp.StreamReader, what: str) -> AsyncIterator[bytes
         rest = last
         if len(rest) > MAX_LINE_BYTES:
             raise ApiError(f"watch {what}", 0, "an event is too long")
+
+
+def _no_right(status: int, text: bytes) -> bool:
+    """
+    >>> _no_right(403, b'{"message": "pods is forbidden: User \\\\"x\\\\" cannot list resource"}')
+    True
+    >>> _no_right(403, b'{"message": "pods is forbidden: exceeded quota: few"}')
+    False
+    """
+    return status == 403 and re.search(rb'User \\?"[^"]*" cannot ', text) is not None
 
 
 def _reason(text: bytes) -> str:

@@ -18,10 +18,13 @@ RETRY_SECONDS = 5.0
 
 
 class ConfigMaps:
-    def __init__(self, client: Client, world: World, ring: Callable[[Key], None]) -> None:
+    def __init__(
+        self, client: Client, world: World, ring: Callable[[Key], None], may_not: Callable[[str], None]
+    ) -> None:
         self._client = client
         self._world = world
         self._ring = ring
+        self._may_not = may_not
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     def follow(self, namespaces: set[str]) -> None:
@@ -46,9 +49,13 @@ class ConfigMaps:
             try:
                 await self._list_and_watch(namespace)
             except ApiError as error:
-                if error.http_status != 410:  # too old: list again at once
+                if error.http_status == 410:
+                    continue  # too old: list again at once
+                if error.no_right:
+                    self._may_not(namespace)
+                else:
                     log.warning("ConfigMaps cannot be watched: %s", error)
-                    await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _list_and_watch(self, namespace: str) -> None:
         listed, version = await self._client.list_all("v1", "ConfigMap", namespace)

@@ -151,7 +151,9 @@ class World:
         maps = self._objects["ConfigMap"]
         return Observed(
             role=role,
-            namespace=Namespace(namespace, space["metadata"]["uid"], tenant),
+            namespace=Namespace(
+                namespace, space["metadata"]["uid"], tenant, leaving=bool(space["metadata"].get("deletionTimestamp"))
+            ),
             platform=platform,
             revisions=tuple(seen for one in self._of("RoleRevision", key) if (seen := read_revision(one)) is not None),
             deployments=tuple(read_deployment(one) for one in self._of("Deployment", key)),

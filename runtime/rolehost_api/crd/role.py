@@ -179,7 +179,13 @@ class RoleTemplate(Spec, frozen=True, kw_only=True):
             max_length=64,
         ),
     ] = DEFAULT_PERMISSIONS
-    logic: Annotated[Logic | None, Meta(description="Role logic; without it every message goes to the model.")] = None
+    logic: Annotated[
+        Logic | None,
+        Meta(
+            description="Role logic: Python of the tenant's own, from exactly one of bundle, inline and configMapRef. "
+            "Without it every message goes to the model."
+        ),
+    ] = None
     model: Annotated[Model, Meta(description="Which model answers.")] = Model()
     state: Annotated[StateSpec, Meta(description="Bounds on the state of a session.")] = StateSpec()
     resources: Annotated[Resources, Meta(description="Of one sandbox pod.")] = Resources()

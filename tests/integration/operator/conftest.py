@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.apiserver import BINARIES, ApiServer, free_ports
 
-from rolehost_api.names import COMPONENT, LEASE, TENANT
+from rolehost_api.names import COMPONENT, LEASE, OPERATOR_WRITER, TENANT
 from rolehost_api.observed import Observed, PodReport, RevisionReport
 
 ROOT = Path(__file__).parents[3]
@@ -119,6 +120,11 @@ class Operator:
         assert self.alive(), f"the operator ended: {self.log.read_text()[-3000:]}"
         return text in self.log.read_text()
 
+    def metric(self, name: str) -> float:
+        with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.alive():
             self.process.send_signal(number)
@@ -165,20 +171,19 @@ class Cluster:
     def tenant(self) -> str:
         """A namespace with what `rolehost tenants add` gives it."""
         name = self.api.namespace("tenant", {TENANT: "yes"})
-        self.api.apply(
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "RoleBinding",
-                "metadata": {"name": "rolehost-operator-tenant", "namespace": name},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": "rolehost-operator-tenant",
-                },
-                "subjects": [{"kind": "User", "name": ACCOUNT, "apiGroup": "rbac.authorization.k8s.io"}],
-            }
-        )
+        self.api.apply(self.rights(name))
         return name
+
+    def rights(self, namespace: str) -> dict[str, Any]:
+        """The operator's, there."""
+        group = "rbac.authorization.k8s.io"
+        return {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": OPERATOR_WRITER, "namespace": namespace},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": OPERATOR_WRITER},
+            "subjects": [{"kind": "User", "name": ACCOUNT, "apiGroup": group}],
+        }
 
     def revisions(self, namespace: str) -> list[dict[str, Any]]:
         found = self.api.items("rhv", "-n", namespace)

@@ -12,7 +12,7 @@ from tests.integration.operator.conftest import ACCOUNT, PLATFORM, Cluster, even
 from tests.support.apiserver import Write
 
 from rolehost_api.link.messages import LoadError, Probe
-from rolehost_api.names import LEASE
+from rolehost_api.names import LEASE, TENANT
 from rolehost_api.observed import PodReport
 
 PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
@@ -199,6 +199,27 @@ def test_a_namespace_that_is_no_tenants_is_left_alone(cluster: Cluster) -> None:
     }
     assert len(writes(cluster, other)) <= 2
     assert operator.alive()
+
+
+@pytest.mark.parametrize("refers", [False, True], ids=["writes", "config-maps"])
+def test_a_label_without_rights_is_one_clear_line_and_a_number(cluster: Cluster, refers: bool) -> None:
+    namespace = cluster.api.namespace("labelled", {TENANT: "yes"})
+    operator = cluster.operator()
+    cat = role(namespace, "You are a cat.")
+    if refers:
+        cat["spec"]["template"] = {"personaFrom": {"configMapRef": {"name": "words"}}}
+        words = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "words"}, "data": {"system": "Meow."}}
+        applied(cluster, namespace, words)
+    applied(cluster, namespace, cat, {**cat, "metadata": {**cat["metadata"], "name": "dog"}})
+    line = f"rolehost tenants add {namespace}"
+    eventually(lambda: operator.says(line), "the refusal is told")
+    eventually(lambda: operator.metric("rolehost_operator_namespaces_without_rights") >= 1, "and counted")
+    cluster.api.apply(cluster.rights(namespace))
+    newest(cluster, namespace, 1)
+    eventually(
+        lambda: operator.says(f"namespace {namespace}: this operator has its rights there now"), "and taken back"
+    )
+    assert operator.log.read_text().count(line) == 1
 
 
 def test_without_gvisor_there_is_no_pod(cluster: Cluster) -> None:

@@ -400,3 +400,9 @@ def test_a_role_that_is_going_is_left_alone() -> None:
     seen = ready(observed())
     raw = {**seen.role.raw, "metadata": {**seen.role.raw["metadata"], "deletionTimestamp": "2030-01-01T00:00:00Z"}}
     assert reconcile(replace(seen, role=read_role(raw), deployments=()), NOON).writes == 0
+
+
+def test_in_a_namespace_that_is_going_nothing_is_held_up() -> None:
+    seen = ready(observed())
+    going = replace(seen, namespace=replace(seen.namespace, leaving=True), service_account=None)
+    assert reconcile(going, NOON) == Plan()

@@ -108,6 +108,13 @@ def test_a_namespace_without_the_label_is_no_tenants() -> None:
     assert not seen(world).namespace.tenant
 
 
+def test_a_namespace_that_is_going_is_seen_as_that() -> None:
+    going = space(version=2)
+    going["metadata"]["deletionTimestamp"] = "2030-01-01T12:00:00Z"
+    assert not seen(filled()).namespace.leaving
+    assert seen(filled(going)).namespace.leaving
+
+
 def test_a_role_with_references_waits_for_the_listing_of_config_maps() -> None:
     world = World()
     raw = role({"personaFrom": {"configMapRef": {"name": "text"}}})
