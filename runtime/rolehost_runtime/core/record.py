@@ -41,7 +41,10 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq_count: int
     version: int
     """Of the state after this turn."""
+    now_ms: int
+    """When the turn began: what its hooks knew as the time."""
     at_ms: int
+    """When it was committed."""
     revision: str
     response_id: str
     input: str

@@ -57,7 +57,7 @@ class OpenTurn:
     input: str
     client_msg_id: str | None
     user: str | None
-    at_ms: int
+    now_ms: int
     rng_seed: int
     revision: str
 
@@ -129,12 +129,12 @@ class SessionFold:
             input=message,
             client_msg_id=client_msg_id,
             user=user,
-            at_ms=max(self.last_at_ms + 1, now_ms),
+            now_ms=max(self.last_at_ms + 1, now_ms),
             rng_seed=rng_seed,
             revision=revision,
         )
 
-    def propose(self, opened: OpenTurn, outcome: Outcome, *, max_bytes: int) -> TurnRecord:
+    def propose(self, opened: OpenTurn, outcome: Outcome, *, now_ms: int, max_bytes: int) -> TurnRecord:
         """The record that would make the turn durable. Raises InvalidPatch; nothing has moved then."""
         state = apply(self.state, outcome.patch, max_bytes=max_bytes) if outcome.patch else self.state
         record = TurnRecord(
@@ -144,7 +144,8 @@ class SessionFold:
             seq_first=self.seq + 1,
             seq_count=event_count(outcome.patch),
             version=self.version + (1 if outcome.patch else 0),
-            at_ms=opened.at_ms,
+            now_ms=opened.now_ms,
+            at_ms=max(opened.now_ms, now_ms),
             revision=opened.revision,
             response_id=opened.response_id,
             input=opened.input,

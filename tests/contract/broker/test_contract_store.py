@@ -57,6 +57,7 @@ def after(head: Head, turn: int = 1, **changes: object) -> TurnRecord:
         seq_first=head.seq + 1,
         seq_count=event_count(patch),
         version=head.version + 1,
+        now_ms=1_730_000_000_000 + turn,
         at_ms=1_730_000_000_000 + turn,
         revision="cat-1",
         response_id=f"r{turn}",

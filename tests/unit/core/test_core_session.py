@@ -25,7 +25,7 @@ def lived(steps: list[Step], *, clock: int = 1000) -> tuple[SessionFold, list[Tu
             now_ms=clock,
             client_msg_id=f"c{number}",
         )
-        records.append(fold.propose(opened, Outcome(reply, patch), max_bytes=65_536))
+        records.append(fold.propose(opened, Outcome(reply, patch), now_ms=clock + 5 * number, max_bytes=65_536))
         fold.committed()
     return fold, records
 
@@ -55,6 +55,7 @@ def test_numbers_of_events_have_no_gap_and_time_never_stands_still(steps: list[S
         expected += record.seq_count
     times = [record.at_ms for record in records]
     assert times == sorted(set(times))
+    assert all(record.now_ms <= record.at_ms for record in records)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_bad_patch_leaves_the_turn_open_to_be_given_up() -> None:
     fold, _ = lived([])
     opened = fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=1)
     with pytest.raises(InvalidPatch):
-        fold.propose(opened, Outcome("y", (PatchOp("remove", "/nothing"),)), max_bytes=1024)
+        fold.propose(opened, Outcome("y", (PatchOp("remove", "/nothing"),)), now_ms=0, max_bytes=1024)
     fold.give_up()
     fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=1)
 

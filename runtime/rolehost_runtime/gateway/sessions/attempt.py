@@ -53,7 +53,7 @@ class Attempt:
             state=fold.state,
             message=opened.input,
             user=opened.user or "",
-            now_ms=opened.at_ms,
+            now_ms=opened.now_ms,
             rng_seed=opened.rng_seed,
             deadline_ms=1000 * role.spec.sessions.turn_timeout_seconds,
         )
@@ -101,6 +101,7 @@ class Attempt:
                     usage=self._run.usage,
                     metrics=self._metrics(),
                 ),
+                now_ms=self._world.now_ms(),
                 max_bytes=self._revision.spec.template.state.max_bytes,
             )
             await self._commit(record)
