@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rolehost_api.errors import Unavailable
 from rolehost_api.link.messages import (
@@ -10,6 +10,7 @@ from rolehost_api.link.messages import (
     CallModel,
     Commit,
     Committed,
+    Message,
     ModelResult,
     NeedState,
     Say,
@@ -22,17 +23,31 @@ from rolehost_runtime.gateway.link.rules import TurnRules, TurnStage
 SILENT_SECONDS = 5.0
 """Without a byte from a pod that was given a turn: it is the pod that is stuck, not one turn's hooks."""
 
-if TYPE_CHECKING:
-    from rolehost_runtime.gateway.link.link import Link
-
 Heard = Say | CallModel | Commit | TurnFailed
+
+
+class Wire(Protocol):
+    """What a call needs of the link that it runs on."""
+
+    closed: bool
+    bytes_in: int
+
+    def send(self, channel: int, message: Message) -> None: ...
+
+    def worked(self, size: int) -> None: ...
+
+    def holds(self, ref: str, version: int) -> None: ...
+
+    def forget(self, call: "Call", *, in_flight: bool) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Call:
     """Messages wait here until the session takes them, and only then are they paid back in
     credit, so a pod that talks too much runs dry instead of filling our memory."""
 
-    def __init__(self, link: "Link", channel: int, start: StartTurn, *, state_left_out: bool) -> None:
+    def __init__(self, link: Wire, channel: int, start: StartTurn, *, state_left_out: bool) -> None:
         self._link = link
         self._start = start
         self.channel = channel
