@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from rolehost_api.names import API_VERSION
+from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
 from rolehost_operator.handlers.queue import KeyedQueue
@@ -180,24 +180,7 @@ class Shell:
     async def _post(self, observed: Observed, note: Note) -> None:
         """A Kubernetes Event; an event that cannot be written is no reason to stop."""
         meta = observed.role.meta
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        about = {"apiVersion": API_VERSION, "kind": "Role"}
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
-            "involvedObject": {**about, "name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-            "type": note.type,
-            "reason": note.reason,
-            "message": note.message[:1024],
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-            "source": {"component": "rolehost-operator"},
-            "reportingComponent": "rolehost-operator",
-            "reportingInstance": self.identity,
-        }
         try:
-            await self.client.create(event)
+            await self.client.create(event(meta, note, self.identity, datetime.now(UTC)))
         except ApiError as error:
             log.warning("an event of %s/%s could not be written: %s", meta.namespace, meta.name, error)
