@@ -1,6 +1,7 @@
 """`rolehost operator` and `rolehost plan`. Heavy imports wait until a command runs."""
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TextIO
 
 import click
 
+from rolehost_api import jsonlog
 from rolehost_api.errors import InvalidManifest, RolehostError
 from rolehost_api.names import INTERNAL_PORT, METRICS_PORT
 
@@ -59,11 +61,12 @@ def operator(
     import secrets
     import signal
 
-    from rolehost_operator import settings, telemetry
+    from rolehost_operator import settings
     from rolehost_operator.platform import Platform
     from rolehost_operator.run import run
 
-    telemetry.log_as_json(log_level)
+    jsonlog.to_stdout(log_level.upper())
+    logging.getLogger("kopf").setLevel(logging.WARNING)
     resolver = Path("/etc/resolv.conf")
     try:
         platform = Platform(

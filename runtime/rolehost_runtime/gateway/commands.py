@@ -7,8 +7,8 @@ from typing import Any
 import click
 import uvloop
 
+from rolehost_api import jsonlog
 from rolehost_api.errors import RolehostError
-from rolehost_runtime.gateway import jsonlog
 from rolehost_runtime.gateway.settings import GatewaySettings, UploadSettings, load
 
 

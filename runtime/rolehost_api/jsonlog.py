@@ -1,9 +1,15 @@
-"""Logs as lines of JSON in UTF-8 on stdout. Messages never carry content; see `edge.faults` for bugs."""
+"""Logs as lines of JSON in UTF-8 on stdout: one shape for every process of the platform.
+
+Messages never carry content, and of an exception only its type and place are told: its
+text may quote a conversation or a manifest.
+"""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
 
 
 class JsonLines(logging.Formatter):
@@ -15,8 +21,17 @@ class JsonLines(logging.Formatter):
             "message": _safe(record)[:4096],
         }
         if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__  # its text may quote anything
+            line["error"] = record.exc_info[0].__name__
+            line["where"] = _where(record.exc_info[2])
         return json.dumps(line, ensure_ascii=False)
+
+
+def _where(trace: TracebackType | None) -> str:
+    """file:line of the innermost frame."""
+    last = "?"
+    while trace is not None:
+        last, trace = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}", trace.tb_next
+    return last
 
 
 def _safe(record: logging.LogRecord) -> str:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from rolehost_runtime.gateway.jsonlog import JsonLines
+from rolehost_api.jsonlog import JsonLines
 
 
 async def test_an_exception_that_nobody_retrieved_is_named_and_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
@@ -21,6 +21,7 @@ async def test_an_exception_that_nobody_retrieved_is_named_and_not_quoted(caplog
     line = JsonLines().format(record)
     assert "what the user said" not in line
     assert json.loads(line)["error"] == "ValueError"
+    assert json.loads(line)["where"].startswith("test_api_jsonlog.py:")
 
 
 def test_our_own_messages_are_whole() -> None:
