@@ -112,14 +112,15 @@ def _await_ready(kubectl: Kubectl, role: str, timeout: float, url: str) -> None:
     space = str(observe().get("metadata", {}).get("namespace", ""))
     if tenants.is_tenant(kubectl, space) is False:
         raise click.ClickException(
-            f"{role} is applied, but nobody serves it: namespace {space} is not a tenant's.\n{tenants.how(space)}"
+            f"{role} is applied, but nobody serves it: namespace {space} is not a tenant's.\n"
+            f"To make it one, {tenants.how(space)}"
         )
     for found in _until(observe, began + timeout):
         status = found.get("status") or {}
         if silent and (status.get("conditions") or time.monotonic() >= began + SILENCE):
             silent = False
             if not status.get("conditions"):
-                click.echo(f"  the operator says nothing of it yet. If {space} is not a tenant's: {tenants.how(space)}")
+                click.echo(f"  the operator says nothing of it yet; if it has no rights there, {tenants.how(space)}")
         current = status.get("observedGeneration") == found.get("metadata", {}).get("generation")
         conditions = {item["type"]: item for item in status.get("conditions") or []} if current else {}
         for kind, item in conditions.items():
@@ -136,7 +137,10 @@ def _await_ready(kubectl: Kubectl, role: str, timeout: float, url: str) -> None:
         bad = next((c for c in conditions.values() if c["status"] == "False" and c.get("reason") in FINAL), None)
         if bad is not None:
             raise click.ClickException(f"{role}: {bad['reason']}: {bad.get('message', '')}")
-    waiting = "; ".join(shown.values()) or f"the operator has not looked at it; is it running? {tenants.how(space)}"
+    waiting = (
+        "; ".join(shown.values())
+        or f"the operator has not looked at it; is it running? Has it rights there? If not, {tenants.how(space)}"
+    )
     raise click.ClickException(f"{role} is not Ready after {timeout:.0f} s: {waiting}")
 
 

@@ -41,8 +41,8 @@ def is_tenant(kubectl: Kubectl, namespace: str) -> bool | None:
 
 
 def how(namespace: str) -> str:
-    """The next step for somebody whose namespace is not a tenant's."""
-    return f"A platform administrator makes it one: rolehost tenants add {namespace}"
+    """The cure for a namespace that is not a tenant's, or only by its label; a tenant cannot do it alone."""
+    return f"a platform administrator runs: rolehost tenants add {namespace}"
 
 
 def onboarding(namespace: str, platform_namespace: str) -> list[dict[str, Any]]:
