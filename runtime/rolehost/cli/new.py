@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import click
-import yaml
 
 from rolehost.cli.failing import told
 from rolehost_api.errors import BadRequest
 from rolehost_api.identity import role_name
+from rolehost_api.manifest.metadata import is_label
+from rolehost_api.manifest.reading import plain, read
 from rolehost_api.names import API_VERSION
 
 TAKEN = {"answer", "count", "json", "msgspec", "rolehost", "test"}
@@ -24,6 +25,11 @@ def new(name: str, folder: Path | None) -> None:
     with told():
         if role_name(name) != name:
             raise BadRequest("a Role's name is lower-case", hint=f"Write `rolehost new {name.lower()}`")
+        if not is_label(name):
+            raise BadRequest(
+                "a Role's name is at most 63 letters, digits and '-'",
+                hint=f"Write `rolehost new {name.replace('.', '-')[:63].strip('-')}`",
+            )
         target = folder or Path(name)
         files = contents(name)
         there = [file for file in files if (target / file).exists()]
@@ -45,7 +51,7 @@ def new(name: str, folder: Path | None) -> None:
 def contents(name: str) -> dict[str, str]:
     """File name → text of a new Role."""
     word = identifier(name)
-    title = name.replace("-", " ").replace(".", " ").title()
+    title = name.replace("-", " ").title()
     return {
         "role.yaml": MANIFEST.format(api=API_VERSION, name=_scalar(name), title=_scalar(title), word=word, who=title),
         f"{word}.py": LOGIC.format(word=word, name=name),
@@ -57,10 +63,10 @@ def contents(name: str) -> dict[str, str]:
 def identifier(name: str) -> str:
     """A Python name for a Role's name that shadows nothing.
 
-    >>> identifier("cat"), identifier("my-cat.v2"), identifier("7up"), identifier("class"), identifier("json")
-    ('cat', 'my_cat_v2', 'role_7up', 'class_role', 'json_role')
+    >>> identifier("cat"), identifier("my-cat"), identifier("7up"), identifier("class"), identifier("json")
+    ('cat', 'my_cat', 'role_7up', 'class_role', 'json_role')
     """
-    word = name.replace("-", "_").replace(".", "_")
+    word = name.replace("-", "_")
     if word[0].isdigit():
         word = f"role_{word}"
     taken = keyword.iskeyword(word) or word in sys.stdlib_module_names or word in TAKEN or word.startswith("test_")
@@ -68,12 +74,12 @@ def identifier(name: str) -> str:
 
 
 def _scalar(text: str) -> str:
-    """As YAML, in quotes only where they are needed.
+    """As YAML, in quotes only where kubectl would read it as something else.
 
-    >>> _scalar("cat"), _scalar("123")
-    ('cat', "'123'")
+    >>> _scalar("cat"), _scalar("123"), _scalar("y"), _scalar("1e3")
+    ('cat', "'123'", "'y'", "'1e3'")
     """
-    return str(yaml.safe_dump(text)).splitlines()[0]
+    return text if [plain(node) for node in read(text)] == [text] else f"'{text}'"
 
 
 MANIFEST = """\

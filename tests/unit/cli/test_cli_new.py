@@ -12,7 +12,7 @@ from rolehost_api import bundle
 from rolehost_api.manifest import check
 
 
-@pytest.mark.parametrize("name", ["cat", "my-cat", "a.b", "7up", "class", "json", "true", "123", "test", "x" * 60])
+@pytest.mark.parametrize("name", ["cat", "my-cat", "y", "1e3", "7up", "class", "json", "true", "null", "123", "x" * 63])
 def test_every_name_gives_files_that_are_right(name: str) -> None:
     files = contents(name)
     assert check(files["role.yaml"], local=True) == []
@@ -38,7 +38,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["role.yaml"]
 
 
-@pytest.mark.parametrize("name", ["Cat", "ca t", "", "../x", "-"])
+@pytest.mark.parametrize("name", ["Cat", "ca t", "", "../x", "-", "a.b", "x" * 64])
 def test_a_name_that_kubernetes_would_refuse_is_refused_here(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["new", "--", name, str(tmp_path / "x")])
     assert done.exit_code == 1
