@@ -12,7 +12,9 @@ from rolehost_api import bundle
 from rolehost_api.manifest import check
 
 
-@pytest.mark.parametrize("name", ["cat", "my-cat", "y", "1e3", "7up", "class", "json", "true", "null", "123", "test", "x" * 63])
+@pytest.mark.parametrize(
+    "name", ["cat", "my-cat", "y", "1e3", "7up", "class", "json", "true", "null", "123", "test", "x" * 63]
+)
 def test_every_name_gives_files_that_are_right(name: str) -> None:
     files = contents(name)
     assert check(files["role.yaml"], local=True) == []
