@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from rolehost_api.canonical import HASH_VERSION, template_hash
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
 from rolehost_api.crd.revision import RevisionSpec
-from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate, Sessions
+from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate, Sessions, StateSpec
 from rolehost_api.errors import NotFound
 from rolehost_api.identity import service_principal
 from rolehost_api.link.credit import Credits
@@ -38,6 +39,7 @@ from rolehost_api.link.messages import (
     ToPod,
     proof_text,
 )
+from rolehost_api.names import revision_name
 from rolehost_api.wire import ServerFrame, TextDelta
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
@@ -82,28 +84,33 @@ def principal(tenant: Tenant, *scopes: Scope) -> Principal:
     return Principal(tenant, service_principal(tenant.uid), frozenset(scopes or (Scope.CHAT,)))
 
 
-def role_entry(tenant: Tenant = ACME, name: str = "cat", *, stable: str = "cat-1", follow: bool = False) -> RoleEntry:
+def role_entry(
+    tenant: Tenant = ACME, name: str = "cat", *, stable: str | None = None, follow: bool = False
+) -> RoleEntry:
     spec = RoleSpec(
         template=RoleTemplate(persona=Persona(system="You are a cat.", greeting="Meow.")),
         sessions=Sessions(turn_timeout_seconds=5),
     )
-    return RoleEntry(tenant, name, spec, stable, follow)
+    return RoleEntry(tenant, name, spec, revision_entry(role=name).name if stable is None else stable, follow)
 
 
 def revision_entry(
     tenant: Tenant = ACME, role: str = "cat", sequence: int = 1, template: RoleTemplate | None = None
 ) -> RevisionEntry:
-    spec = RevisionSpec(
-        role_name=role,
-        sequence=sequence,
-        hash_version=1,
-        hash=f"{sequence:02x}" * 32,
-        template=template or RoleTemplate(persona=Persona(system="You are a cat.", greeting="Meow.")),
-    )
-    return RevisionEntry(tenant, f"{role}-{sequence}", spec)
+    """As the operator makes it: by the hash of its content, which differs from one `sequence` to the next."""
+    if template is None:
+        template = RoleTemplate(
+            persona=Persona(system="You are a cat.", greeting="Meow."), state=StateSpec(max_bytes=65_535 + sequence)
+        )
+    digest = template_hash(template, {})
+    spec = RevisionSpec(role_name=role, sequence=sequence, hash_version=HASH_VERSION, hash=digest, template=template)
+    return RevisionEntry(tenant, revision_name(role, digest), spec)
 
 
-def pod_entry(uid: str, tenant: Tenant = ACME, role: str = "cat", revision: str = "cat-1") -> PodEntry:
+CAT_1, CAT_2 = revision_entry().name, revision_entry(sequence=2).name
+
+
+def pod_entry(uid: str, tenant: Tenant = ACME, role: str = "cat", revision: str = CAT_1) -> PodEntry:
     return PodEntry(tenant, uid, f"{revision}-{uid}", role, revision, f"10.0.0.1:{uid}")
 
 
@@ -118,6 +125,13 @@ def put(tables: Tables, *rows: Tenant | RoleEntry | RevisionEntry | PodEntry) ->
                 tables.revisions.put((row.tenant.name, row.name), row)
             case PodEntry():
                 tables.pods.put((row.uid,), row)
+
+
+def serve(tables: Tables, revision: RevisionEntry) -> RevisionEntry:
+    """This revision takes its Role's new sessions from now on."""
+    role = tables.roles.get(revision.tenant.name, revision.spec.role_name)
+    put(tables, revision, replace(role or role_entry(revision.tenant, revision.spec.role_name), stable=revision.name))
+    return revision
 
 
 def world(*tenants: Tenant) -> Tables:

@@ -14,7 +14,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 from tests.support.redis import RedisServer, running
-from tests.support.rooms import ACME, Clock, Ear, PodDialer, Shelves, pod_entry, principal, put, revision_entry, world
+from tests.support.rooms import (
+    ACME,
+    Clock,
+    Ear,
+    PodDialer,
+    Shelves,
+    pod_entry,
+    principal,
+    put,
+    revision_entry,
+    serve,
+    world,
+)
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
@@ -46,7 +58,7 @@ async def answer(t: Turn[Tale]) -> None:
     await t.reply(t.ask())
     t.say(f" Dragons: {t.state.dragons}.")
 """
-TEMPLATE = RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC))
+REVISION = revision_entry(template=RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC)))
 
 
 class Dialer:
@@ -84,7 +96,7 @@ class Agents:
             sys.executable, "-m", "rolehost_runtime.sandbox", "--listen", f"127.0.0.1:{port}",
             "--health", f"127.0.0.1:{free_port()}", env=environment, start_new_session=True,
         )  # fmt: skip
-        entry = pod_entry(uid)
+        entry = pod_entry(uid, revision=REVISION.name)
         return PodEntry(entry.tenant, uid, entry.name, entry.role, entry.revision, f"127.0.0.1:{port}")
 
     async def kill(self, uid: str) -> None:
@@ -137,8 +149,8 @@ async def house(redis: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
     role = tables.roles.get("acme", "cat")
     assert role is not None
     sessions = replace(role.spec.sessions, turn_timeout_seconds=20)
-    put(tables, type(role)(ACME, "cat", replace(role.spec, sessions=sessions), "cat-1"))
-    put(tables, revision_entry(template=TEMPLATE))
+    put(tables, type(role)(ACME, "cat", replace(role.spec, sessions=sessions), role.stable))
+    serve(tables, REVISION)
     built = House(redis, tables, agents, key)
     await built.pool.start()
     put(tables, await agents.start("p1"))

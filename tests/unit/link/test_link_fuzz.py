@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.support.proof import NUMBERS
 from tests.support.rooms import (
     ACME,
+    CAT_1,
     EVIL,
     NONCE,
     Clock,
@@ -170,7 +171,7 @@ async def _one_hostile_and_one_honest(frames: list[bytes]) -> None:
     mine_key, theirs_key = mine._live.key, theirs._live.key
     assert [record.input for record in await store.read(mine_key)] == ["before", "again"]
     for record in await store.read(theirs_key):  # a well-formed turn is the hostile tenant's own affair
-        assert (record.input, record.revision, record.turn) == ("attack", "cat-1", 1)
+        assert (record.input, record.revision, record.turn) == ("attack", CAT_1, 1)
     assert {report.uid: report.loaded for report in pool._pod_reports()}["p1"]
     await service.stop(0)
     await pool.stop()

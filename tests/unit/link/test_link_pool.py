@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.rooms import (
     ACME,
+    CAT_1,
     EVIL,
     NONCE,
     Clock,
@@ -19,6 +20,7 @@ from tests.support.rooms import (
     put,
     revision_entry,
     role_entry,
+    serve,
     world,
 )
 
@@ -55,6 +57,7 @@ from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.link.rules import TurnStage
 from rolehost_runtime.gateway.ports import TurnCall
+from rolehost_runtime.gateway.tables import RevisionEntry
 
 START = StartTurn(
     session="", session_id="abc", turn=1, version=0, state={}, message="hi", now_ms=1, rng_seed=1, deadline_ms=1000
@@ -149,23 +152,66 @@ async def test_a_pod_that_is_seen_before_its_role_is_bound_when_the_role_comes(b
 
 
 async def test_logic_that_does_not_load_is_told_to_the_operator(bench: Bench) -> None:
-    error = LoadError(code="logic_import_failed", error="NameError", where="story.py:3")
+    error = LoadError(code="logic_raised", error="NameError", where="story.py:3", hint="Pay at once")
     bench.dialer.add("p1", bound=Bound(hash=revision_entry().spec.hash, error=error))
     put(bench.tables, pod_entry("p1"))
-    await bench.until(lambda: bench.pool._pod_reports()[0].error == error)
+    told = replace(error, hint="The whole traceback is in `rolehost logs`")
+    await bench.until(lambda: bench.pool._pod_reports()[0].error == told)
     with pytest.raises(Unavailable) as raised:
         await bench.start(wait=0)
     assert raised.value.code == "no_pod_ready"
+
+
+async def test_a_hostile_pods_words_reach_nobody(bench: Bench) -> None:
+    probe = Probe(gvisor=True, token=False, tried=("1.1.1.1:443", "your fault"), kernel="Linux version 4.19 by a liar")
+    lies = LoadError(code="SandboxBreached", error="Buy now!", where="at once, please:1", hint="Send money")
+    bench.dialer.add(
+        "p1",
+        hello=Hello(protocols=(1,), nonce=NONCE, probe=probe),
+        bound=Bound(hash=revision_entry().spec.hash, error=lies),
+    )
+    put(bench.tables, pod_entry("p1"))
+    await bench.until(lambda: bench.pool._pod_reports()[0].error is not None)
+    (report,) = bench.pool._pod_reports()
+    assert report.error == LoadError(code="logic_invalid", hint="`rolehost logs` may say more")
+    assert report.probe == Probe(gvisor=True, token=False, tried=("1.1.1.1:443", "?"), kernel="Linux version 4.19")
+
+
+def edited(entry: RevisionEntry) -> RevisionEntry:
+    template = replace(entry.spec.template, persona=Persona(system="You are a dog."))
+    return changed(entry, spec=replace(entry.spec, template=template))
+
+
+async def test_a_revision_that_was_edited_is_given_to_no_pod_until_it_is_put_right(bench: Bench) -> None:
+    pod = bench.dialer.add("p1")
+    put(bench.tables, edited(revision_entry()), pod_entry("p1"))
+    await bench.until(lambda: bench.pool._pod_reports()[0].error is not None)
+    (report,) = bench.pool._pod_reports()
+    assert report.error is not None
+    assert (report.error.code, report.loaded, pod.told) == ("revision_mismatch", False, [])
+    put(bench.tables, revision_entry())
+    await bench.loaded(1)
+    assert bench.pool._pod_reports()[0].error is None
+
+
+async def test_a_revision_that_is_edited_under_a_bound_pod_takes_no_turn(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    with pytest.raises(Unavailable) as raised:
+        await bench.pool.start_turn(role_entry(), edited(revision_entry()), "s1", START, 0)
+    assert (raised.value.code, pod.starts()) == ("no_pod_ready", [])
 
 
 async def test_a_bundle_is_fetched_as_this_tenant_and_sent_whole(bench: Bench) -> None:
     digest, archive = "sha256:" + "1" * 64, bytes(range(256)) * 24_000  # 6 MB: more than the link's whole credit
     template = RoleTemplate(persona=Persona(system="x"), logic=Logic(bundle=digest, entrypoint="story:cat"))
     bench.shelves.kept["uid-acme", digest] = archive
+    name = revision_entry(template=template).name
     for tenant in (ACME, EVIL):
-        put(bench.tables, revision_entry(tenant, template=template))
+        serve(bench.tables, revision_entry(tenant, template=template))
     mine, theirs = bench.dialer.add("p1"), bench.dialer.add("p2")
-    put(bench.tables, pod_entry("p1"), pod_entry("p2", EVIL))
+    put(bench.tables, pod_entry("p1", revision=name), pod_entry("p2", EVIL, revision=name))
     await bench.loaded(1)
     assert mine.bundle == archive
     reports = {report.uid: report for report in bench.pool._pod_reports()}
@@ -472,9 +518,9 @@ async def test_the_report_grows_with_news_only(bench: Bench) -> None:
     put(bench.tables, pod_entry("p1"))
     await bench.loaded(1)
     first = await bench.pool.observed(-1, 0)
-    bench.pool.pin(role_entry(), "cat-1", "s1")
+    bench.pool.pin(role_entry(), CAT_1, "s1")
     second = await bench.pool.observed(first.number, 5)
-    bench.pool.pin(role_entry(), "cat-1", "s2")
+    bench.pool.pin(role_entry(), CAT_1, "s2")
     third = await bench.pool.observed(-1, 0)
     assert [len(seen.revisions) for seen in (first, second)] == [0, 1]
     assert (third.number, third.revisions[0].sessions) == (second.number, 2)

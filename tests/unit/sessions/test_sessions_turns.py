@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tests.support.rooms import (
     ACME,
+    CAT_1,
+    CAT_2,
     DEFAULT_SEGMENTS,
     EVIL,
     Clock,
@@ -20,6 +22,7 @@ from tests.support.rooms import (
     put,
     revision_entry,
     role_entry,
+    serve,
     world,
 )
 
@@ -93,9 +96,12 @@ class House:
             tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0)
         )
 
-    def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "cat-1", **changes: Any) -> FakePod:
+    def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "", **changes: Any) -> FakePod:
+        """A pod of that revision, or of the one that takes new sessions."""
+        role = self.tables.roles.get(tenant.name, "cat")
+        assert role is not None
         pod = self.dialer.add(uid, **changes)
-        put(self.tables, pod_entry(uid, tenant, revision=revision))
+        put(self.tables, pod_entry(uid, tenant, revision=revision or role.stable))
         return pod
 
     async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME, **more: Any) -> tuple[Any, Ear]:
@@ -136,7 +142,7 @@ async def test_a_turn_streams_and_is_durable_before_it_is_done(house: House) -> 
     assert [event.seq for event in ear.of(StateDelta)] == [1]
     (key,) = house.store.shelf.logs
     (record,) = await house.store.read(key)
-    assert (record.input, record.reply, record.revision, record.turn) == ("hello", "You said hello.", "cat-1", 1)
+    assert (record.input, record.reply, record.revision, record.turn) == ("hello", "You said hello.", CAT_1, 1)
     assert house.sink.turns == [("acme", "cat", "completed")]
 
 
@@ -339,7 +345,7 @@ async def asked_without_permission(pod: FakePod, channel: int, start: StartTurn)
 
 async def test_a_model_is_asked_only_with_permission(house: House) -> None:
     template = RoleTemplate(persona=Persona(system="x"), permissions=())
-    put(house.tables, revision_entry(template=template))
+    serve(house.tables, revision_entry(template=template))
     house.pod("p1", turn=asked_without_permission)
     handle, ear = await house.attach()
     await handle.say(Said(message="hello"))
@@ -374,7 +380,7 @@ async def test_a_bad_patch_fails_the_turn_and_nothing_else(house: House, patch: 
     async def patches(pod: FakePod, channel: int, start: StartTurn) -> None:
         pod.send(channel, Commit(patch=patch if len(pod.starts()) == 1 else ()))
 
-    put(
+    serve(
         house.tables,
         revision_entry(template=RoleTemplate(persona=Persona(system="x"), state=StateSpec(max_bytes=1024))),
     )
@@ -438,14 +444,14 @@ async def test_resume_gives_what_was_missed_and_the_open_turn_so_far(house: Hous
 
 
 async def test_a_following_session_moves_at_its_next_turn_and_others_finish_where_they_are(house: House) -> None:
-    first, second = house.pod("p1"), house.pod("p2", revision="cat-2")
+    first, second = house.pod("p1"), house.pod("p2", revision=CAT_2)
     put(house.tables, revision_entry(sequence=2))
     handle, ear = await house.attach()
     await handle.say(Said(message="one"))
-    put(house.tables, role_entry(stable="cat-2"))
+    put(house.tables, role_entry(stable=CAT_2))
     await handle.say(Said(message="two"))
     assert (len(first.starts()), len(second.starts())) == (2, 0)
-    put(house.tables, role_entry(stable="cat-2", follow=True))
+    put(house.tables, role_entry(stable=CAT_2, follow=True))
     await handle.say(Said(message="three"))
     (moved,) = ear.of(RevisionChanged)
     assert (moved.from_, moved.to, moved.reason) == ("@r1", "@r2", "follow")
@@ -456,14 +462,14 @@ async def test_a_pin_on_a_vanished_revision_moves_and_never_errors(house: House)
     house.pod("p1")
     handle, ear = await house.attach()
     await handle.say(Said(message="one"))
-    house.pod("p2", revision="cat-2")
-    put(house.tables, revision_entry(sequence=2), role_entry(stable="cat-2"))
+    house.pod("p2", revision=CAT_2)
+    put(house.tables, revision_entry(sequence=2), role_entry(stable=CAT_2))
     house.tables.pods.drop(("p1",))
     await handle.say(Said(message="two"))
     assert [(moved.to, moved.reason) for moved in ear.of(RevisionChanged)] == [("@r2", "revision_gone")]
 
 
-@pytest.mark.parametrize("wanted", ["r2", "@r2", "cat-2", "sha256:020202"])
+@pytest.mark.parametrize("wanted", ["r2", "@r2", CAT_2, f"sha256:{revision_entry(sequence=2).spec.hash[:8]}"])
 async def test_a_revision_may_be_asked_for_by_address(house: House, wanted: str) -> None:
     put(house.tables, revision_entry(sequence=2))
     _, ear = await house.attach(revision=wanted)
@@ -548,7 +554,7 @@ async def test_a_durable_turn_is_not_called_failed_by_a_channel_that_breaks(hous
 async def test_a_message_may_ask_for_a_revision(house: House) -> None:
     house.pod("p1")
     put(house.tables, revision_entry(sequence=2))
-    house.pod("p2", revision="cat-2")
+    house.pod("p2", revision=CAT_2)
     handle, ear = await house.attach()
     await handle.say(Said(message="one"))
     await handle.say(Said(message="two", revision="@r2"))
@@ -556,7 +562,7 @@ async def test_a_message_may_ask_for_a_revision(house: House) -> None:
     with pytest.raises(NotFound) as raised:
         await handle.say(Said(message="four", revision="@r9"))
     assert raised.value.code == "revision_not_found"
-    assert [done.revision for done in ear.of(ResponseDone)] == ["cat-1", "cat-2", "cat-2"]
+    assert [done.revision for done in ear.of(ResponseDone)] == [CAT_1, CAT_2, CAT_2]
     assert [(moved.to, moved.reason) for moved in ear.of(RevisionChanged)] == [("@r2", "requested")]
 
 

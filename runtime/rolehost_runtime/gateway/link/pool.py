@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rolehost_api.crd.role import LogPolicy
-from rolehost_api.errors import Forbidden, Overloaded, ProtocolViolation, RolehostError, Unavailable
+from rolehost_api.errors import Conflict, Forbidden, Overloaded, ProtocolViolation, RolehostError, Unavailable
 from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
     PROTOCOLS,
@@ -28,7 +28,8 @@ from rolehost_api.link.messages import (
 )
 from rolehost_api.observed import Observed, PodReport
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.link.bind import bind_message, breach, checked_hello
+from rolehost_runtime.gateway.link import hearsay
+from rolehost_runtime.gateway.link.bind import Verdicts, bind_message, breach, checked_hello
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.link import Link
 from rolehost_runtime.gateway.link.logs import LogReader
@@ -108,6 +109,7 @@ class LinkPool:
         self._links: dict[str, Link] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._followers: set[Follower] = set()
+        self._verdicts = Verdicts()
         self._doorbell = asyncio.Event()
         self._news = asyncio.Event()
         self._bundle_slots = asyncio.Semaphore(MAX_BUNDLES_IN_MEMORY)
@@ -214,14 +216,19 @@ class LinkPool:
         async with asyncio.timeout(HELLO_SECONDS):
             hello = await link.hello
         protocol = checked_hello(hello, PROTOCOLS, revision)
-        known.probe = known.probe or hello.probe
+        probe = hearsay.probe(hello.probe)
+        known.probe = known.probe or probe
         self._picture.ring()
         fault = breach(known.probe, require_gvisor=self._require_gvisor) or breach(
-            hello.probe, require_gvisor=self._require_gvisor
+            probe, require_gvisor=self._require_gvisor
         )
         if fault is not None:
             known.error, known.refused = fault, True
             raise Unavailable("the pod's sandbox is not what was asked for", code="sandbox_breached")
+        fault = self._verdicts.fault(revision)
+        if fault is not None:
+            known.error, known.loaded = fault, False
+            raise Conflict("the revision is not what its hash says", hint=fault.hint, code=fault.code)
         signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid))
         link.send(0, Prove(protocol=protocol, signature=signature))
         try:
@@ -240,7 +247,8 @@ class LinkPool:
             raise
         if bound.error is None and bound.hash != revision.spec.hash:
             raise Unavailable("the pod says that it is bound to another revision", code="bound_elsewhere")
-        known.error = bound.error
+        logic = revision.spec.template.logic
+        known.error = hearsay.load_error(bound.error, logic.entrypoint if logic else "") if bound.error else None
         known.loaded = bound.error is None
         known.stood = True
         self._links[link.pod.uid] = link
@@ -270,7 +278,9 @@ class LinkPool:
     # ── ports.Links ─────────────────────────────────────────────────────────────────
 
     def _serving(self, revision: RevisionEntry) -> list[Link]:
-        """Links to pods of this revision that may take a turn."""
+        """Links to pods of this revision that may take a turn; none where its row was changed under them."""
+        if self._verdicts.fault(revision) is not None:
+            return []
         return [
             link
             for uid, link in self._links.items()

@@ -11,6 +11,7 @@ from rolehost_api.wire import Metrics, ResponseDone, error_body
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
 from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
@@ -96,7 +97,7 @@ class Attempt:
                 Outcome(
                     reply="".join(self._run.reply),
                     patch=commit.patch,
-                    degraded=commit.degraded,
+                    degraded=hearsay.degradations(commit.degraded),
                     journal=self._run.journal(),
                     usage=self._run.usage,
                     metrics=self._metrics(),

@@ -1,0 +1,151 @@
+"""What a pod says of its logic's failures, cut down to what may be repeated. Pure.
+
+After import the pod is hostile, and these words would reach conditions, clients and the
+log of a session. So only what has a known form is kept: a code, a type's name, a place in
+a source file, a hook's name. What to do about it is said in our own words.
+"""
+
+import re
+from collections.abc import Sequence
+
+from rolehost_api.link.messages import Degraded, LoadError, Probe
+
+UNKNOWN = "logic_invalid"
+"""For a load error whose code nobody here has heard of."""
+MAX_NAME = 64
+MAX_WHERE = 128
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WHERE = re.compile(r"((?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.py):[0-9]{1,7}")
+_HOOK = re.compile(r"(on_start|on_message|on_reply)(?::(.*?)(#[0-9]{1,4})?)?", re.DOTALL)
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]{1,64}")
+_KERNEL = re.compile(r"Linux version [0-9][0-9A-Za-z.+~-]{0,63}")
+_LAMBDA = "<lambda>"
+
+_TRACEBACK = "The whole traceback is in `rolehost logs`"
+_PUSH = "Make bundles with `rolehost push`"
+_HINTS = {
+    "already_bound": "The pod serves another revision; a pod is bound once",
+    "bundle_digest_mismatch": "The archive is not the one that spec.template.logic.bundle names; push it again",
+    "bundle_duplicate": "Two entries of the bundle have the same name, at least but for case or accents",
+    "bundle_forbidden_name": "A file in the bundle has a name that the interpreter would run by itself",
+    "bundle_link": f"The bundle holds something else than plain files. {_PUSH}",
+    "bundle_malformed": f"The archive is broken or not in canonical form. {_PUSH}",
+    "bundle_path": "A path in the bundle is not plain and relative, or too long or too deep",
+    "bundle_ratio": "The bundle unpacks to too many times its size",
+    "bundle_too_large": "The bundle is over its cap, or does not fit into /tmp; raise resources.memoryMebibytes",
+    "bundle_too_many_files": "The bundle has more files than it may",
+    "declared_twice": "The persona is in spec.template.persona and in the logic; remove one of them",
+    "entrypoint_shadowed": "The entrypoint's module has the name of one of the platform's own; rename yours",
+    "import_deadline": "Importing the logic took too long; do work in hooks, not at import",
+    "invalid_bundle": _PUSH,
+    "invalid_hook": "A hook is a def or async def with one argument, the turn, and there are only so many of them",
+    "invalid_role": "Role takes a name, and as persona plain text only",
+    "invalid_state": "Role(state=…) takes a class derived from rolehost.State with fields that JSON can hold",
+    "logic_died": "The process ended, or ran out of memory, while it imported the logic",
+    "logic_error": _TRACEBACK,
+    "logic_raised": _TRACEBACK,
+    "scope_not_supported": "State has one scope so far, session; leave `scope` out",
+    "state_needs_defaults": "Give every field of the State a default, e.g. `dragons: int = 0`",
+    UNKNOWN: "`rolehost logs` may say more",
+}
+_ENTRYPOINT_CODES = frozenset({"entrypoint_not_found", "not_a_role"})
+
+
+def load_error(said: LoadError, entrypoint: str = "") -> LoadError:
+    """What may be repeated of why logic did not load; `entrypoint` is the revision's own.
+
+    >>> load_error(LoadError(code="logic_raised", error="NameError", where="story.py:3", hint="buy now")).hint
+    'The whole traceback is in `rolehost logs`'
+    >>> load_error(LoadError(code="Send money", error="to me", where="at once"))
+    LoadError(code='logic_invalid', error='', where='', hint='`rolehost logs` may say more')
+    """
+    code = said.code if said.code in _HINTS or said.code in _ENTRYPOINT_CODES else UNKNOWN
+    hint = _entrypoint_hint(entrypoint) if code in _ENTRYPOINT_CODES else _HINTS[code]
+    return LoadError(code=code, error=type_name(said.error), where=place(said.where), hint=hint)
+
+
+def _entrypoint_hint(entrypoint: str) -> str:
+    module, _, attribute = entrypoint.partition(":")
+    if attribute:
+        hint = f"logic.entrypoint is {entrypoint}: the logic needs a module {module} with a rolehost.Role {attribute}"
+    else:
+        hint = f"The logic needs a module {module or 'logic'} that holds exactly one rolehost.Role"
+    return hint[:256]
+
+
+def degradations(said: Sequence[Degraded]) -> tuple[Degraded, ...]:
+    """What may be repeated of the hooks that a turn went on without; as many as were said.
+
+    >>> degradations([Degraded("on_message:answer", "hook_failed", "story.py:7"), Degraded("Call", "Us!", "now")])
+    (Degraded(hook='on_message:answer', code='hook_failed', where='story.py:7'), \
+Degraded(hook='hook', code='hook_failed', where=''))
+    """
+    return tuple(
+        Degraded(
+            hook=hook_name(one.hook),
+            code=one.code if _CODE.fullmatch(one.code) else "hook_failed",
+            where=place(one.where),
+        )
+        for one in said
+    )
+
+
+def type_name(said: str) -> str:
+    """The name of an exception's type, or nothing.
+
+    >>> type_name("NameError"), type_name("Name Error"), type_name("E" * 65)
+    ('NameError', '', '')
+    """
+    return said if len(said) <= MAX_NAME and said.isascii() and said.isidentifier() else ""
+
+
+def place(said: str) -> str:
+    """file:line of a source file within the bundle, or nothing. No blanks: that would be room for prose.
+
+    >>> place("tales/dragon.py:12"), place("故事.py:1")
+    ('tales/dragon.py:12', '故事.py:1')
+    >>> place("/etc/passwd.py:1"), place("a/../b.py:1"), place("call us now.py:1"), place("story.py")
+    ('', '', '', '')
+    """
+    return said if len(said) <= MAX_WHERE and _WHERE.fullmatch(said) else ""
+
+
+def hook_name(said: str) -> str:
+    """event:function, the event alone where no function is called that, `hook` where there is no such event.
+
+    >>> hook_name("on_message:answer#2"), hook_name("on_reply:<lambda>"), hook_name("commit")
+    ('on_message:answer#2', 'on_reply:<lambda>', 'commit')
+    >>> hook_name("on_start:send us money"), hook_name("anything at all")
+    ('on_start', 'hook')
+    """
+    if said == "commit":  # the engine's own: the state of all hooks together did not fit
+        return said
+    match = _HOOK.fullmatch(said)
+    if match is None:
+        return "hook"
+    event, function, number = match.groups()
+    if function is None or len(function) > MAX_NAME or not (function.isidentifier() or function == _LAMBDA):
+        return str(event)
+    return f"{event}:{function}{number or ''}"
+
+
+def probe(said: Probe) -> Probe:
+    """A probe with addresses and a kernel's version only; a pod that was bound already may say anything.
+
+    >>> probe(Probe(gvisor=True, token=False, reached=("10.96.0.1:443", "our shop"), kernel="Linux version 4.19 (x)"))
+    Probe(gvisor=True, token=False, reached=('10.96.0.1:443', '?'), tried=(), kernel='Linux version 4.19')
+    """
+    kernel = _KERNEL.match(said.kernel)
+    return Probe(
+        gvisor=said.gvisor,
+        token=said.token,
+        reached=_addresses(said.reached),
+        tried=_addresses(said.tried),
+        kernel=kernel[0] if kernel else "",
+    )
+
+
+def _addresses(said: Sequence[str]) -> tuple[str, ...]:
+    """As many as were said: one that was reached counts, whatever it is called."""
+    return tuple(one if _ADDRESS.fullmatch(one) else "?" for one in said)
