@@ -1,5 +1,9 @@
 """A session is what its log says: folded anew it equals the one that lived through its turns."""
 
+import sys
+from collections import deque
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +12,18 @@ from msgspec.structs import replace
 from rolehost_api.link.messages import PatchOp
 from rolehost_runtime.core.patch import InvalidPatch
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
-from rolehost_runtime.core.session import MAX_PAST_CHARS, MAX_SEEN, MOVES, Move, Outcome, Phase, SessionFold
+from rolehost_runtime.core.session import (
+    ENTRY_BYTES,
+    MAX_PAST_CHARS,
+    MAX_SEEN,
+    MOVES,
+    Move,
+    Outcome,
+    Phase,
+    SessionFold,
+    state_weight,
+    text_weight,
+)
 
 Step = tuple[str, str, tuple[PatchOp, ...]]
 
@@ -121,3 +136,56 @@ def test_only_the_newest_ids_and_words_are_held() -> None:
     fold, _ = lived([("x" * 100, "y" * 100, ())] * turns)
     assert (fold.turn_of("c9"), fold.turn_of("c10")) == (None, 11)
     assert sum(len(exchange.input) + len(exchange.reply) for exchange in fold.past) <= MAX_PAST_CHARS
+
+
+def taken(value: object) -> int:
+    """What Python says that this takes, everything in it included."""
+    within: list[object] = []
+    if isinstance(value, dict):
+        within = [*value, *value.values()]
+    elif isinstance(value, list | tuple | deque):
+        within = list(value)
+    return sys.getsizeof(value) + sum(taken(one) for one in within)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), JSON, max_size=5))
+def test_a_state_never_takes_more_than_it_weighs(state: dict[str, object]) -> None:
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
+    assert taken(state) <= state_weight(state)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([{} for _ in range(200_000)], id="empty-maps"),
+        pytest.param([[] for _ in range(200_000)], id="empty-lists"),
+        pytest.param(list(range(1000, 60_000)), id="numbers"),
+        pytest.param(["x" * 60_000 + "🐉"] * 4, id="long-text"),
+    ],
+)
+def test_a_large_state_is_weighed_without_a_look_at_all_of_it(values: list[object]) -> None:
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode({"values": values}))
+    assert taken(state) <= state_weight(state) <= 64 << 20
+
+
+@given(STEPS)
+def test_a_sessions_weight_is_that_of_its_log_and_covers_what_it_holds(steps: list[Step]) -> None:
+    fold, records = lived(steps)
+    assert SessionFold.of("log", 3, records).weight() == fold.weight()
+    assert taken(fold.past) + taken(dict(fold._seen)) + taken(fold.state) <= fold.weight()
+
+
+def test_words_and_ids_that_are_no_longer_held_weigh_nothing() -> None:
+    few, _ = lived([("龙" * 1000, "x" * 1000, ())] * 500)
+    many, _ = lived([("龙" * 1000, "x" * 1000, ())] * (MAX_SEEN + 500))
+    held = len(many._seen) - len(few._seen)
+    assert (len(few.past), len(many.past)) == (262, 262)
+    assert many.weight() - few.weight() == held * ENTRY_BYTES + sum(text_weight(one) for one in set(many._seen)) - sum(
+        text_weight(one) for one in set(few._seen)
+    )

@@ -34,6 +34,9 @@ class LiveSession:
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self._pinned = ""
+        self._lasting = False
+        """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
+        self._joining = 0
         self._fold: SessionFold | None = None
         self._loading = asyncio.Lock()
         self._line = asyncio.Lock()
@@ -43,12 +46,42 @@ class LiveSession:
 
     @property
     def busy(self) -> bool:
-        return self._line.locked() or self._waiting > 0 or self._loading.locked()
+        return self._line.locked() or self._waiting > 0 or self._joining > 0 or self._loading.locked()
+
+    @property
+    def attached(self) -> bool:
+        """Somebody listens, or is about to."""
+        return bool(self.audience) or self._joining > 0
 
     def sleep(self) -> None:
         """Let go of what the store holds too; the next turn reads it again."""
         if not self.busy:
             self._fold = None
+            self._world.room.drop(self.tenant.uid, self.key)
+
+    def leave(self, channel: Channel) -> None:
+        self.audience.leave(channel)
+        self._settle_down()
+
+    def _settle_down(self) -> None:
+        """A session that nobody listens to takes no place, and one that never said a durable word keeps no
+        revision alive."""
+        if self.attached:
+            return
+        self._world.room.leave(self.tenant.uid, self.key)
+        if self._pinned and not self.busy and not self._lasting:
+            self._pinned = ""
+            self._world.links.release(self.key)
+
+    def _weigh(self, fold: SessionFold) -> None:
+        """Keep a fold, and say what it takes; a lost one is not kept."""
+        lost = fold.phase is Phase.GONE
+        self._lasting = lost or fold.turn > 0
+        self._fold = None if lost else fold
+        if lost:
+            self._world.room.drop(self.tenant.uid, self.key)
+        else:
+            self._world.room.hold(self.tenant.uid, self.key, fold.weight())
 
     async def load(self) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet."""
@@ -63,7 +96,7 @@ class LiveSession:
                     await asyncio.sleep(0)
             if (fold.turn, fold.seq) != (head.turn, head.seq):
                 raise CorruptRecord("a session's head and its log disagree")
-            self._fold = fold
+            self._weigh(fold)
             self._pinned = self._pinned or fold.revision
             return fold
 
@@ -75,8 +108,15 @@ class LiveSession:
         return role
 
     async def join(self, channel: Channel) -> None:
-        """Attach a channel and tell it where the session stands."""
-        fold = await self.load()
+        """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
+        self._joining += 1
+        try:
+            self._greet(channel, await self.load())
+        finally:
+            self._joining -= 1
+            self._settle_down()
+
+    def _greet(self, channel: Channel, fold: SessionFold) -> None:
         role = self.role()
         revision = self._world.tables.revisions.get(self.tenant.name, self._pinned) if self._pinned else None
         if revision is None:
@@ -125,6 +165,9 @@ class LiveSession:
             await self._turn(accepted)
         finally:
             self._line.release()
+            if self._fold is not None:
+                self._weigh(self._fold)
+            self._settle_down()
 
     async def _turn(self, accepted: Accepted) -> None:
         began = asyncio.get_running_loop().time()

@@ -13,6 +13,7 @@ from rolehost_runtime.gateway.sessions.audience import events_after
 from rolehost_runtime.gateway.sessions.live import LiveSession
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.revisions import find
+from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
 
@@ -47,7 +48,7 @@ class Handle:
         await self._live.resume(self._channel, after_seq)
 
     def detach(self) -> None:
-        self._live.audience.leave(self._channel)
+        self._live.leave(self._channel)
 
 
 class SessionService:
@@ -62,8 +63,10 @@ class SessionService:
         *,
         durability: str = "local-fsync",
         commit_pauses: Sequence[float] = COMMIT_PAUSES,
+        room: Room | None = None,
     ) -> None:
-        self._world = World(tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses)
+        room = room or Room()
+        self._world = World(tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room)
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._turns: set[asyncio.Task[None]] = set()
 
@@ -72,12 +75,14 @@ class SessionService:
     async def attach(
         self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
     ) -> Handle:
-        """Open or restore a session and send the channel `session.created`."""
+        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`."""
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
+        self._world.room.enter(role.tenant.uid, self._key(principal, role, sid))  # a refused one is not even held
         live = self._touched(principal, role, sid)
         live.wanted = wanted or live.wanted
         await live.join(channel)
+        self._make_room()
         return Handle(self, live, channel, principal)
 
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
@@ -110,6 +115,7 @@ class SessionService:
 
     def _turn_over(self, turn: asyncio.Task[None]) -> None:
         self._turns.discard(turn)
+        self._make_room()
         if not turn.cancelled():
             turn.exception()  # who waited has it; where nobody did, channels were told
 
@@ -138,6 +144,12 @@ class SessionService:
         self._let_go(but=key)
         return live
 
+    def _make_room(self) -> None:
+        """Put sessions to sleep while folds take too much; whoever listens to them notices nothing."""
+        for key in self._world.room.excess(lambda key: key in self._live and self._live[key].busy):
+            if key in self._live:
+                self._live[key].sleep()
+
     def _let_go(self, *, but: str) -> None:
         silent_since = self._world.now_ms() - SLEEP_AFTER_MS
         for key in [key for key, _ in zip(self._live, range(LOOKED_AT), strict=False)]:
@@ -150,4 +162,5 @@ class SessionService:
                     live.sleep()
                 self._live.move_to_end(key)
             else:
+                live.sleep()
                 del self._live[key]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rolehost_api.wire import Said
 from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, SessionStore
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
+from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.tables import Tables
 
 
@@ -21,6 +22,7 @@ class World:
     """What an acknowledged turn has survived, as session.created says it."""
     commit_pauses: Sequence[float]
     """Seconds between the tries of one commit; the store bounds each try."""
+    room: Room
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
 
