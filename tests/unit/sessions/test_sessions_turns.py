@@ -29,7 +29,7 @@ from tests.support.rooms import (
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Persona, RoleTemplate, StateSpec
 from rolehost_api.errors import Conflict, Forbidden, NotFound, Overloaded, RolehostError, Unavailable
-from rolehost_api.link.messages import CallModel, Commit, ModelResult, PatchOp, Say, StartTurn, TurnFailed
+from rolehost_api.link.messages import CallModel, Commit, Degraded, ModelResult, PatchOp, Say, StartTurn, TurnFailed
 from rolehost_api.wire import (
     ResponseCreated,
     ResponseDone,
@@ -441,6 +441,17 @@ async def test_resume_gives_what_was_missed_and_the_open_turn_so_far(house: Hous
     lost, far = await house.attach()
     await lost.resume(99)
     assert (far.of(Resumed)[0].gap, far.of(Resumed)[0].code) == (True, "resume_lost")
+
+
+async def test_a_degraded_hook_is_told_without_the_pods_own_words(house: House) -> None:
+    async def lies(pod: FakePod, channel: int, start: StartTurn) -> None:
+        pod.send(channel, Commit(degraded=(Degraded("on_reply:count", "Pay us", "right now"),)))
+
+    house.pod("p1", turn=lies)
+    handle, ear = await house.attach()
+    await handle.say(Said(message="hello"))
+    (told,) = ear.of(ResponseDone)[0].degraded
+    assert (told.hook, told.code, told.where) == ("on_reply:count", "hook_failed", "")
 
 
 async def test_a_following_session_moves_at_its_next_turn_and_others_finish_where_they_are(house: House) -> None:
