@@ -128,7 +128,12 @@ class StateSpec(Spec, frozen=True, kw_only=True):
         int, Meta(description="Raise it when the State class changes shape.", ge=1, le=10_000)
     ] = 1
     max_bytes: Annotated[
-        int, Meta(description="Largest state of one session, encoded, in bytes.", ge=1024, le=262_144)
+        int,
+        Meta(
+            description="Largest state of one session, encoded, in bytes; it may hold at most 32,768 values.",
+            ge=1024,
+            le=262_144,
+        ),
     ] = 65_536
 
 
