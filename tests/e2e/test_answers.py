@@ -3,6 +3,7 @@
 One Role, one person, one session through everything that may die under it.
 """
 
+import secrets
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from tests.support.proof import NUMBERS
 from tests.support.talk import Frame, Person
 
 ROLE = "storyteller"
+RUN = secrets.token_hex(4)
+"""Ends every session's id: sessions outlive the Role, so those of an earlier run are still there."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def storyteller(cluster: Cluster, key: str) -> Iterator[str]:
 
 
 def test_a_streamed_answer_comes_out_of_gvisor(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk("Storyteller", key, "abc123") as person:
+    with cluster.talk("Storyteller", key, f"abc123-{RUN}") as person:
         done = person.say("讲一个关于龙的短故事")
         deltas = [frame for frame in person.frames if frame["type"] == "response.output_text.delta"]
         assert person.frames[0]["type"] == "session.created"
@@ -56,7 +59,7 @@ def test_the_conditions_say_what_was_proved(cluster: Cluster, storyteller: str) 
 
 
 def test_the_logic_printed_for_its_tenant_only(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "printing") as person:
+    with cluster.talk(ROLE, key, f"printing-{RUN}") as person:
         person.say("a dragon, please")
     assert "dragon" in cluster.rolehost("logs", ROLE, key=key)
     for pod in cluster.pods("default", role=storyteller):
@@ -73,14 +76,14 @@ def remembers(cluster: Cluster, key: str, session_id: str, before: str, now: str
 
 
 def test_the_second_turn_remembers_the_first(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "memory") as person:
+    with cluster.talk(ROLE, key, f"memory-{RUN}") as person:
         person.say("my name is Wenqing")
-    remembers(cluster, key, "memory", "my name is Wenqing", "what did I say before?")
+    remembers(cluster, key, f"memory-{RUN}", "my name is Wenqing", "what did I say before?")
 
 
 @pytest.mark.timeout(180 + 30 * NUMBERS.deaths)
 def test_a_pod_deleted_in_mid_session_costs_nothing(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "podless") as person:
+    with cluster.talk(ROLE, key, f"podless-{RUN}") as person:
         last = "I hid the key under the mat, 0"
         person.say(last)
         for number in range(1, NUMBERS.deaths + 1):
@@ -106,15 +109,15 @@ def _sooner_or_later(person: Person, message: str) -> Frame:
 
 @pytest.mark.timeout(180)
 def test_a_restarted_gateway_knows_the_session(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "gatewayless") as person:
+    with cluster.talk(ROLE, key, f"gatewayless-{RUN}") as person:
         person.say("the bridge is out")
     cluster.restart("deployment/rolehost-gateway")
-    remembers(cluster, key, "gatewayless", "the bridge is out", "what did I say before?")
+    remembers(cluster, key, f"gatewayless-{RUN}", "the bridge is out", "what did I say before?")
 
 
 @pytest.mark.timeout(180)
 def test_a_killed_redis_loses_no_acknowledged_turn(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "redisless") as person:
+    with cluster.talk(ROLE, key, f"redisless-{RUN}") as person:
         person.say("the river is high")
         cluster.kill("rolehost-system", "app.kubernetes.io/component=redis")
         assert "the river is high" in str(_sooner_or_later(person, "what did I say before?")["message"])
@@ -122,9 +125,9 @@ def test_a_killed_redis_loses_no_acknowledged_turn(cluster: Cluster, storyteller
 
 @pytest.mark.timeout(180)
 def test_sessions_go_on_without_the_operator(cluster: Cluster, storyteller: str, key: str) -> None:
-    with cluster.talk(ROLE, key, "operatorless") as person:
+    with cluster.talk(ROLE, key, f"operatorless-{RUN}") as person:
         person.say("nobody is watching")
         with cluster.scaled_to_zero("deployment/rolehost-operator"):
             assert "nobody is watching" in person.say("what did I say before?")["message"]
-            with cluster.talk(ROLE, key, "born-without") as another:
+            with cluster.talk(ROLE, key, f"born-without-{RUN}") as another:
                 assert another.say("hello")["status"] == "completed"
