@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.support.proof import NUMBERS
+from tests.support.proof import NUMBERS, SOAK
 from tests.support.rooms import (
     ACME,
     CAT_1,
@@ -130,6 +130,7 @@ def test_a_turn_only_ever_moves_by_its_table(said: list[Message], left_out: bool
     assert effects == list(range(len(effects)))
 
 
+@pytest.mark.timeout(120 if not SOAK else 7200)
 @settings(max_examples=NUMBERS.fuzz_examples, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FRAMES, min_size=1, max_size=12))
 def test_a_hostile_pod_touches_nobody_else(frames: list[bytes]) -> None:
