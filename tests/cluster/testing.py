@@ -149,6 +149,14 @@ class Cluster:
     def restart(self, workload: str, seconds: int = 90) -> None:
         self.kubectl("rollout", "restart", workload, "-n", PLATFORM)
         self.kubectl("rollout", "status", workload, "-n", PLATFORM, f"--timeout={seconds}s", timeout=seconds + 10)
+        selector, wanted = self._selector(workload)
+        pods = ("pods", "-n", PLATFORM, "-l", selector)
+        until(lambda: len(self.get(*pods)["items"]) == wanted or None, seconds, lambda: f"{workload}'s old pods go")
+
+    def _selector(self, workload: str) -> tuple[str, int]:
+        """The labels of a workload's pods, and how many there should be."""
+        spec = self.get(workload, "-n", PLATFORM)["spec"]
+        return ",".join(f"{name}={value}" for name, value in spec["selector"]["matchLabels"].items()), spec["replicas"]
 
     def kill(self, namespace: str, selector: str) -> None:
         """SIGKILL, as near as the API comes: no grace at all."""
@@ -156,9 +164,7 @@ class Cluster:
 
     @contextmanager
     def scaled_to_zero(self, workload: str) -> Iterator[None]:
-        before = self.get(workload, "-n", PLATFORM)["spec"]["replicas"]
-        labels = self.get(workload, "-n", PLATFORM)["spec"]["selector"]["matchLabels"]
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        selector, before = self._selector(workload)
         self.kubectl("scale", workload, "-n", PLATFORM, "--replicas=0")
         until(lambda: self.get("pods", "-n", PLATFORM, "-l", selector)["items"] == [] or None, 90, lambda: workload)
         try:

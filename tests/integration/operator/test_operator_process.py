@@ -119,14 +119,14 @@ def test_a_restart_writes_nothing(cluster: Cluster) -> None:
     serve(cluster, namespace, newest(cluster, namespace, 1))
     eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
     assert before.stop() == 0
-    count = len(cluster.api.writes(ACCOUNT))
+    count = len(cluster.api.writes(ACCOUNT, namespace))
     after = cluster.operator()
     eventually(lambda: after.says("this operator leads"), "the new one leads")
     # A change that asks for one write comes through: so the others were looked at and left alone.
     cluster.api.kubectl("delete", "networkpolicy", "rolehost-sandbox", "-n", namespace)
     eventually(lambda: cluster.api.get("networkpolicy", "rolehost-sandbox", "-n", namespace), "the policy is back")
-    new = [write for write in cluster.api.writes(ACCOUNT)[count:] if write.resource != "leases"]
-    assert [(write.verb, write.resource, write.namespace) for write in new] == [("patch", "networkpolicies", namespace)]
+    new = cluster.api.writes(ACCOUNT, namespace)[count:]
+    assert [(write.verb, write.resource) for write in new] == [("patch", "networkpolicies")]
 
 
 def test_of_two_operators_one_writes_and_the_other_takes_over(cluster: Cluster) -> None:
