@@ -36,7 +36,6 @@ OPERATOR_WRITER = "rolehost-operator-tenant"
 LEASE = "rolehost-operator"
 KEYS = "rolehost-keys"
 """ConfigMap in the platform's namespace with the hashes of tenants' keys."""
-MODEL_KEYS = "rolehost-model-keys"
 OBSERVED_AUDIENCE = "rolehost-gateway"
 
 # Ports

@@ -34,7 +34,6 @@ class Cluster:
     where: Paths
     gateway: str
     """host:port on the loopback that leads to the gateway's Service."""
-    made: list[str] = field(default_factory=list)
 
     # ── asking and telling ──────────────────────────────────────────────────────────
 
