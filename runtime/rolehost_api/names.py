@@ -26,6 +26,8 @@ FOLLOW = f"{GROUP}/follow"
 
 FIELD_MANAGER = "rolehost-operator"
 RUNTIME_CLASS = "gvisor"
+GATEWAY = "gateway"
+"""Component label of the gateways' pods."""
 SANDBOX = "sandbox"
 """Component label of sandbox pods, and the container's name in them."""
 SANDBOX_SERVICE_ACCOUNT = "rolehost-sandbox"
@@ -47,6 +49,8 @@ GATEWAY_PORT = 8080
 INTERNAL_PORT = 8081
 """On the gateway: /internal/v1/observed, for the operator only."""
 METRICS_PORT = 9090
+PEER_PORT = 8083
+"""On the gateway: other gateways come in here, and nobody else."""
 UPLOAD_PORT = 8082
 
 # Conditions of a Role. True is good for all of them.

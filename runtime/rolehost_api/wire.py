@@ -189,13 +189,29 @@ class RevisionChanged(Event, frozen=True, kw_only=True, tag="role.revision"):
     state_reset: bool = False
 
 
+class Migrate(Event, frozen=True, kw_only=True, tag="session.migrate"):
+    """The gateway is about to close this socket (1012): connect again, the session goes on where it was."""
+
+    reconnect_after_ms: int
+    reason: str
+
+
 class Pong(Event, frozen=True, kw_only=True, tag="pong"):
     t: int
     server_t: int
 
 
 ServerFrame = (
-    SessionCreated | ResponseCreated | TextDelta | StateDelta | ResponseDone | Error | Resumed | RevisionChanged | Pong
+    SessionCreated
+    | ResponseCreated
+    | TextDelta
+    | StateDelta
+    | ResponseDone
+    | Error
+    | Resumed
+    | RevisionChanged
+    | Migrate
+    | Pong
 )
 BARE = (SessionCreated, TextDelta, ResponseDone, Error)
 """Events that the bare dialect (no subprotocol) is sent."""

@@ -54,6 +54,7 @@ def tables_with_storyteller() -> Tables:
     tables.revisions.replace_all({("acme", "storyteller-1"): RevisionEntry(ACME, "storyteller-1", revision)})
     tables.pods.replace_all({})
     tables.backends.replace_all({})
+    tables.gateways.replace_all({})
     tables.keys.replace_all({(key.sha256,): key for key in keys})
     return tables
 
@@ -206,7 +207,15 @@ async def start_edge(
     async def store_answers() -> bool:
         return store_up
 
-    rooms = Rooms(gate=gate, auth=auth, logs=TwoLines(), uploads=uploads, store_answers=store_answers, page=page)
+    rooms = Rooms(
+        gate=gate,
+        auth=auth,
+        logs=TwoLines(),
+        uploads=uploads,
+        store_answers=store_answers,
+        settled=lambda: True,
+        page=page,
+    )
     server = EdgeServer(
         make_rest(rooms, policy),
         Door(policy, auth, gate),

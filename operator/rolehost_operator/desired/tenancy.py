@@ -5,6 +5,7 @@ from typing import Any
 from rolehost_api.names import (
     API_VERSION,
     COMPONENT,
+    GATEWAY,
     LINK_PORT,
     MANAGED_BY,
     SANDBOX,
@@ -16,8 +17,6 @@ from rolehost_operator.platform import Platform
 
 PART_OF = "app.kubernetes.io/part-of"
 KEPT = {MANAGED_BY: "rolehost-operator", PART_OF: "rolehost"}
-GATEWAY = "gateway"
-"""Component label of the pods that may come in."""
 
 
 def network_policy(namespace: str, platform: Platform) -> KubeObject:

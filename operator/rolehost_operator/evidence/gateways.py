@@ -10,9 +10,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from rolehost_api.names import COMPONENT, INTERNAL_PORT
+from rolehost_api.names import COMPONENT, GATEWAY, INTERNAL_PORT
 from rolehost_api.observed import Observed
-from rolehost_operator.desired.tenancy import GATEWAY
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.kube.client import ApiError, Client
 from rolehost_operator.observed import Key

@@ -9,12 +9,13 @@
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -37,11 +38,14 @@ from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
+from rolehost_runtime.gateway.peers.guests import Guests
+from rolehost_runtime.gateway.peers.identity import PlatformIdentity
+from rolehost_runtime.gateway.peers.mesh import Mesh
 from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
-from rolehost_runtime.gateway.tables import PodEntry, Tables
+from rolehost_runtime.gateway.tables import GatewayEntry, PodEntry, Tables
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
@@ -51,6 +55,7 @@ from rolehost_runtime.gateway.watch.review import TokenReview
 
 FEED_PAUSE_SECONDS = 1.0
 LAST_TURNS_SECONDS = 1.0
+PEER_TLS_SECONDS = 5.0
 SCRIPT_PAUSE_SECONDS = 0.02
 """Between pieces of a scripted answer, so that people see it stream."""
 
@@ -84,6 +89,9 @@ class Options:
     max_connections: int = 20_000
     drain_seconds: float = 10.0
     """How long running turns may go on after the signal to stop."""
+    migrate_seconds: float = 0.0
+    """Over how long at most the sockets are asked to move then."""
+    peer_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,10 @@ class Adapters:
     """None: no upload and no check over HTTP (local mode)."""
     reviewer: Reviewer | None = None
     """None: nobody may ask for /internal/v1/observed."""
+    identity: PlatformIdentity | None = None
+    """How other gateways know this one. None: it is alone (local mode)."""
+    owner: str = field(default_factory=lambda: secrets.token_hex(8))
+    """This process's own name, which the store writes into a session's head."""
     feeds: Sequence[Feed] = ()
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -132,6 +144,13 @@ class Gateway:
             options.name,
             require_gvisor=adapters.require_gvisor,
         )
+        identity = adapters.identity
+        self._mesh = (
+            Mesh(tables, TlsPeerDialer(identity), prove=identity.sign, me=adapters.owner, pod=options.name)
+            if identity
+            else None
+        )
+        self._guests: Guests | None = None
         self._sessions = SessionService(
             tables,
             self._pool,
@@ -140,7 +159,13 @@ class Gateway:
             wall_ms,
             PrometheusSink(self.metrics.registry),
             durability=adapters.durability,
+            peers=self._mesh,
         )
+        if identity is not None:
+            self._guests = Guests(
+                self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed
+            )
+        self._peer_server: asyncio.Server | None = None
         self._edge: EdgeServer | None = None
         self._small: list[SmallServer] = []
         self._running: list[asyncio.Task[None]] = []
@@ -179,6 +204,7 @@ class Gateway:
             logs=self._pool,
             uploads=adapters.uploads,
             store_answers=adapters.store_answers,
+            settled=lambda: self._mesh is None or self._mesh.settled,
             page=options.page,
         )
         self._edge = EdgeServer(
@@ -187,6 +213,7 @@ class Gateway:
             host=options.host,
             port=options.port,
             max_connections=options.max_connections,
+            gateways=lambda: len(self._mesh.members) if self._mesh else 1,
         )
         if options.internal_port is not None and adapters.reviewer is not None:
             door = OperatorOnly(adapters.reviewer, options.operator_service_account)
@@ -197,7 +224,22 @@ class Gateway:
         await self._pool.start()
         for server in self._small:
             await server.start()
+        if self._mesh is not None:
+            await self._open_to_peers()
+            await self._mesh.start()
         await self._edge.start()
+
+    async def _open_to_peers(self) -> None:
+        options, identity = self._options, self._adapters.identity
+        if options.peer_port is None or identity is None or self._guests is None:
+            return
+        self._peer_server = await asyncio.start_server(
+            self._guests.serve,
+            options.host,
+            options.peer_port,
+            ssl=identity.server_context(),
+            ssl_handshake_timeout=PEER_TLS_SECONDS,
+        )
 
     async def _feed(self, feed: Feed) -> None:
         """A feed that ends by a bug is started again: a gateway with frozen tables would serve on, unnoticed."""
@@ -209,12 +251,21 @@ class Gateway:
             await asyncio.sleep(FEED_PAUSE_SECONDS)
 
     async def stop(self) -> None:
-        """Let running turns end, ask clients to connect again, then let go of everything."""
+        """Ask clients to connect again, let running turns end, give sessions away, then let go of everything."""
         if self._edge is not None:
             self._edge.stop_accepting()
-            await self._hub.drain(self._options.drain_seconds)
+            if self._mesh is not None:
+                self._mesh.leaving = True
+            self._sessions.leave()
+            await self._hub.drain(self._options.migrate_seconds, self._options.drain_seconds)
             await self._sessions.stop(LAST_TURNS_SECONDS)
             await self._edge.stop()
+        if self._peer_server is not None:
+            self._peer_server.close()
+        if self._guests is not None:
+            await self._guests.stop()
+        if self._mesh is not None:
+            await self._mesh.stop()
         for server in self._small:
             await server.stop()
         for task in self._running:
@@ -247,7 +298,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     api = await Api(from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else access_of_pod()).__aenter__()
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    store = RedisSessionStore.connect(settings.redis_url, password)
+    owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
+    store = RedisSessionStore.connect(settings.redis_url, password, owner)
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
     feed = ClusterFeed(
@@ -264,6 +316,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         store_answers=store.answers,
         uploads=uploads,
         reviewer=TokenReview(api),
+        owner=owner,
+        identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
         feeds=(feed,),
         closing=(openai.close, store.close, uploads.close, api.close),
     )
@@ -279,6 +333,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         page=settings.page,
         max_connections=settings.max_connections,
         drain_seconds=settings.drain_seconds,
+        migrate_seconds=settings.migrate_seconds,
+        peer_port=settings.peer_port,
     )
     return Gateway(options, adapters, metrics)
 
@@ -287,11 +343,36 @@ class TcpDialer:
     """Implements ports.Dialer: the pod's own address. A pod whose host died says nothing; its link must end all the same."""
 
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, _, port = pod.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        host, port = _place(pod.address)
+        reader, writer = await asyncio.open_connection(host, port)
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if sys.platform == "linux":
             for option, seconds in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
                 sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
         return reader, writer
+
+
+class TlsPeerDialer:
+    """Implements mesh.PeerDialer."""
+
+    def __init__(self, identity: PlatformIdentity) -> None:
+        self._identity = identity
+
+    async def dial(self, peer: GatewayEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = _place(peer.address)
+        context = self._identity.client_context()
+        reader, writer = await asyncio.open_connection(host, port, ssl=context, ssl_handshake_timeout=PEER_TLS_SECONDS)
+        if not self._identity.knows(writer.get_extra_info("ssl_object").getpeercert(binary_form=True)):
+            writer.close()
+            raise ConnectionRefusedError("who listens there is not a gateway")
+        return reader, writer
+
+
+def _place(address: str) -> tuple[str, int]:
+    """
+    >>> _place("10.0.0.7:7420"), _place("[fd00::7]:7420")
+    (('10.0.0.7', 7420), ('fd00::7', 7420))
+    """
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -3,12 +3,14 @@ suite in tests/contract that its real adapter and its fake both pass.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, LogLine, ModelResult, Say, StartTurn, TurnFailed
+from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
 from rolehost_runtime.core.record import TurnRecord
@@ -82,6 +84,68 @@ class Report(Protocol):
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         """At once if the picture's number is not `after`, else when it changes or the wait ends."""
+
+
+# ── sessions ⇄ peers ────────────────────────────────────────────────────────────────
+
+
+class HeldElsewhere(Conflict):
+    """Another gateway that is alive answers this session; nothing was done. Never told to a client."""
+
+    code = "held_elsewhere"
+
+    def __init__(self, owner: str) -> None:
+        super().__init__("another gateway answers this session")
+        self.owner = owner
+
+
+class OwnerLost(Unavailable):
+    """The gateway that answered this session is gone, and what became of the message is in the log or nowhere."""
+
+    code = "owner_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the gateway that answered this session is gone",
+            hint="Send the message again, with the same client_msg_id: what was kept is not answered twice",
+        )
+
+
+class Seat(Protocol):
+    """A client's place at a session, in this process or another."""
+
+    async def say(self, said: Said) -> None:
+        """As SessionHandle.say. Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows."""
+
+    async def resume(self, after_seq: int) -> None:
+        """As SessionHandle.resume. Raises as `say` does."""
+
+    def leave(self) -> None:
+        """The client is gone. Harmless twice."""
+
+
+class Peers(Protocol):
+    """The other gateways, as sessions see them."""
+
+    def owners(self) -> Collection[str]:
+        """Names of the gateways that are alive, this one not among them."""
+
+    async def attach(self, owner: str, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+        """A place at a session that `owner` answers; None where nobody speaks in it there any more.
+
+        `moved` is called once when the session is not answered there any more, or the owner
+        is gone. Raises OwnerLost, or what the owner refuses a client with.
+        """
+
+
+class Host(Protocol):
+    """The sessions of this process, as other gateways see them."""
+
+    async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+        """A place for a client of another gateway at a session that is answered here; None where nobody speaks in it.
+
+        Raises RolehostError as `Sessions.attach` does.
+        """
 
 
 # ── sessions ⇄ link ─────────────────────────────────────────────────────────────────
@@ -188,8 +252,11 @@ class Head:
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
-    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
-        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole."""
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
+
+        Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
+        """
 
     async def read(self, key: str) -> list[TurnRecord]:
         """The log without taking it over; empty where there is none. Raises CorruptRecord."""

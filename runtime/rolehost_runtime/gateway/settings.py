@@ -31,6 +31,7 @@ class GatewaySettings(_Settings):
     port: int = Field(default=names.GATEWAY_PORT, ge=0, le=65535)
     internal_port: int = Field(default=names.INTERNAL_PORT, ge=0, le=65535)
     metrics_port: int = Field(default=names.METRICS_PORT, ge=0, le=65535)
+    peer_port: int = Field(default=names.PEER_PORT, ge=0, le=65535)
 
     pod_name: str = "gateway"
     namespace: str = "rolehost-system"
@@ -46,6 +47,8 @@ class GatewaySettings(_Settings):
     """namespace/name of who may read /internal/v1/observed."""
     link_key_file: Path = Path("/etc/rolehost/link/key.pem")
     """Ed25519 private key, PEM: how pods and the upload service know the platform."""
+    platform_keys_dir: Path = Path("/etc/rolehost/platform-keys")
+    """Certificates, PEM: whoever shows one of them, with its private half, is another gateway."""
     model_keys_dir: Path = Path("/etc/rolehost/model-keys")
     upload_url: str = Field(default="http://rolehost-upload:8082", pattern="^https?://")
     allowed_origins: Words = ()
@@ -53,7 +56,10 @@ class GatewaySettings(_Settings):
     page: bool = False
     """The playground at `/`."""
     max_connections: int = Field(default=20_000, ge=1, le=1_000_000)
-    drain_seconds: float = Field(default=10, ge=0, le=600)
+    drain_seconds: float = Field(default=60, ge=0, le=600)
+    """How long running turns may go on after the signal to stop, once every socket was asked to move."""
+    migrate_seconds: float = Field(default=60, ge=0, le=600)
+    """Over how long at most the sockets are asked to move, so that they do not all come again at once."""
     kubeconfig: Path | None = None
     """Only outside of a cluster; in one the pod's own account is used."""
 

@@ -5,7 +5,7 @@ Kubernetes API, `local` from files); who reads them does not.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -67,6 +67,15 @@ class PodEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayEntry:
+    """A gateway's pod, this process's own included."""
+
+    name: str
+    address: str
+    """host:port where other gateways come in."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyEntry:
     key_id: str
     sha256: str
@@ -115,7 +124,8 @@ class Table(Generic[V]):
 
 @dataclass(slots=True)
 class Tables:
-    """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,)."""
+    """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,),
+    gateways (name,)."""
 
     tenants: Table[Tenant] = field(default_factory=Table)
     roles: Table[RoleEntry] = field(default_factory=Table)
@@ -123,9 +133,13 @@ class Tables:
     pods: Table[PodEntry] = field(default_factory=Table)
     backends: Table[BackendSpec] = field(default_factory=Table)
     keys: Table[KeyEntry] = field(default_factory=Table)
+    gateways: Table[GatewayEntry] = field(default_factory=Table)
 
     @property
     def filled(self) -> bool:
-        return all(
-            table.filled for table in (self.tenants, self.roles, self.revisions, self.pods, self.backends, self.keys)
-        )
+        return not self.unfilled
+
+    @property
+    def unfilled(self) -> list[str]:
+        """Names of the tables whose first whole listing has not arrived."""
+        return [one.name for one in fields(self) if not getattr(self, one.name).filled]

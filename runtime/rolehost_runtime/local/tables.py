@@ -108,7 +108,7 @@ class FileTables:
         self.newest: dict[str, str] = {}
         """Role → the revision that its files make now."""
         tables.tenants.replace_all({(LOCAL.name,): LOCAL})
-        for table in (tables.roles, tables.revisions, tables.pods, tables.backends, tables.keys):
+        for table in (tables.roles, tables.revisions, tables.pods, tables.backends, tables.keys, tables.gateways):
             table.filled = True
 
     async def fetch(self, tenant: Tenant, digest: str) -> bytes:

@@ -13,13 +13,13 @@ from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_runtime.core.record import JournalEntry, TurnRecord, event_count
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.ports import Head, SessionStore
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, SessionStore
 
 
 class Stores(Protocol):
     """Makes gateways' stores over one and the same Redis, or shelf."""
 
-    def __call__(self) -> SessionStore: ...
+    def __call__(self, owner: str = "") -> SessionStore: ...
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def server() -> Iterator[RedisServer]:
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         shelf = Shelf()
-        yield lambda: MemorySessionStore(shelf)
+        yield lambda owner="": MemorySessionStore(shelf, owner)
         return
     server: RedisServer = request.getfixturevalue("server")
     made: list[RedisSessionStore] = []
 
-    def make() -> SessionStore:
-        made.append(RedisSessionStore.connect(server.url))
+    def make(owner: str = "") -> SessionStore:
+        made.append(RedisSessionStore.connect(server.url, owner=owner))
         return made[-1]
 
     yield make
@@ -139,6 +139,21 @@ async def test_who_opens_fences_who_held_it(stores: Stores) -> None:
         await old.commit("k", after(now))
     await new.commit("k", after(now))
     assert len(await old.read("k")) == 1
+
+
+async def test_who_yields_to_the_owner_changes_nothing(stores: Stores) -> None:
+    a, b = stores("a/1"), stores("b/1")
+    head, _ = await a.open("k", ("b/1", "c/1"))
+    with pytest.raises(HeldElsewhere) as raised:
+        await b.open("k", ("c/1", "a/1"))
+    assert raised.value.owner == "a/1"
+    await a.commit("k", after(head))
+    taken, records = await b.open("k", ("c/1",))
+    assert (taken.epoch, taken.turn, len(records)) == (2, 1, 1)
+    with pytest.raises(HeldElsewhere):
+        await a.open("k", ("b/1",))
+    again, _ = await b.open("k", ("a/1",))
+    assert again.epoch == 3
 
 
 async def test_a_session_that_nobody_opened_takes_no_turn(stores: Stores) -> None:

@@ -138,6 +138,28 @@ def test_the_internal_port_is_the_operators(helm: Helm) -> None:
     assert "8081" not in str([one for one in helm.template() if one["kind"] == "Service"])
 
 
+def test_gateways_alone_reach_the_port_by_which_they_pass_sessions(helm: Helm) -> None:
+    objects = helm.template()
+    [policy] = [
+        one for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "rolehost-gateway"
+    ]
+    [opening] = [rule for rule in policy["spec"]["ingress"] if {"port": 8083} in rule["ports"]]
+    [peer] = opening["from"]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert "8083" not in str([one for one in objects if one["kind"] == "Service"])
+
+
+def test_gateways_are_two_and_go_one_at_a_time(helm: Helm) -> None:
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in helm.template()}
+    gateway = objects["Deployment", "rolehost-gateway"]["spec"]
+    assert gateway["replicas"] == 2
+    assert gateway["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert gateway["template"]["spec"]["terminationGracePeriodSeconds"] == 150
+    budget = objects["PodDisruptionBudget", "rolehost-gateway"]["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert budget["selector"] == gateway["selector"]
+
+
 def test_the_service_monitor_is_behind_its_switch(helm: Helm) -> None:
     kinds = [one["kind"] for one in helm.template()]
     assert "ServiceMonitor" not in kinds

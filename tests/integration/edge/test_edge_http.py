@@ -27,7 +27,7 @@ async def start() -> AsyncIterator[Start]:
 
     yield begin
     for edge in running:
-        await edge.hub.drain(0)
+        await edge.hub.drain(0, 0)
         await edge.server.stop()
 
 

@@ -25,7 +25,7 @@ TEXT, BINARY, PING = 1, 2, 9
 async def edge() -> AsyncIterator[Edge]:
     running = await support.start_edge(policy=Policy(origins=frozenset({"https://chat.example"})))
     yield running
-    await running.hub.drain(0)
+    await running.hub.drain(0, 0)
     await running.server.stop()
 
 
@@ -312,7 +312,7 @@ async def test_a_stop_waits_for_running_turns_and_then_says_1012(edge: Edge) -> 
     async with connect(edge.ws(), additional_headers=BEARER) as socket:
         await socket.send('{"message": "wait", "session_id": "s"}')
         await socket.recv()
-        draining = asyncio.create_task(edge.hub.drain(30))
+        draining = asyncio.create_task(edge.hub.drain(0, 30))
         await asyncio.sleep(0)
         await socket.send('{"message": "late", "session_id": "s"}')
         assert (await heard(socket, until="error"))[-1]["error"]["code"] == "draining"  # type: ignore[index]

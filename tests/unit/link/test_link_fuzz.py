@@ -27,6 +27,7 @@ from tests.support.rooms import (
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import ProtocolViolation, RolehostError
+from rolehost_api.identity import session_key
 from rolehost_api.link.framing import HEADER, encode
 from rolehost_api.link.messages import (
     Bound,
@@ -169,7 +170,7 @@ async def _one_hostile_and_one_honest(frames: list[bytes]) -> None:
         assert not any(done.status == "completed" for done in bad.of(ResponseDone))
     await mine.say(Said(message="again"))
     assert [done.message for done in good.of(ResponseDone)] == ["You said before.", "Before: before"]
-    mine_key, theirs_key = mine._live.key, theirs._live.key
+    mine_key, theirs_key = (session_key(tenant.uid, "cat", principal(tenant).id, "abc") for tenant in (ACME, EVIL))
     assert [record.input for record in await store.read(mine_key)] == ["before", "again"]
     for record in await store.read(theirs_key):  # a well-formed turn is the hostile tenant's own affair
         assert (record.input, record.revision, record.turn) == ("attack", CAT_1, 1)

@@ -52,10 +52,11 @@ from rolehost_api.link.messages import (
     StopLogs,
     TurnFailed,
 )
-from rolehost_runtime.gateway.link.link import MAX_LOG_READERS, MAX_QUEUED
+from rolehost_runtime.gateway.link.link import MAX_LOG_READERS
 from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.link.rules import TurnStage
+from rolehost_runtime.gateway.link.writer import MAX_QUEUED
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.tables import RevisionEntry
 

@@ -1,7 +1,7 @@
 """What sessions take of the process, and that it is bounded: by tenant, in all, and in revisions kept alive."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
@@ -112,9 +112,9 @@ class Opened(MemorySessionStore):
         super().__init__()
         self.opened = 0
 
-    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
         self.opened += 1
-        return await super().open(key)
+        return await super().open(key, yield_to)
 
 
 class Place:
@@ -185,7 +185,7 @@ async def test_sessions_of_a_tenant_are_bounded_and_a_closed_one_makes_room(plac
 async def test_an_attach_that_fails_takes_no_place(place: Place) -> None:
     opens = place.store.open
 
-    async def away(key: str) -> tuple[Head, list[TurnRecord]]:
+    async def away(key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
         raise Unavailable("the store does not answer", code="state_unavailable")
 
     place.store.open = away  # type: ignore[method-assign]

@@ -207,7 +207,7 @@ def test_without_its_config_map_there_are_no_keys(tables: Tables, filler: Filler
 
 
 def test_the_tables_are_filled_once_every_listing_came(tables: Tables, filler: Filler) -> None:
-    for sink in (filler.namespaces, filler.roles, filler.revisions, filler.pods, filler.backends):
+    for sink in (filler.namespaces, filler.roles, filler.revisions, filler.pods, filler.backends, filler.gateways):
         sink.replace([])
         assert not tables.filled
     filler.keys.replace([])

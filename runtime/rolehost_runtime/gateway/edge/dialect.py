@@ -16,7 +16,7 @@ from rolehost_api import identity, wire
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
-from rolehost_runtime.gateway.edge.hub import Hub
+from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
 from rolehost_runtime.gateway.tables import Tables
@@ -28,6 +28,8 @@ MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
 MAX_HELD_BYTES = 1 << 20
 TRY_AGAIN_LATER = 1013
+RECONNECT_MS = 0
+"""At once: sockets are asked to move one after the other already."""
 
 Frame = wire.Said | wire.Resume
 
@@ -92,6 +94,7 @@ class Conversation:
         self._held: deque[wire.ServerFrame | _Joined] = deque()
         self._held_bytes = 0
         self._gone = False
+        self._migrating = False
         self._hears = _hears(opening)
 
     def start(self) -> None:
@@ -115,7 +118,7 @@ class Conversation:
                 return
             key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
             self._unnamed = self._unnamed or key
-            if self._gate.hub.draining:
+            if self._migrating:
                 raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
@@ -123,6 +126,21 @@ class Conversation:
             self.tell(None, error)
             return
         self._queue(frame, key)
+
+    def migrate(self) -> None:
+        """The gateway stops: once nothing of this socket runs any more, the client is asked to come again."""
+        self._migrating = True
+        if not self._pending:
+            self._leave()
+
+    def _leave(self) -> None:
+        for line in self._lines.values():
+            if line.handle is not None:
+                now = self._gate.now_ms()
+                self.emit(
+                    wire.Migrate(session_id=line.key, seq=None, ts=now, reconnect_after_ms=RECONNECT_MS, reason="drain")
+                )
+        self._socket.close(SERVICE_RESTART, MOVED)
 
     def on_writable(self) -> None:
         while self._held and not self._socket.paused:
@@ -206,6 +224,8 @@ class Conversation:
         line.working = False
         if self._gone and line.handle is not None:
             line.handle.detach()
+        if self._migrating and not self._pending and not self._gone:
+            self._leave()
 
     async def _run(self, line: _Line, frame: Frame | None) -> None:
         if line.handle is None:

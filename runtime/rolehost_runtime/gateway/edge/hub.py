@@ -1,6 +1,7 @@
 """Every open socket and every running turn of this process, for what concerns them all."""
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from rolehost_api.errors import RolehostError, Unauthorized
 from rolehost_runtime.gateway.tables import KeyEntry, Table
 
 SERVICE_RESTART = 1012
+MOVED = "the gateway restarts; connect again"
 _CHANGED = Unauthorized("what this key may do was changed", hint="Connect again", code="key_changed", retryable=True)
 
 
@@ -20,7 +22,19 @@ class Live(Protocol):
     def refuse(self, error: RolehostError) -> None:
         """Say why, then close with the error's close code."""
 
+    def migrate(self) -> None:
+        """Ask the client to come again elsewhere, when nothing of its runs any more; until then it is served."""
+
     def close(self, code: int, reason: str = "") -> None: ...
+
+
+def spread(sockets: int, most: float) -> float:
+    """Seconds over which so many sockets are asked to move: 50 a second, but never longer than `most`.
+
+    >>> spread(1, 60), spread(500, 60), spread(20_000, 60)
+    (0.02, 10.0, 60)
+    """
+    return min(most, sockets / 50)
 
 
 class Hub:
@@ -54,13 +68,23 @@ class Hub:
         task.add_done_callback(self._work.discard)
         return task
 
-    async def drain(self, seconds: float) -> None:
-        """No new turns; wait for the running ones, then ask every client to come again elsewhere."""
+    async def drain(self, over: float, seconds: float) -> None:
+        """No new sockets; ask those that are there to move, one after the other, in a random order, over at most
+        `over` seconds; then wait for turns that still run for at most `seconds`, and close what is left."""
         self.draining = True
+        sockets = self._sockets()
+        random.shuffle(sockets)
+        pause = spread(len(sockets), over) / max(1, len(sockets))
+        for socket in sockets:
+            socket.migrate()
+            await asyncio.sleep(pause)
         if self._work:
             await asyncio.wait(tuple(self._work), timeout=seconds)
-        for socket in [socket for sockets in self._by_key.values() for socket in sockets]:
-            socket.close(SERVICE_RESTART, "the gateway restarts; connect again")
+        for socket in self._sockets():
+            socket.close(SERVICE_RESTART, MOVED)
+
+    def _sockets(self) -> list[Live]:
+        return [socket for sockets in self._by_key.values() for socket in sockets]
 
     def _key_changed(self, row: tuple[str, ...]) -> None:
         (sha256,) = row

@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 
 from rolehost_api import identity, wire
-from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_api.errors import RolehostError
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.handshake import Address, find_role
 from rolehost_runtime.gateway.ports import Principal
@@ -24,8 +24,6 @@ class _LastDone:
 
 async def one_reply(gate: Gate, principal: Principal, at: Address, said: wire.Said) -> wire.ResponseDone:
     """Raises what the turn raises. The turn goes on if the caller is cancelled."""
-    if gate.hub.draining:
-        raise Unavailable("the gateway restarts", hint="Try again", code="draining")
     answer: asyncio.Future[wire.ResponseDone] = asyncio.get_running_loop().create_future()
 
     async def turn() -> None:

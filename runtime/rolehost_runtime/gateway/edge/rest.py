@@ -56,6 +56,8 @@ class Rooms:
     logs: Logs
     uploads: Uploads | None
     store_answers: Callable[[], Awaitable[bool]]
+    settled: Callable[[], bool]
+    """Every other gateway was heard of; before that one might be taken for dead."""
     page: bool
 
 
@@ -101,15 +103,14 @@ def _health(app: FastAPI, rooms: Rooms) -> None:
     @app.get("/readyz", responses=answers(HealthAnswer), response_class=_Json)
     async def readyz() -> Response:
         """Everything that a new session needs was seen, and Redis answers."""
-        waiting = [name for name in _TABLES if not getattr(rooms.gate.tables, name).filled]
+        waiting = rooms.gate.tables.unfilled
         if rooms.gate.hub.draining:
             waiting.append("draining")
+        if not rooms.settled():
+            waiting.append("peers")
         if not await rooms.store_answers():
             waiting.append("state")
         return _Json(HealthAnswer(ok=not waiting, waiting_for=waiting), 503 if waiting else 200)
-
-
-_TABLES = ("tenants", "roles", "revisions", "pods", "backends", "keys")
 
 
 def _roles(app: FastAPI, rooms: Rooms) -> None:
@@ -239,6 +240,8 @@ class _Counted:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self._gate.hub.draining:  # the next request of this connection belongs to another gateway
+                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
         try:

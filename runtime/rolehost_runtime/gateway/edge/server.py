@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import uvicorn
@@ -13,6 +14,17 @@ from rolehost_runtime.gateway.edge.websocket import Door, WebSocket
 
 BACKLOG = 2048
 GRACE_SECONDS = 5
+
+
+def admitted(limit: int, gateways: int) -> int:
+    """Connections that one of so many gateways takes, so that the others can take over those of one that goes.
+
+    (N - 1) / N of what it could hold; one that is alone keeps a tenth for those that come back at once.
+
+    >>> admitted(20_000, 1), admitted(20_000, 2), admitted(20_000, 3)
+    (18000, 10000, 13333)
+    """
+    return limit * 9 // 10 if gateways < 2 else limit * (gateways - 1) // gateways
 
 
 class _Server(uvicorn.Server):
@@ -30,7 +42,17 @@ class _Server(uvicorn.Server):
 
 
 class EdgeServer:
-    def __init__(self, app: ASGIApp, door: Door, *, host: str, port: int, max_connections: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        door: Door,
+        *,
+        host: str,
+        port: int,
+        max_connections: int,
+        gateways: Callable[[], int] = lambda: 1,
+    ) -> None:
+        """`gateways`: how many there are, this one included."""
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
 
@@ -38,7 +60,8 @@ class EdgeServer:
             return WebSocket(door)
 
         def full() -> bool:
-            return len(self._server.server_state.connections) + door.gate.hub.connections >= max_connections
+            taken = len(self._server.server_state.connections) + door.gate.hub.connections
+            return taken >= admitted(max_connections, gateways())
 
         http = type(
             "Http",

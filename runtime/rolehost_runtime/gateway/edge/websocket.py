@@ -174,6 +174,10 @@ class WebSocket(asyncio.Protocol):
             self._arm(LINGER_SECONDS, self._abort)
             self._flush()
 
+    def migrate(self) -> None:
+        if self._conversation is not None and not self._closing:
+            self._conversation.migrate()
+
     def refuse(self, error: RolehostError) -> None:
         self._door.gate.metrics.told(error)
         self.send(_error_frame(error, self._door.gate.now_ms()))

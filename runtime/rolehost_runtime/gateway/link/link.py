@@ -1,20 +1,19 @@
 """One connection to one pod: every byte in and out of it passes here.
 
 One task reads; decoding and dispatch are synchronous, a quantum at a time, so a pod that
-floods its link takes its turn like every other. Writes go straight to the transport, or
-wait in line while the pod has given no credit for them.
+floods its link takes its turn like every other. How writing is bounded: `writer`.
 """
 
 import asyncio
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError, Unavailable
-from rolehost_api.link.credit import Credits, cost
-from rolehost_api.link.framing import MAX_MESSAGE, Decoder, encode
+from rolehost_api.link.credit import Credits
+from rolehost_api.link.framing import Decoder
 from rolehost_api.link.messages import (
     Bound,
     Credit,
@@ -31,14 +30,12 @@ from rolehost_api.link.messages import (
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.logs import LogReader
 from rolehost_runtime.gateway.link.rules import LinkStage, TurnRules, moved
+from rolehost_runtime.gateway.link.writer import CreditedWriter
 from rolehost_runtime.gateway.tables import PodEntry
 
 READ_BYTES = 65_536
 QUANTUM = 64
 """Messages handled before the other links have their turn."""
-MAX_QUEUED = 8 * MAX_MESSAGE
-"""Bytes that may wait for the pod's credit, or for it to read what it gave credit for; a pod that
-stalls beyond them loses its link."""
 MAX_CHANNEL = 2**32 - 1
 MAX_LOG_READERS = 16
 LATE_MS = 5000
@@ -60,13 +57,10 @@ class Link:
         self.hello: asyncio.Future[Hello] = loop.create_future()
         self.bound: asyncio.Future[Bound] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._reader, self._writer, self._now_ms = reader, writer, now_ms
+        self._reader, self._now_ms = reader, now_ms
         self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._credits = Credits()
-        self._line: deque[bytes] = deque()
-        self._line_bytes = 0
-        self._line_empty = asyncio.Event()
-        self._line_empty.set()
+        self._out = CreditedWriter(writer, self._credits, self.close)
         self._calls: dict[int, Call] = {}
         self._late: OrderedDict[int, tuple[TurnRules, int]] = OrderedDict()
         self._last_channel = 0
@@ -96,8 +90,7 @@ class Link:
             if channel:
                 raise ProtocolViolation("a pod gave credit on a turn's channel")
             self.stage = moved(self.stage, message)
-            self._credits.granted(message.bytes)
-            self._flush()
+            self._out.granted(message.bytes)
             return
         self._credits.received(size)
         if channel:
@@ -144,46 +137,13 @@ class Link:
     # ── writing ─────────────────────────────────────────────────────────────────────
 
     def send(self, channel: int, message: Message) -> None:
-        """Write, or put in line behind what waits for credit. Silently nothing on a closed link."""
-        if self.closed:
-            return
-        data = encode(channel, message)
-        if not self._line and self._credits.sent(cost(data)):
-            self._write(data)
-            return
-        self._line.append(data)
-        self._line_bytes += len(data)
-        self._line_empty.clear()
-        if self._line_bytes > MAX_QUEUED:
-            self.close()
-
-    def _flush(self) -> None:
-        while self._line and self._credits.sent(cost(self._line[0])):
-            data = self._line.popleft()
-            self._line_bytes -= len(data)
-            self._write(data)
-        if not self._line:
-            self._line_empty.set()
-
-    def _write(self, data: bytes) -> None:
-        """Credit is the pod's word. One that gives it and does not read would fill our memory."""
-        self._writer.write(data)
-        if self._writer.transport.get_write_buffer_size() > MAX_QUEUED:
-            self.close()
-            self._writer.transport.abort()
+        self._out.send(channel, message)
 
     async def room(self) -> None:
-        """Until nothing waits in line: what sends much asks here between its pieces."""
-        await self._line_empty.wait()
-        if self.closed:
-            raise Unavailable("the link to the pod was lost", code="pod_lost")
-        await self._writer.drain()
+        await self._out.room()
 
     def worked(self, size: int) -> None:
-        """A message of `size` bytes was dealt with; the pod gets its credit back, many at a time."""
-        grant = self._credits.worked(size)
-        if grant and not self.closed:
-            self._write(encode(0, Credit(bytes=grant)))
+        self._out.worked(size)
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -265,9 +225,7 @@ class Link:
         if self.closed:
             return
         self.closed = True
-        self._writer.close()
-        self._line.clear()
-        self._line_empty.set()
+        self._out.close()
         lost: RolehostError = Unavailable("the link to the pod was lost", code="pod_lost")
         for future in (self.hello, self.bound):
             if not future.done():

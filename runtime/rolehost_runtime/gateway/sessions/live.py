@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
 from rolehost_runtime.core.record import CorruptRecord, render
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, Principal
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
 from rolehost_runtime.gateway.sessions.audience import Audience
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
@@ -19,6 +21,17 @@ MAX_WAITING = 8
 """Messages that may wait in a session's line while one is answered."""
 FOLD_QUANTUM = 4
 """Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somebody who listens."""
+
+    channel: Channel
+    moved: Callable[[], None]
+    """To be told that the session is not answered here any more."""
+    guest: bool
+    """A client of another gateway."""
 
 
 class LiveSession:
@@ -33,6 +46,7 @@ class LiveSession:
         """A revision that was asked for, by address or by a message; the session moves there with its next turn."""
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
+        self._places: dict[int, Place] = {}
         self._pinned = ""
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
@@ -60,8 +74,17 @@ class LiveSession:
             self._world.room.drop(self.tenant.uid, self.key)
 
     def leave(self, channel: Channel) -> None:
+        self._places.pop(id(channel), None)
         self.audience.leave(channel)
         self._settle_down()
+
+    def scatter(self, *, guests_only: bool = False) -> None:
+        """This session is not answered here any more: whoever listens goes where it is answered."""
+        gone = [place for place in self._places.values() if place.guest or not guests_only]
+        for place in gone:
+            self.leave(place.channel)
+        for place in gone:
+            place.moved()
 
     def _settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
@@ -83,12 +106,20 @@ class LiveSession:
         else:
             self._world.room.hold(self.tenant.uid, self.key, fold.weight())
 
-    async def load(self) -> SessionFold:
-        """The session as its log says, taken over for this process if it is not ours yet."""
+    async def load(self, yield_to: Collection[str]) -> SessionFold:
+        """The session as its log says, taken over for this process if it is not ours yet.
+
+        Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go there.
+        """
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
-            head, records = await self._world.store.open(self.key)
+            try:
+                head, records = await self._world.store.open(self.key, yield_to)
+            except HeldElsewhere:
+                self._fold = None
+                self.scatter()
+                raise
             fold = SessionFold(head.log_id, head.epoch)
             for number, record in enumerate(records, 1):
                 fold.replay(record)
@@ -107,11 +138,12 @@ class LiveSession:
             raise NotFound("this Role does not exist any more", code="role_not_found")
         return role
 
-    async def join(self, channel: Channel) -> None:
+    async def join(self, place: Place, yield_to: Collection[str]) -> None:
         """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
         self._joining += 1
         try:
-            self._greet(channel, await self.load())
+            self._greet(place.channel, await self.load(yield_to))
+            self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
             self._settle_down()
@@ -172,7 +204,7 @@ class LiveSession:
     async def _turn(self, accepted: Accepted) -> None:
         began = asyncio.get_running_loop().time()
         self.touched_ms = self._world.now_ms()
-        fold = await self.load()
+        fold = await self.load(self._world.peers.owners())
         known = fold.turn_of(accepted.said.client_msg_id)
         if known is not None:
             await self._replay(accepted.channel, known)

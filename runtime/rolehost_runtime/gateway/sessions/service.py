@@ -1,21 +1,35 @@
-"""The edge's way into sessions: attach, read, list. Implements ports.Sessions."""
+"""The way into sessions: for the edge attach, read, list; for other gateways host. Implements ports.Sessions, ports.Host."""
 
 import asyncio
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rolehost_api import identity
-from rolehost_api.errors import Forbidden, NotFound
+from rolehost_api.errors import NotFound, Unavailable
+from rolehost_api.link.peer import Attach
 from rolehost_api.wire import Said, ServerFrame
-from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Principal, SessionStore
+from rolehost_runtime.gateway.ports import (
+    Channel,
+    HeldElsewhere,
+    Links,
+    ModelProvider,
+    OwnerLost,
+    Peers,
+    Principal,
+    Seat,
+    SessionStore,
+)
 from rolehost_runtime.gateway.sessions.audience import events_after
-from rolehost_runtime.gateway.sessions.live import LiveSession
+from rolehost_runtime.gateway.sessions.handle import Handle
+from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.world import Accepted, World
-from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
+from rolehost_runtime.gateway.tables import RoleEntry, Tables
 
 MAX_HELD = 2048
 """Sessions held in memory before those without a channel are let go at once; the store has them all."""
@@ -23,32 +37,77 @@ SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
 COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
+MAX_PLACES = 4
+"""Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
 """Sessions looked at for sleep with each one that is touched: the work is spread, no task runs for it."""
 
 
-class Handle:
-    """A session as one channel sees it. Implements ports.SessionHandle."""
+class Alone:
+    """No other gateways. Implements ports.Peers."""
 
-    def __init__(self, service: "SessionService", live: LiveSession, channel: Channel, principal: Principal) -> None:
-        self.session_id = live.session_id
+    def owners(self) -> Collection[str]:
+        return ()
+
+    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Seat | None:
+        raise OwnerLost
+
+
+class LocalSeat:
+    """A place at a session that is answered here. Implements ports.Seat."""
+
+    def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
-        self._may_set_user = Scope.ACT_AS_USER in principal.scopes
 
     async def say(self, said: Said) -> None:
-        if said.user is not None and not self._may_set_user:
-            raise Forbidden(
-                "this key may not say who the user is",
-                hint="Use a key with scope act-as-user, or leave `user` out",
-                code="user_not_allowed",
-            )
         await self._service.run(self._live, Accepted(said, self._channel, asyncio.get_running_loop().time()))
 
     async def resume(self, after_seq: int) -> None:
         await self._live.resume(self._channel, after_seq)
 
-    def detach(self) -> None:
+    def leave(self) -> None:
         self._live.leave(self._channel)
+
+
+class AwaySeat:
+    """A place at a session that another gateway answers; it takes its tenant's room here all the same."""
+
+    def __init__(self, seat: Seat, left: Callable[[], None]) -> None:
+        self._seat, self._left = seat, left
+        self._there = True
+
+    async def say(self, said: Said) -> None:
+        await self._seat.say(said)
+
+    async def resume(self, after_seq: int) -> None:
+        await self._seat.resume(after_seq)
+
+    def leave(self) -> None:
+        if self._there:
+            self._there = False
+            self._seat.leave()
+            self._left()
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who wants a place at which session. Implements handle.Seating for one handle."""
+
+    service: "SessionService"
+    principal: Principal
+    role: RoleEntry
+    session_id: str
+    wanted: str = ""
+
+    @property
+    def key(self) -> str:
+        return identity.session_key(self.role.tenant.uid, self.role.name, self.principal.id, self.session_id)
+
+    async def place(self, channel: Channel, moved: Callable[[], None]) -> Seat:
+        return await self.service.place(self, channel, moved)
+
+    def go(self, work: Coroutine[Any, Any, None]) -> None:
+        self.service.go(work)
 
 
 class SessionService:
@@ -64,11 +123,18 @@ class SessionService:
         durability: str = "local-fsync",
         commit_pauses: Sequence[float] = COMMIT_PAUSES,
         room: Room | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        room = room or Room()
-        self._world = World(tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room)
+        room, peers = room or Room(), peers or Alone()
+        self._world = World(
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
+        )
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
+        self._away: Counter[str] = Counter()
+        """By session: places of clients of this gateway at sessions that others answer."""
         self._turns: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
+        self._leaving = False
 
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
@@ -78,16 +144,104 @@ class SessionService:
         """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`."""
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
-        self._world.room.enter(role.tenant.uid, self._key(principal, role, sid))  # a refused one is not even held
-        live = self._touched(principal, role, sid)
-        live.wanted = wanted or live.wanted
-        await live.join(channel)
+        guest = Guest(self, principal, role, sid, wanted)
+        handle = Handle(guest, sid, principal, channel, self._world.now_ms)
+        await handle.sit()
+        return handle
+
+    async def place(self, guest: Guest, channel: Channel, moved: Callable[[], None]) -> Seat:
+        """A place at the session: here, unless another gateway that is alive answers it and somebody speaks there."""
+        released: set[str] = set()
+        for _ in range(MAX_PLACES):
+            try:
+                place = Place(channel, moved, guest=False)
+                return await self._join(guest, place, set(self._world.peers.owners()) - released)
+            except HeldElsewhere as elsewhere:
+                owner = elsewhere.owner
+            try:
+                if (seat := await self._place_away(owner, guest, channel, moved)) is not None:
+                    return seat
+            except OwnerLost:
+                continue
+            released.add(owner)
+        raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
+
+    async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
+        self._world.room.enter(guest.role.tenant.uid, guest.key)  # a refused one is not even held
+        live = self._touched(guest)
+        live.wanted = guest.wanted or live.wanted
+        await live.join(place, yield_to)
         self._make_room()
-        return Handle(self, live, channel, principal)
+        return LocalSeat(self, live, place.channel)
+
+    async def _place_away(
+        self, owner: str, guest: Guest, channel: Channel, moved: Callable[[], None]
+    ) -> AwaySeat | None:
+        tenant, key = guest.role.tenant, guest.key
+        asked = Attach(
+            tenant=tenant.name,
+            tenant_uid=tenant.uid,
+            principal=guest.principal.id,
+            role=guest.role.name,
+            session_id=guest.session_id,
+            revision=guest.wanted,
+        )
+        self._away[key] += 1
+        try:
+            self._world.room.enter(tenant.uid, key)
+            seat = await self._world.peers.attach(owner, asked, channel, moved)
+        except BaseException:
+            self._left_away(tenant.uid, key)
+            raise
+        if seat is None:
+            self._left_away(tenant.uid, key)
+            return None
+        return AwaySeat(seat, lambda: self._left_away(tenant.uid, key))
+
+    def _left_away(self, tenant_uid: str, key: str) -> None:
+        self._away[key] -= 1
+        if self._away[key] <= 0:
+            del self._away[key]
+            live = self._live.get(key)
+            if live is None or not live.attached:
+                self._world.room.leave(tenant_uid, key)
+
+    # ── ports.Host ──────────────────────────────────────────────────────────────────
+
+    async def host(self, asked: Attach, channel: Channel, moved: Callable[[], None]) -> LocalSeat | None:
+        """A place for another gateway's client at a session that is answered here; None: whoever asks may answer it.
+
+        A gateway that leaves gives every session away that has no turn running.
+        """
+        role = self._world.tables.roles.get(asked.tenant, asked.role)
+        if role is None or role.tenant.uid != asked.tenant_uid:
+            raise NotFound("there is no Role at this address", code="role_not_found")
+        wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
+        guest = Guest(self, Principal(role.tenant, asked.principal, frozenset()), role, asked.session_id, wanted)
+        live = self._live.get(guest.key)
+        if live is None or not (live.busy or (live.attached and not self._leaving)):
+            if live is not None:
+                live.sleep()
+            return None
+        return await self._join(guest, Place(channel, moved, guest=True), ())
+
+    def leave(self) -> None:
+        """This gateway is about to stop: clients of others go elsewhere, at once or when their session's turn is over.
+
+        Its own are asked to connect again by the edge; until they do they are answered here.
+        """
+        self._leaving = True
+        for live in tuple(self._live.values()):
+            self._give_away(live)
+
+    @staticmethod
+    def _give_away(live: LiveSession) -> None:
+        if not live.busy:
+            live.scatter(guests_only=True)
 
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
         """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
-        key = self._key(principal, role, identity.session_id(session_id))
+        key = Guest(self, principal, role, identity.session_id(session_id)).key
         records = await self._world.store.read(key)
         if not records and key not in self._live:
             raise NotFound("there is no such session", code="session_not_found")
@@ -110,35 +264,39 @@ class SessionService:
         self._live.move_to_end(live.key)
         turn = asyncio.create_task(live.say(accepted), name="turn")
         self._turns.add(turn)
-        turn.add_done_callback(self._turn_over)
+        turn.add_done_callback(lambda over: self._turn_over(over, live))
         await asyncio.shield(turn)
 
-    def _turn_over(self, turn: asyncio.Task[None]) -> None:
+    def _turn_over(self, turn: asyncio.Task[None], live: LiveSession) -> None:
         self._turns.discard(turn)
         self._make_room()
+        if self._leaving:
+            self._give_away(live)
         if not turn.cancelled():
             turn.exception()  # who waited has it; where nobody did, channels were told
+
+    def go(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it until it ends or this service stops."""
+        errand = asyncio.create_task(work, name="errand")
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
 
     async def stop(self, seconds: float) -> None:
         """Let running turns end for so long, then give them up."""
         if self._turns:
             await asyncio.wait(self._turns, timeout=seconds)
-        for turn in (left := tuple(self._turns)):
+        for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
     # ── what is held ────────────────────────────────────────────────────────────────
 
-    @staticmethod
-    def _key(principal: Principal, role: RoleEntry, sid: str) -> str:
-        return identity.session_key(role.tenant.uid, role.name, principal.id, sid)
-
-    def _touched(self, principal: Principal, role: RoleEntry, sid: str) -> LiveSession:
+    def _touched(self, guest: Guest) -> LiveSession:
         """The session out of those held, or a new one; a few of the longest silent are let go."""
-        key = self._key(principal, role, sid)
+        key = guest.key
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveSession(self._world, principal, role, sid, key)
+            live = self._live[key] = LiveSession(self._world, guest.principal, guest.role, guest.session_id, key)
         live.touched_ms = self._world.now_ms()
         self._live.move_to_end(key)
         self._let_go(but=key)

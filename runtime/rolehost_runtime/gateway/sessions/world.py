@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolehost_api.wire import Said
-from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, SessionStore
+from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.tables import Tables
@@ -23,6 +23,7 @@ class World:
     commit_pauses: Sequence[float]
     """Seconds between the tries of one commit; the store bounds each try."""
     room: Room
+    peers: Peers
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
 

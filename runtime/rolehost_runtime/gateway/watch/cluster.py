@@ -28,12 +28,14 @@ class ClusterFeed:
     ) -> None:
         filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
         keys = f"/api/v1/namespaces/{namespace}/configmaps"
+        gateways = f"/api/v1/namespaces/{namespace}/pods"
         self._watches: list[ListWatch[Any]] = [
             ListWatch(api, "/api/v1/namespaces", NamespaceView, filler.namespaces, metrics, labels=names.TENANT),
             ListWatch(api, f"{OURS}/{names.ROLES}", Role, filler.roles, metrics),
             ListWatch(api, f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions, metrics),
             ListWatch(api, "/api/v1/pods", PodView, filler.pods, metrics, labels=names.REVISION),
             ListWatch(api, f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends, metrics),
+            ListWatch(api, gateways, PodView, filler.gateways, metrics, labels=f"{names.COMPONENT}={names.GATEWAY}"),
             ListWatch(api, keys, ConfigMapView, filler.keys, metrics, fields=f"metadata.name={names.KEYS}"),
         ]
 

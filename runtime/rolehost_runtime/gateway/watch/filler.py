@@ -17,6 +17,7 @@ from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
 from rolehost_runtime.gateway.tables import (
+    GatewayEntry,
     KeyEntry,
     PodEntry,
     RevisionEntry,
@@ -53,6 +54,7 @@ class Filler:
         self.backends = Backends(tables)
         self.keys = Keys(tables, skipped)
         self.namespaces = Namespaces(tables)
+        self.gateways = Gateways(tables)
         for follower in (self.roles, self.revisions, self.pods, self.keys):
             tables.tenants.listen(follower.tenant_changed)
 
@@ -165,6 +167,39 @@ def _labelled(item: NamespaceView) -> bool:
 
 def _tenant(item: NamespaceView) -> Tenant:
     return Tenant(item.metadata.name, item.metadata.uid)
+
+
+class Gateways:
+    """Implements listwatch.Sink for the pods of gateways: one that ends is a row for as long as it is there."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._table = tables.gateways
+
+    def replace(self, objects: list[PodView]) -> None:
+        rows: dict[Key, GatewayEntry] = {}
+        for item in objects:
+            if (row := gateway_entry(item)) is not None:
+                rows[(row.name,)] = row
+        self._table.replace_all(rows)
+
+    def put(self, item: PodView) -> None:
+        row = gateway_entry(item)
+        if row is None:
+            self.drop(item.metadata)
+        else:
+            self._table.put((row.name,), row)
+
+    def drop(self, meta: ObjectMeta) -> None:
+        self._table.drop((meta.name,))
+
+
+def gateway_entry(pod: PodView) -> GatewayEntry | None:
+    """A gateway's pod once it has an address, and until it has ended."""
+    ip = pod.status.pod_ip
+    if not ip or pod.status.phase in ("Succeeded", "Failed"):
+        return None
+    address = f"[{ip}]:{names.PEER_PORT}" if ":" in ip else f"{ip}:{names.PEER_PORT}"
+    return GatewayEntry(pod.metadata.name, address)
 
 
 class Backends:

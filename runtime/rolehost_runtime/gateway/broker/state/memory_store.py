@@ -1,11 +1,12 @@
 """The store's fake: the same rules in this process's memory, with the same bytes kept."""
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from rolehost_api.errors import Conflict
 from rolehost_runtime.core.record import TurnRecord, decode, encode
-from rolehost_runtime.gateway.ports import Head
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere
 
 
 @dataclass
@@ -20,11 +21,14 @@ class Shelf:
 class MemorySessionStore:
     """Implements ports.SessionStore."""
 
-    def __init__(self, shelf: Shelf | None = None) -> None:
+    def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
         self.shelf = shelf or Shelf()
-        self._owner = secrets.token_hex(16)
+        self._owner = owner or secrets.token_hex(16)
 
-    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+        """As ports.SessionStore has it."""
+        if (holder := self.shelf.owners.get(key, "")) in yield_to:
+            raise HeldElsewhere(holder)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
         head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1)
         self.shelf.owners[key] = self._owner

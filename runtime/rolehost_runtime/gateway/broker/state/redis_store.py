@@ -6,7 +6,7 @@ stream's ids are the turns' numbers, so Redis itself refuses doubles and disorde
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
-from rolehost_runtime.gateway.ports import Head
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere
 
 OPERATION_SECONDS = 2.0
 SOCKET_SECONDS = 1.5
@@ -30,17 +30,20 @@ UNSPOKEN_SECONDS = 86_400
 
 
 class RedisSessionStore:
-    """Implements ports.SessionStore. One per process: its owner nonce is what fences another one."""
+    """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, owner: str = "") -> None:
         self._redis = redis
-        self._owner = secrets.token_hex(16)
+        self._owner = owner or secrets.token_hex(16)
         self._open = redis.register_script(OPEN)
         self._commit = redis.register_script(COMMIT)
 
     @classmethod
-    def connect(cls, url: str, password: str | None = None) -> "RedisSessionStore":
-        """A store on `redis://host:port/db`, `rediss://…` or `unix:///path`. Connects when first used."""
+    def connect(cls, url: str, password: str | None = None, owner: str = "") -> "RedisSessionStore":
+        """A store on `redis://host:port/db`, `rediss://…` or `unix:///path`. Connects when first used.
+
+        `owner` is the process's own name, never used by another one; by default a random one.
+        """
         keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
         pool = BlockingConnectionPool.from_url(
             url,
@@ -53,7 +56,7 @@ class RedisSessionStore:
             retry_on_error=[RedisConnectionError],
             **keepalive,
         )
-        return cls(Redis(connection_pool=pool))
+        return cls(Redis(connection_pool=pool), owner)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -67,12 +70,18 @@ class RedisSessionStore:
             return False
         return True
 
-    async def open(self, key: str) -> tuple[Head, list[TurnRecord]]:
-        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole."""
-        arguments: list[str | int] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS]
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
+
+        Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
+        """
+        arguments: list[str | int] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
         found = await self._bounded(lambda: self._open(keys=[_head(key)], args=tuple(arguments)))
         try:
-            log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in found)
+            outcome, *values = (value.decode() for value in found)
+            if outcome == "held":
+                raise HeldElsewhere(values[0])
+            log_id, epoch, turn, seq, version, revision, at_ms = values
             head = Head(log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms))
         except (AttributeError, UnicodeDecodeError, ValueError):
             raise CorruptRecord("a session's head cannot be read") from None

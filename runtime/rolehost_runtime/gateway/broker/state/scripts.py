@@ -5,7 +5,10 @@ all. Redis 6.2 is enough. Both keys of a session carry the same hash tag.
 """
 
 OPEN = """
-local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn')
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner')
+for other = 4, #ARGV do
+  if head[3] == ARGV[other] then return {'held', head[3]} end
+end
 if not head[1] then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[2], 'epoch', 0, 'turn', 0, 'seq', 0, 'version', 0,
     'revision', '', 'at_ms', 0)
@@ -15,9 +18,11 @@ elseif head[2] == '0' then
 end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-return redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms')
+local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms')
+table.insert(taken, 1, 'taken')
+return taken
 """
-"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept."""
+"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to."""
 
 COMMIT = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')

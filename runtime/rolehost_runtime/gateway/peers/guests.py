@@ -1,0 +1,189 @@
+"""The clients of other gateways at sessions that are answered here."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
+from rolehost_api.link.messages import Message
+from rolehost_api.link.peer import (
+    HEARD_BYTES,
+    Attach,
+    Attached,
+    Detach,
+    Forward,
+    Heard,
+    Moved,
+    NotHeld,
+    Outcome,
+    Refused,
+    Replay,
+    ToOwner,
+)
+from rolehost_api.wire import ServerFrame, error_body
+from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway.peers.connection import Connection
+from rolehost_runtime.gateway.peers.identity import Check
+from rolehost_runtime.gateway.ports import HeldElsewhere, Host, Seat
+
+log = logging.getLogger(__name__)
+
+MAX_GUESTS = 65_536
+"""On one link: more than the sockets of the gateway at its other end."""
+MAX_ERRANDS = 64
+"""Of one guest: what it said and asked for that is not over yet."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Guest:
+    """One client of another gateway. Implements ports.Channel."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self.seat: Seat | None = None
+        self.errands: set[asyncio.Task[None]] = set()
+        self.gone = False
+        self.idle: Callable[[], None] = lambda: None
+        """Called when the last errand is over."""
+
+    def send(self, event: ServerFrame) -> None:
+        data = _encode(event)
+        for start in range(0, len(data), HEARD_BYTES):
+            piece = data[start : start + HEARD_BYTES]
+            self._send(Heard(data=piece, more=start + HEARD_BYTES < len(data)))
+
+    def run(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand, name="guest")
+        self.errands.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, errand: asyncio.Task[None]) -> None:
+        self.errands.discard(errand)
+        if not self.errands:
+            self.idle()
+
+    def leave(self) -> None:
+        """What it had said already runs on; nobody listens any more."""
+        self.gone = True
+        if self.seat is not None:
+            self.seat.leave()
+
+
+class Guests:
+    """Serves every link that another gateway dialled."""
+
+    def __init__(self, host: Host, *, me: str, leaving: Callable[[], bool], check: Check) -> None:
+        """`check` tells the platform's signature from any other."""
+        self._host, self._me, self._leaving, self._check = host, me, leaving, check
+        self._links: set[asyncio.Task[Any]] = set()
+        self.count = 0
+        """Guests on all links."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """For asyncio.start_server."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._links.add(task)
+            task.add_done_callback(self._links.discard)
+        connection: Connection[ToOwner] = Connection(
+            reader, writer, kind=ToOwner, me=self._me, leaving=self._leaving, check=self._check
+        )
+        guests: dict[int, _Guest] = {}
+        try:
+            await connection.run(lambda channel, message: self._receive(connection, guests, channel, message), _nothing)
+        finally:
+            for channel in tuple(guests):
+                self._bid_farewell(guests, channel)
+
+    async def stop(self) -> None:
+        for task in tuple(self._links):
+            task.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
+
+    def _receive(
+        self, connection: Connection[ToOwner], guests: dict[int, _Guest], channel: int, message: Message
+    ) -> None:
+        guest = guests.get(channel)
+        match message:
+            case Attach() if guest is None:
+                if len(guests) >= MAX_GUESTS:
+                    full = Overloaded("this gateway has no room for another session", code="too_many_sessions")
+                    connection.send(channel, Refused(error=error_body(full)))
+                    return
+                guest = guests[channel] = _Guest(lambda told: connection.send(channel, told))
+                self.count += 1
+                guest.run(self._attach(connection, guests, channel, guest, message))
+            case Forward() | Replay():
+                if guest is None:
+                    return  # it crossed with our Moved
+                if len(guest.errands) >= MAX_ERRANDS:
+                    busy = Overloaded(f"{MAX_ERRANDS} messages wait in this session already", code="busy")
+                    connection.send(channel, Outcome(number=message.number, error=error_body(busy)))
+                    return
+                guest.run(self._do(connection, channel, guest, message))
+            case Detach():
+                self._bid_farewell(guests, channel)
+            case _:
+                raise ProtocolViolation("this message does not belong to a guest's channel")
+
+    async def _attach(
+        self, connection: Connection[ToOwner], guests: dict[int, _Guest], channel: int, guest: _Guest, asked: Attach
+    ) -> None:
+        def go() -> None:
+            if guests.get(channel) is guest:
+                self._bid_farewell(guests, channel)
+                connection.send(channel, Moved())
+
+        def moved() -> None:
+            """Only after the outcomes of what it said: what has none is said again elsewhere."""
+            guest.seat, guest.idle = None, go
+            if not guest.errands:
+                go()
+
+        try:
+            seat = await self._host.host(asked, guest, moved)
+        except HeldElsewhere:
+            seat = None
+        except Exception as error:
+            told = error if isinstance(error, RolehostError) else faults.internal(log, "taking in a guest", error)
+            connection.send(channel, Refused(error=error_body(told)))
+            self._bid_farewell(guests, channel)
+            return
+        if seat is None:
+            connection.send(channel, NotHeld())
+            self._bid_farewell(guests, channel)
+        elif guest.gone:
+            seat.leave()
+        else:
+            guest.seat = seat
+            connection.send(channel, Attached())
+
+    async def _do(self, connection: Connection[ToOwner], channel: int, guest: _Guest, asked: Forward | Replay) -> None:
+        outcome = Outcome(number=asked.number)
+        try:
+            if guest.seat is None:
+                raise HeldElsewhere(self._me)
+            if isinstance(asked, Forward):
+                await guest.seat.say(asked.said)
+            else:
+                await guest.seat.resume(asked.after_seq)
+        except HeldElsewhere:
+            outcome = Outcome(number=asked.number, undone=True)
+        except Exception as error:
+            told = error if isinstance(error, RolehostError) else faults.internal(log, "running a guest's frame", error)
+            outcome = Outcome(number=asked.number, error=error_body(told))
+        connection.send(channel, outcome)
+
+    def _bid_farewell(self, guests: dict[int, _Guest], channel: int) -> None:
+        guest = guests.pop(channel, None)
+        if guest is not None:
+            self.count -= 1
+            guest.leave()
+
+
+def _nothing() -> None:
+    """Who dials us is heard of by the link that we dialled to it."""

@@ -1,0 +1,187 @@
+"""A link to every other gateway, kept up, and this gateway's clients relayed over them. Implements ports.Peers."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from rolehost_api.errors import ProtocolViolation, RolehostError
+from rolehost_api.link.messages import Message
+from rolehost_api.link.peer import Attach, ToRelay
+from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway.peers.connection import Connection
+from rolehost_runtime.gateway.peers.identity import Prove
+from rolehost_runtime.gateway.peers.relay import RemoteSeat
+from rolehost_runtime.gateway.ports import Channel, OwnerLost
+from rolehost_runtime.gateway.tables import GatewayEntry, Tables
+
+log = logging.getLogger(__name__)
+
+DIAL_SECONDS = 3.0
+ATTACH_SECONDS = 5.0
+BACKOFF_SECONDS = (0.1, 0.3, 1.0, 2.0)
+MAX_CHANNEL = 2**32 - 1
+
+
+class PeerDialer(Protocol):
+    async def dial(self, peer: GatewayEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A stream to a gateway that has shown the platform's certificate. Raises OSError."""
+
+
+class _Link:
+    """One link that we dialled, and the clients that are relayed over it."""
+
+    def __init__(self, connection: Connection[ToRelay]) -> None:
+        self.connection = connection
+        self._seats: dict[int, RemoteSeat] = {}
+        self._last = 0
+
+    def open(self, asked: Attach, channel: Channel, moved: Callable[[], None]) -> RemoteSeat:
+        if self._last == MAX_CHANNEL:
+            self.connection.close()
+            raise OwnerLost
+        self._last += 1
+        seat = self._seats[self._last] = RemoteSeat(self.connection, self._last, channel, moved, self._close)
+        self.connection.send(self._last, asked)
+        return seat
+
+    def _close(self, channel: int) -> None:
+        self._seats.pop(channel, None)
+
+    def receive(self, channel: int, message: Message) -> None:
+        seat = self._seats.get(channel)
+        if seat is not None:
+            seat.receive(message)
+        elif not 0 < channel <= self._last:
+            raise ProtocolViolation("a gateway named a channel that was never opened")
+        # else: it crossed with our Detach
+
+    def lose(self) -> None:
+        for seat in tuple(self._seats.values()):
+            seat.lose()
+
+
+class Mesh:
+    def __init__(
+        self,
+        tables: Tables,
+        dialer: PeerDialer,
+        *,
+        prove: Prove,
+        me: str,
+        pod: str,
+        changed: Callable[[], None] = lambda: None,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+    ) -> None:
+        """`me` is this process's name, `pod` that of its row in the table, `prove` signs as the platform; `changed` is
+        called when members came or went."""
+        self._tables, self._dialer, self._prove = tables, dialer, prove
+        self._me, self._pod = me, pod
+        self._changed, self._backoff = changed, backoff_seconds
+        self._links: dict[str, _Link] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._untried: set[str] = set()
+        self._doorbell = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self.leaving = False
+        """Said to the others with every beat."""
+
+    async def start(self) -> None:
+        self._tables.gateways.listen(lambda _key: self._doorbell.set())
+        self._doorbell.set()
+        self._watcher = asyncio.create_task(self._watch(), name="peers")
+
+    async def stop(self) -> None:
+        tasks = [*self._keepers.values()] + ([self._watcher] if self._watcher else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._keepers.clear()
+
+    # ── ports.Peers ─────────────────────────────────────────────────────────────────
+
+    def owners(self) -> Collection[str]:
+        return tuple(self._links)
+
+    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> RemoteSeat | None:
+        link = self._links.get(owner)
+        if link is None:
+            raise OwnerLost
+        seat = link.open(asked, channel, moved)
+        try:
+            async with asyncio.timeout(ATTACH_SECONDS):
+                return seat if await asyncio.shield(seat.taken) else None
+        except TimeoutError:
+            seat.leave()
+            raise OwnerLost from None
+        except BaseException:
+            seat.leave()
+            raise
+
+    # ── who is there ────────────────────────────────────────────────────────────────
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Names of the gateways that take on new work: this one, and every other whose link stands and that stays."""
+        here = frozenset() if self.leaving else frozenset({self._me})
+        return here | {name for name, link in self._links.items() if not link.connection.peer_leaves}
+
+    @property
+    def settled(self) -> bool:
+        """Every gateway that is known was reached, or tried in vain: before that, one might be taken for dead."""
+        known = {row.name for row in self._tables.gateways.values()} - {self._pod}
+        return self._tables.gateways.filled and known <= self._keepers.keys() and not self._untried
+
+    async def _watch(self) -> None:
+        while True:
+            await self._doorbell.wait()
+            self._doorbell.clear()
+            known = {row.name for row in self._tables.gateways.values()} - {self._pod}
+            for gone in self._keepers.keys() - known:
+                self._keepers.pop(gone).cancel()
+                self._untried.discard(gone)
+            for new in known - self._keepers.keys():
+                self._untried.add(new)
+                self._keepers[new] = asyncio.create_task(self._keep(new), name=f"peer-{new}")
+
+    async def _keep(self, pod: str) -> None:
+        attempt = 0
+        while (row := self._tables.gateways.get(pod)) is not None:
+            try:
+                attempt = 0 if await self._serve(row) else attempt + 1
+            except (OSError, TimeoutError, RolehostError) as error:
+                log.info("gateway %s is not reached: %s", pod, type(error).__name__)
+                attempt += 1
+            except Exception as error:
+                faults.internal(log, "keeping a gateway's link", error)
+                attempt += 1
+            self._untried.discard(pod)
+            pause = self._backoff[min(attempt, len(self._backoff) - 1)]
+            await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+
+    async def _serve(self, row: GatewayEntry) -> bool:
+        """One link's whole life; whether the peer said who it is."""
+        async with asyncio.timeout(DIAL_SECONDS):
+            reader, writer = await self._dialer.dial(row)
+        connection: Connection[ToRelay] = Connection(
+            reader, writer, kind=ToRelay, me=self._me, leaving=lambda: self.leaving, prove=self._prove
+        )
+        link = _Link(connection)
+
+        def news() -> None:
+            if connection.peer not in self._links:
+                self._links[connection.peer] = link
+                self._untried.discard(row.name)
+                log.info("linked to gateway %s", connection.peer)
+            self._changed()
+
+        try:
+            await connection.run(link.receive, news)
+        finally:
+            if self._links.get(connection.peer) is link:
+                del self._links[connection.peer]
+                log.info("the link to gateway %s ended", connection.peer)
+                self._changed()
+            link.lose()
+        return bool(connection.peer)

@@ -1,0 +1,143 @@
+"""A client's place at a session that another gateway answers: what it says goes there, what it hears comes from there."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
+from rolehost_api.link.messages import Message
+from rolehost_api.link.peer import Attached, Detach, Forward, Heard, Moved, NotHeld, Outcome, Refused, Replay
+from rolehost_api.wire import ErrorBody, Said, ServerFrame
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost
+
+MAX_EVENT_BYTES = 4 * 1_048_576
+"""Of one event in pieces: the longest reply, a full patch and room to spare."""
+MAX_WAITING = 64
+"""Things said that wait for their outcome; a client's socket holds fewer."""
+_event: msgspec.msgpack.Decoder[ServerFrame] = msgspec.msgpack.Decoder(ServerFrame)
+
+
+class Line(Protocol):
+    """The link to the owner."""
+
+    def send(self, channel: int, message: Message) -> None: ...
+
+
+class RemoteSeat:
+    """Implements ports.Seat."""
+
+    def __init__(
+        self, line: Line, channel: int, ear: Channel, moved: Callable[[], None], over: Callable[[int], None]
+    ) -> None:
+        """`over` is called once with the channel's number when nothing more comes on it."""
+        self._line, self._number, self._ear = line, channel, ear
+        self._moved, self._is_over = moved, over
+        self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """True once attached, False where nobody speaks in the session there; or what the owner refuses with."""
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._last = 0
+        self._pieces = bytearray()
+        self._over = False
+
+    # ── ports.Seat ──────────────────────────────────────────────────────────────────
+
+    async def say(self, said: Said) -> None:
+        self._last += 1
+        await self._ask(self._last, Forward(number=self._last, said=said))
+
+    async def resume(self, after_seq: int) -> None:
+        self._last += 1
+        await self._ask(self._last, Replay(number=self._last, after_seq=after_seq))
+
+    def leave(self) -> None:
+        if not self._over:
+            self._line.send(self._number, Detach())
+            self._end(OwnerLost())
+
+    async def _ask(self, number: int, message: Message) -> None:
+        if self._over:
+            raise HeldElsewhere("")
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} messages wait in this session already", code="busy")
+        outcome = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._line.send(self._number, message)
+        try:
+            await outcome
+        finally:
+            self._waiting.pop(number, None)
+
+    # ── from the owner ──────────────────────────────────────────────────────────────
+
+    def receive(self, message: Message) -> None:
+        """Raises ProtocolViolation: the owner is a gateway of another make, or ours has a bug."""
+        match message:
+            case Attached() if not self.taken.done():
+                self.taken.set_result(True)
+            case NotHeld() if not self.taken.done():
+                self.taken.set_result(False)
+                self._end(OwnerLost())
+            case Refused() if not self.taken.done():
+                self.taken.set_exception(told(message.error))
+                self._end(OwnerLost())
+            case Heard():
+                self._heard(message)
+            case Outcome():
+                self._outcome(message)
+            case Moved():
+                self._end(HeldElsewhere(""))
+                self._moved()
+            case _:
+                raise ProtocolViolation("this message does not belong to a relayed session")
+
+    def lose(self) -> None:
+        """The link to the owner is gone."""
+        self._end(OwnerLost())
+        self._moved()
+
+    def _heard(self, message: Heard) -> None:
+        self._pieces += message.data
+        if len(self._pieces) > MAX_EVENT_BYTES:
+            raise ProtocolViolation("an event of a relayed session is too large")
+        if message.more:
+            return
+        whole, self._pieces = bytes(self._pieces), bytearray()
+        try:
+            event = _event.decode(whole)
+        except msgspec.MsgspecError:
+            raise ProtocolViolation("a relayed event is none that is known here") from None
+        self._ear.send(event)
+
+    def _outcome(self, message: Outcome) -> None:
+        waiting = self._waiting.get(message.number)
+        if waiting is None or waiting.done():
+            return  # whoever waited is gone
+        if message.undone:
+            waiting.set_exception(HeldElsewhere(""))
+        elif message.error is not None:
+            waiting.set_exception(told(message.error))
+        else:
+            waiting.set_result(None)
+
+    def _end(self, error: RolehostError) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._is_over(self._number)
+        _fail(self.taken, error)
+        for waiting in tuple(self._waiting.values()):
+            _fail(waiting, error)
+
+
+def _fail(future: "asyncio.Future[Any]", error: RolehostError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # perhaps nobody waits for it
+
+
+def told(body: ErrorBody) -> RolehostError:
+    """An error that was raised at another gateway, as it would have been raised here."""
+    error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
+    error.retry_after_ms = body.retry_after_ms
+    return error

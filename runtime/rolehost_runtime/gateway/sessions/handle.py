@@ -1,0 +1,157 @@
+"""A client's hold on its session: it keeps its place there, whichever gateway answers it."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from rolehost_api.errors import Forbidden, RolehostError, Unavailable
+from rolehost_api.wire import Said
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Principal, Seat
+from rolehost_runtime.gateway.sessions.ear import Ear
+from rolehost_runtime.gateway.tables import Scope
+
+MAX_MOVES = 4
+"""Places that one message is tried at before it is said that the session cannot be found a home."""
+FOLLOW_SECONDS = 0.3
+"""A client that says nothing follows its session within so long, at random: a gateway's end moves thousands."""
+FOLLOW_AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0)
+
+
+class Seating(Protocol):
+    """Where places come from."""
+
+    async def place(self, channel: Channel, moved: Callable[[], None]) -> Seat:
+        """A place at the session, here or at the gateway that answers it. Raises RolehostError."""
+
+    def go(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it beside everything else."""
+
+
+class Handle:
+    """Implements ports.SessionHandle."""
+
+    def __init__(
+        self, seating: Seating, session_id: str, principal: Principal, channel: Channel, now_ms: Callable[[], int]
+    ) -> None:
+        self.session_id = session_id
+        self._seating = seating
+        self._may_set_user = Scope.ACT_AS_USER in principal.scopes
+        self._ear = Ear(channel, now_ms)
+        self._seat: Seat | None = None
+        self._place = 0
+        """Numbers the places, so that news of an old one does not concern the new one."""
+        self._sitting = asyncio.Lock()
+        self._gone = False
+
+    async def say(self, said: Said) -> None:
+        if said.user is not None and not self._may_set_user:
+            raise Forbidden(
+                "this key may not say who the user is",
+                hint="Use a key with scope act-as-user, or leave `user` out",
+                code="user_not_allowed",
+            )
+        for _ in range(MAX_MOVES):
+            seat = await self.sit()
+            try:
+                await seat.say(said)
+                return
+            except HeldElsewhere:
+                self._leave(seat)
+            except OwnerLost as lost:
+                if self._gone:
+                    raise
+                self._leave(seat)
+                if await self._answered_after(lost, said):
+                    return
+                raise
+        raise _moving()
+
+    async def resume(self, after_seq: int) -> None:
+        for _ in range(MAX_MOVES):
+            seat = await self.sit()
+            try:
+                await seat.resume(after_seq)
+                return
+            except (HeldElsewhere, OwnerLost):
+                self._leave(seat)
+        raise _moving()
+
+    def detach(self) -> None:
+        self._gone = True
+        self._leave(self._seat)
+
+    async def sit(self) -> Seat:
+        """The place that it has, or a new one, with what was missed in between."""
+        async with self._sitting:
+            for _ in range(MAX_MOVES):
+                if self._gone:
+                    raise Unavailable("the client is gone", code="client_gone")
+                if self._seat is not None:
+                    return self._seat
+                self._place += 1
+                place = self._place
+                seat = await self._seating.place(self._ear, lambda place=place: self._moved(place))  # type: ignore[misc]
+                if self._gone or place != self._place:
+                    seat.leave()  # lost again while it was being taken
+                    continue
+                self._seat = seat
+                try:
+                    await self._catch_up(seat)
+                except (HeldElsewhere, OwnerLost):
+                    self._leave(seat)
+            raise _moving()
+
+    async def _catch_up(self, seat: Seat) -> None:
+        if not self._ear.missed:
+            return
+        self._ear.catching_up(True)
+        try:
+            await seat.resume(self._ear.last)
+        finally:
+            self._ear.catching_up(False)
+
+    async def _answered_after(self, lost: OwnerLost, said: Said) -> bool:
+        """The owner died with our message: is it in the log after all? Raises what keeps us from reading it."""
+        was_open = self._ear.open is not None
+        try:
+            await self.sit()
+            return (was_open and self._ear.open is None) or said.client_msg_id in self._ear.answered
+        finally:
+            self._ear.give_up(lost)
+
+    # ── moving ──────────────────────────────────────────────────────────────────────
+
+    def _moved(self, place: int) -> None:
+        if place != self._place or self._gone:
+            return
+        self._leave(self._seat)
+        self._seating.go(self._follow())
+
+    def _leave(self, seat: Seat | None) -> None:
+        """That place is no more. Nothing where it is not ours any more."""
+        if seat is self._seat:
+            self._place += 1
+            self._seat = None
+        if seat is not None:
+            seat.leave()
+
+    async def _follow(self) -> None:
+        """Go where the session went, for a client that only listens. Its next word would go there by itself."""
+        await asyncio.sleep(random.random() * FOLLOW_SECONDS)  # noqa: S311
+        for pause in (*FOLLOW_AGAIN, None):
+            try:
+                if not self._gone:
+                    await self.sit()
+                break
+            except RolehostError:
+                if pause is None:
+                    break
+                await asyncio.sleep(pause)
+        self._ear.give_up(OwnerLost())
+
+
+def _moving() -> Unavailable:
+    return Unavailable(
+        "this session is between two gateways", hint="Send the message again in a moment", code="session_moving"
+    )

@@ -1,0 +1,194 @@
+"""Several gateways in one process, on one shelf of logs: sessions are answered by one and heard at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from tests.support.gateways import Fleet
+from tests.support.rooms import Ear
+
+from rolehost_api.errors import RolehostError
+from rolehost_api.link.messages import Commit, PatchOp, Say
+from rolehost_api.wire import ResponseCreated, ResponseDone, Resumed, Said, SessionCreated, TextDelta
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    built = Fleet()
+    await built.start("a", "b")
+    yield built
+    await built.stop()
+
+
+def seqs(ear: Ear) -> list[int]:
+    return [event.seq for event in ear.heard if event.seq is not None]
+
+
+async def settle(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_session_is_answered_where_it_was_opened_and_heard_at_both(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    await at_b.say(Said(message="from b"))
+    await at_a.say(Said(message="from a"))
+    await settle(lambda: len(ear_b.of(ResponseDone)) == 2)
+    assert [done.message for done in ear_a.of(ResponseDone)] == ["You said from b.", "You said from a."]
+    assert [done.message for done in ear_b.of(ResponseDone)] == ["You said from b.", "You said from a."]
+    assert seqs(ear_a) == seqs(ear_b) == [1, 2, 3, 4]
+    assert ear_b.text() == ear_a.text()
+    assert fleet.epoch() == 1
+    assert fleet["b"].pods_asked == 0
+
+
+async def test_a_session_that_nobody_speaks_in_moves_to_whoever_asks(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    at_a.detach()
+    at_b, ear_b = await fleet["b"].attach()
+    await at_b.say(Said(message="two"))
+    assert fleet.epoch() == 2
+    assert fleet["b"].pods_asked == 1
+    assert seqs(ear_b) == [3, 4]
+    assert ear_b.of(SessionCreated)[0].head == 2
+
+
+async def test_when_the_owner_dies_its_relayed_clients_go_on_where_they_are(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    await at_a.say(Said(message="one"))
+    await fleet.kill("a")
+    await at_b.say(Said(message="two"))
+    assert [done.status for done in ear_b.of(ResponseDone)] == ["completed", "completed"]
+    assert seqs(ear_b) == [1, 2, 3, 4]
+    assert len(ear_b.of(SessionCreated)) == 1
+    assert ear_b.of(Resumed) == []
+
+
+async def test_who_only_listens_follows_and_misses_nothing(fleet: Fleet) -> None:
+    await fleet.start("c")
+    at_a, _ = await fleet["a"].attach()
+    _, ear_b = await fleet["b"].attach()
+    at_c, ear_c = await fleet["c"].attach()
+    await at_a.say(Said(message="one"))
+    await fleet.kill("a")
+    await at_c.say(Said(message="two"))
+    await settle(lambda: seqs(ear_b) == [1, 2, 3, 4])
+    await at_c.say(Said(message="three"))
+    await settle(lambda: seqs(ear_b) == [1, 2, 3, 4, 5, 6])
+    assert seqs(ear_c) == [1, 2, 3, 4, 5, 6]
+    assert [done.message for done in ear_b.of(ResponseDone)] == ["You said one.", "You said two.", "You said three."]
+
+
+async def test_a_turn_that_dies_with_its_owner_is_said_to_have_failed_and_may_be_said_again(fleet: Fleet) -> None:
+    house = fleet["a"]
+    house.turns_hang()
+    await house.attach()
+    at_b, ear_b = await fleet["b"].attach()
+    saying = asyncio.ensure_future(at_b.say(Said(message="one", client_msg_id="c1")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    await fleet.kill("a")
+    with pytest.raises(RolehostError) as raised:
+        await saying
+    assert (raised.value.code, raised.value.retryable) == ("owner_lost", True)
+    (failed,) = ear_b.of(ResponseDone)
+    assert (failed.status, failed.seq, failed.response_id) == ("failed", None, ear_b.of(ResponseCreated)[0].response_id)
+    await at_b.say(Said(message="one", client_msg_id="c1"))
+    assert ear_b.of(ResponseDone)[-1].status == "completed"
+    assert len(fleet.log()) == 1
+
+
+async def test_a_turn_that_was_kept_before_its_owner_died_is_answered_from_the_log(fleet: Fleet) -> None:
+    await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    fleet.mute("a", after=lambda: len(fleet.log()) == 1)
+    saying = asyncio.ensure_future(at_b.say(Said(message="one", client_msg_id="c1")))
+    await settle(lambda: len(fleet.log()) == 1)
+    await fleet.kill("a")
+    await saying
+    assert [done.status for done in ear_b.of(ResponseDone)] == ["completed"]
+    assert len(fleet.log()) == 1
+
+
+async def test_a_gateway_that_leaves_gives_its_guests_away_when_their_turn_is_over(fleet: Fleet) -> None:
+    house = fleet["a"]
+    release = house.turns_wait()
+    await house.attach()
+    at_b, ear_b = await fleet["b"].attach()
+    saying = asyncio.ensure_future(at_b.say(Said(message="one")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    house.service.leave()
+    release.set()
+    await saying
+    await at_b.say(Said(message="two"))
+    assert [done.status for done in ear_b.of(ResponseDone)] == ["completed", "completed"]
+    assert (fleet.epoch(), fleet["b"].pods_asked, len(fleet.log())) == (2, 1, 2)
+
+
+async def test_the_clients_of_a_gateway_that_leaves_are_answered_to_the_last(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    at_b, _ = await fleet["b"].attach()
+    fleet["a"].service.leave()
+    await at_b.say(Said(message="taken over"))
+    await at_a.say(Said(message="relayed now"))
+    assert [done.message for done in ear_a.of(ResponseDone)][-1] == "You said relayed now."
+    assert seqs(ear_a) == [1, 2, 3, 4]
+    assert fleet["a"].pods_asked == 0
+
+
+async def test_a_gateway_cut_off_from_the_owner_takes_over_and_the_owner_is_fenced(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    fleet.cut("a", "b")
+    await settle(lambda: not fleet["b"].mesh.owners())
+    at_b, _ = await fleet["b"].attach()
+    await at_b.say(Said(message="two"))
+    with pytest.raises(RolehostError) as raised:
+        await at_a.say(Said(message="three"))
+    assert (raised.value.code, raised.value.retryable) == ("superseded", True)
+    fleet.mend("a", "b")
+    await settle(lambda: bool(fleet["a"].mesh.owners()))
+    await at_a.say(Said(message="three"))
+    assert [record.input for record in fleet.log()] == ["one", "two", "three"]
+    assert fleet["a"].pods_asked == 2  # the one that was fenced
+    assert seqs(ear_a) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_reply_of_a_million_bytes_comes_whole(fleet: Fleet) -> None:
+    await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    text = "🐉" * 200_000
+
+    async def long(pod: Any, channel: int, start: Any) -> None:
+        for index in range(4):
+            pod.send(channel, Say(index=index, text=text[50_000 * index : 50_000 * (index + 1)]))
+        pod.send(channel, Commit(patch=(PatchOp("incr", "/turns", 1),)))
+
+    fleet["a"].turns_are(long)
+    await at_b.say(Said(message="tell me all"))
+    assert ear_b.of(ResponseDone)[0].message == text
+    assert "".join(event.delta for event in ear_b.of(TextDelta)) == text
+
+
+async def test_errors_are_told_as_the_owner_tells_them(fleet: Fleet) -> None:
+    await fleet["a"].attach()
+    at_b, _ = await fleet["b"].attach()
+    with pytest.raises(RolehostError) as raised:
+        await at_b.say(Said(message="x", revision="r99"))
+    assert (raised.value.code, raised.value.retryable) == ("revision_not_found", False)
+    assert "kubectl get rhv" in raised.value.hint
+
+
+async def test_two_tenants_with_the_same_words_are_two_sessions_on_every_gateway(fleet: Fleet) -> None:
+    from tests.support.rooms import EVIL
+
+    acme, ear_acme = await fleet["a"].attach()
+    evil, ear_evil = await fleet["b"].attach(tenant=EVIL)
+    await acme.say(Said(message="mine"))
+    await evil.say(Said(message="theirs"))
+    assert [done.message for done in ear_acme.of(ResponseDone)] == ["You said mine."]
+    assert [done.message for done in ear_evil.of(ResponseDone)] == ["You said theirs."]
