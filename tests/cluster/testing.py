@@ -114,17 +114,19 @@ class Cluster:
             lambda: f"{kind}/{name} {condition}={status} {reason}: {self.conditions(kind, name, namespace)}",
         )
 
-    def observed(self) -> Object:
-        """What the gateway tells the operator, asked with the operator's own kind of token."""
+    def observed(self) -> list[Object]:
+        """What the gateways tell the operator of pods, asked with the operator's own kind of token; of a pod that
+        several see, every word."""
         argv = ("create", "token", "rolehost-operator", "-n", PLATFORM, "--audience=rolehost-gateway")
         token = self.kubectl(*argv).strip()
-        pod = self.get("pods", "-n", PLATFORM, "-l", "app.kubernetes.io/component=gateway")["items"][0]
-        with Relay(pod["status"]["podIP"], INTERNAL_PORT, where=self.where) as relay:
-            url = f"http://{relay.host}:{relay.port}/internal/v1/observed?after=0&wait=0"
-            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                found: Object = json.load(answer)
-        return found
+        reports: list[Object] = []
+        for pod in self.get("pods", "-n", PLATFORM, "-l", "app.kubernetes.io/component=gateway")["items"]:
+            with Relay(pod["status"]["podIP"], INTERNAL_PORT, where=self.where) as relay:
+                url = f"http://{relay.host}:{relay.port}/internal/v1/observed?after=0&wait=0"
+                request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    reports += json.load(answer)["pods"]
+        return reports
 
     # ── tenants ─────────────────────────────────────────────────────────────────────
 

@@ -125,7 +125,7 @@ def test_egress_is_blocked_from_the_first_instant(cluster: Cluster, tenant: Tena
         cluster.kubectl(
             "rollout", "status", "deployment", "-n", tenant.name, "-l", "rolehost.io/role=prisoner", "--timeout=60s"
         )
-        reports = [pod for pod in cluster.observed()["pods"] if pod["namespace"] == tenant.name]
+        reports = [pod for pod in cluster.observed() if pod["namespace"] == tenant.name and pod.get("probe")]
         assert reports
         for report in reports:
             assert report["probe"]["gvisor"] is True

@@ -8,6 +8,7 @@ import pytest
 from tests.support import edge as support
 from tests.support.edge import ACME_KEY, Edge
 from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from rolehost_api.wire import SUBPROTOCOL
 from rolehost_runtime.gateway.edge.policy import Policy
@@ -24,7 +25,7 @@ async def edge() -> AsyncIterator[Edge]:
 
 
 async def test_a_client_of_the_full_dialect_is_told_to_come_again_and_then_closed(edge: Edge) -> None:
-    async with connect(edge.ws(), additional_headers=BEARER, subprotocols=[SUBPROTOCOL]) as socket:
+    async with connect(edge.ws(), additional_headers=BEARER, subprotocols=[Subprotocol(SUBPROTOCOL)]) as socket:
         await socket.send(json.dumps({"message": "hi", "session_id": "s"}))
         while json.loads(await socket.recv())["type"] != "response.done":
             pass
