@@ -11,9 +11,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.apiserver import ApiServer
+from tests.support.keypair import Pair
 from tests.support.redis import RedisServer, running
 from websockets.asyncio.client import connect
 
@@ -54,14 +53,11 @@ def free_port() -> int:
 
 @pytest.fixture
 def link_key(tmp_path: Path) -> Path:
-    key, folder = Ed25519PrivateKey.generate(), tmp_path / "public"
+    """The private half; the public one lies in a folder beside it."""
+    pair, folder = Pair(tmp_path, "link"), tmp_path / "public"
     folder.mkdir()
-    (folder / "key.pem").write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(*pem))
-    return tmp_path / "key.pem"
+    (folder / "cert.pem").write_bytes(pair.pem)
+    return pair.key
 
 
 @pytest.fixture
@@ -119,7 +115,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     gateway = await Process.start(
         "gateway", host="127.0.0.1", port=port, internal_port=0, metrics_port=metrics_port, namespace=platform,
         redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
-        upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
+        platform_keys_dir=link_key.parent / "public", peer_port=0, upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
     )  # fmt: skip
     url, bearer = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
     try:

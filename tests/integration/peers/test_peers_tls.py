@@ -1,16 +1,13 @@
 """Gateways know each other by the platform's key, over real sockets."""
 
 import asyncio
-import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.support.keypair import Pair
 from tests.support.rooms import Ear
 
 from rolehost_api.errors import BadRequest
@@ -25,28 +22,6 @@ from rolehost_runtime.gateway.peers.identity import PlatformIdentity, Prove
 from rolehost_runtime.gateway.peers.mesh import Mesh, PeerDialer
 from rolehost_runtime.gateway.ports import OwnerLost
 from rolehost_runtime.gateway.tables import GatewayEntry, Tables
-
-
-class Pair:
-    """A key and its certificate, as the chart makes them."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(exist_ok=True)
-        key = Ed25519PrivateKey.generate()
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rolehost-link")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .sign(key, None)
-        )
-        self.key, self.pem = folder / f"{name}.key", certificate.public_bytes(Encoding.PEM)
-        self.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 class Plain:
