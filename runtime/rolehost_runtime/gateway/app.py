@@ -10,14 +10,10 @@
 import asyncio
 import logging
 import signal
-import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_runtime.gateway import faults
@@ -35,13 +31,14 @@ from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
+from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore
+from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.settings import GatewaySettings
-from rolehost_runtime.gateway.tables import PodEntry, Tables
+from rolehost_runtime.gateway.settings import GatewaySettings, attestation_root
+from rolehost_runtime.gateway.tables import Tables
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
@@ -96,7 +93,7 @@ class Adapters:
     store: SessionStore
     models: ModelProvider
     auth: Authenticator
-    signing_key: Ed25519PrivateKey
+    signing_key: Signer
     """Proves to pods (and to the upload service) that this is the platform."""
     store_answers: Callable[[], Awaitable[bool]]
     """For /readyz."""
@@ -241,9 +238,9 @@ class Gateway:
 
 
 async def in_cluster(settings: GatewaySettings) -> Gateway:
-    """The gateway of a cluster: tables by watches, pods by TCP, bundles by the upload service, state in Redis."""
+    """The gateway of a cluster: tables by watches, pods by TLS, bundles by the upload service, state in Redis."""
     metrics, tables = Metrics(), Tables()
-    key = signing.private_key(settings.link_key_file)
+    key, root = signing.LinkKey(settings.link_key_file), attestation_root(settings.attestation_file)
     api = await Api(from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else access_of_pod()).__aenter__()
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
@@ -255,7 +252,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     )
     adapters = Adapters(
         tables=tables,
-        dialer=TcpDialer(),
+        dialer=TlsDialer(root, metrics.not_attested.inc),
         bundles=uploads,
         store=store,
         models=models,
@@ -281,17 +278,3 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         drain_seconds=settings.drain_seconds,
     )
     return Gateway(options, adapters, metrics)
-
-
-class TcpDialer:
-    """Implements ports.Dialer: the pod's own address. A pod whose host died says nothing; its link must end all the same."""
-
-    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, _, port = pod.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "linux":
-            for option, seconds in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
-                sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
-        return reader, writer

@@ -116,7 +116,8 @@ def test_settings_are_read() -> None:
             "ROLEHOST_STATES_MIB": "12",
         }
     )
-    assert read.platform_keys == (bytes(32), bytes(32))
+    assert read.platform_keys() == (bytes(32), bytes(32))
+    assert read.identity is None
     assert read.probe_targets == ("10.0.0.1:443", "[fd00::1]:53")
     assert read.memory_bytes == 64 << 20
     assert read.states_bytes == 12 << 20

@@ -60,7 +60,11 @@ class Link:
         self.hello: asyncio.Future[Hello] = loop.create_future()
         self.bound: asyncio.Future[Bound] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._reader, self._writer, self._now_ms = reader, writer, now_ms
+        self.writer = writer
+        self._reader, self._now_ms = reader, now_ms
+        self._silent = True
+        self._grant = 0
+        """Credit that the other end has earned and is not told of while the link is silent."""
         self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._credits = Credits()
         self._line: deque[bytes] = deque()
@@ -165,24 +169,34 @@ class Link:
         if not self._line:
             self._line_empty.set()
 
+    def speak(self) -> None:
+        """The other end is the pod that we mean. Until then a link says nothing at all, not even its credit."""
+        self._silent = False
+        if self._grant and not self.closed:
+            self._write(encode(0, Credit(bytes=self._grant)))
+
     def _write(self, data: bytes) -> None:
         """Credit is the pod's word. One that gives it and does not read would fill our memory."""
-        self._writer.write(data)
-        if self._writer.transport.get_write_buffer_size() > MAX_QUEUED:
+        if self._silent:
+            raise RuntimeError("a link speaks before its pod was attested")
+        self.writer.write(data)
+        if self.writer.transport.get_write_buffer_size() > MAX_QUEUED:
             self.close()
-            self._writer.transport.abort()
+            self.writer.transport.abort()
 
     async def room(self) -> None:
         """Until nothing waits in line: what sends much asks here between its pieces."""
         await self._line_empty.wait()
         if self.closed:
             raise Unavailable("the link to the pod was lost", code="pod_lost")
-        await self._writer.drain()
+        await self.writer.drain()
 
     def worked(self, size: int) -> None:
         """A message of `size` bytes was dealt with; the pod gets its credit back, many at a time."""
         grant = self._credits.worked(size)
-        if grant and not self.closed:
+        if self._silent:
+            self._grant += grant
+        elif grant and not self.closed:
             self._write(encode(0, Credit(bytes=grant)))
 
     # ── turns ───────────────────────────────────────────────────────────────────────
@@ -265,7 +279,7 @@ class Link:
         if self.closed:
             return
         self.closed = True
-        self._writer.close()
+        self.writer.close()
         self._line.clear()
         self._line_empty.set()
         lost: RolehostError = Unavailable("the link to the pod was lost", code="pod_lost")
