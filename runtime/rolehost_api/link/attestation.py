@@ -16,6 +16,8 @@ import hmac
 ROOT_BYTES = 32
 """The least that a root secret has."""
 ATTESTATION_BYTES = 32
+NOT_ATTESTED = "pod_not_attested"
+"""The stable code of a listener that is not the pod it should be: in logs, and in what gateways report."""
 NO_CERTIFICATE = bytes(32)
 """In place of a fingerprint where a link is no connection: local mode talks to its own child by a pipe."""
 _NAMESPACE = b"rolehost namespace key 1\n"

@@ -6,17 +6,15 @@ link is silent.
 """
 
 from rolehost_api.errors import Unavailable
-from rolehost_api.link.attestation import attests, fingerprint, namespace_key
+from rolehost_api.link.attestation import NOT_ATTESTED, attests, fingerprint, namespace_key
 from rolehost_api.link.messages import Hello, LoadError
 from rolehost_runtime.gateway.tables import PodEntry
-
-CODE = "pod_not_attested"
 
 
 class NotAttested(Unavailable):
     """Whoever listens there is not the pod of our table. Nothing was sent; a newer table mends it."""
 
-    code = CODE
+    code = NOT_ATTESTED
 
     def __init__(self, why: str) -> None:
         super().__init__(
