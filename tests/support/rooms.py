@@ -162,7 +162,7 @@ class Pipe:
         """Bytes that the other end is said to have left in our buffer."""
 
     def write(self, data: bytes) -> None:
-        if not self.closed and not self._theirs.at_eof():
+        if not self.closed and not self._theirs._eof:  # type: ignore[attr-defined]
             self._theirs.feed_data(data)
 
     def close(self) -> None:
@@ -207,8 +207,10 @@ class FakePod:
     hello: Hello = HELLO
     bound: Bound | None = None
     """What it answers to Bind; by default that it is well."""
-    attests: tuple[str, str] | None = None
-    """UIDs of the namespace and the pod that its init container attested; by default those of the pod that is meant."""
+    certificate: bytes | None = b"a certificate"
+    """None: it speaks no TLS."""
+    attestation: bytes | None = None
+    """What its Hello carries; by default what the init container of the pod that is meant has made."""
     told: list[tuple[int, Message]] = field(default_factory=list)
     dialled: int = 0
     uid: str = ""
@@ -227,14 +229,15 @@ class FakePod:
         self.turns_over = asyncio.Event()
 
     @property
-    def certificate(self) -> bytes:
-        return b"a certificate of " + b" ".join(one.encode() for one in self.attests or (self.uid,))
+    def fingerprint(self) -> bytes:
+        return fingerprint(self.certificate or b"")
 
     def greeting(self, tenant: Tenant) -> Hello:
         """Its Hello to a gateway that takes it for a pod of this tenant."""
-        namespace_uid, uid = self.attests or (tenant.uid, self.uid)
-        said = attestation(namespace_key(ROOT, namespace_uid), uid, fingerprint(self.certificate))
-        return changed(self.hello, attestation=self.hello.attestation or said)
+        said = self.attestation
+        if said is None:
+            said = attestation(namespace_key(ROOT, tenant.uid), self.uid, self.fingerprint)
+        return changed(self.hello, attestation=said)
 
     def connect(self, uid: str, tenant: Tenant = ACME) -> tuple[asyncio.StreamReader, Pipe]:
         self.uid, self.dialled = uid, self.dialled + 1
@@ -275,7 +278,7 @@ class FakePod:
         match message:
             case Prove(signature=signature):
                 try:
-                    text = proof_text(self.hello.nonce, self.uid, fingerprint(self.certificate))
+                    text = proof_text(self.hello.nonce, self.uid, self.fingerprint)
                     self.key.public_key().verify(signature, text)
                 except InvalidSignature:
                     self.lose()
