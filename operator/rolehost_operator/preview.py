@@ -15,7 +15,7 @@ from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import PATIENCE, reconcile
 from rolehost_operator.rehearsal import rehearse
 
-SECRET = "<made of the platform's root secret>"  # noqa: S105
+SECRET = "<made of the platform's root secret>"
 
 PLACEHOLDER = Platform(
     namespace="rolehost-system",

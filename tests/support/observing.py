@@ -92,7 +92,9 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         network_policy=next(iter(by_kind.get("NetworkPolicy", [])), None),
         service_account=next(iter(by_kind.get("ServiceAccount", [])), None),
         link_secret=next(iter(by_kind.get("Secret", [])), None),
-        platform_keys=next((one for one in by_kind.get("ConfigMap", []) if one["metadata"]["name"] == PLATFORM_KEYS), None),
+        platform_keys=next(
+            (one for one in by_kind.get("ConfigMap", []) if one["metadata"]["name"] == PLATFORM_KEYS), None
+        ),
         runtime_class="RuntimeClass" in by_kind,
         config_maps={one["metadata"]["name"]: read_config_map(one) for one in by_kind.get("ConfigMap", [])},
         backends={

@@ -21,9 +21,7 @@ KEPT = (("Secret", LINK_SECRET), ("ConfigMap", PLATFORM_KEYS))
 class Unwatched:
     """Bounded by the tenant namespaces that have Roles."""
 
-    def __init__(
-        self, client: Client, world: World, ring: Callable[[Key], None], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, client: Client, world: World, ring: Callable[[Key], None], now: Callable[[], float]) -> None:
         """`now` is a clock in seconds that never goes back."""
         self._client, self._world, self._ring, self._now = client, world, ring, now
         self._asked: dict[str, float] = {}

@@ -138,7 +138,11 @@ def test_the_operator_writes_in_tenants_only(release: Release) -> None:
             for what in [("pods", ""), ("pods/exec", ""), ("hostedroles", OURS)]
         ),
     ]
-    assert release.allowed("rolehost-operator", [*writes, *keys, config_maps, *refused]) == {*writes, *keys, config_maps}
+    assert release.allowed("rolehost-operator", [*writes, *keys, config_maps, *refused]) == {
+        *writes,
+        *keys,
+        config_maps,
+    }
 
 
 def test_nobody_may_everything(helm: Helm) -> None:

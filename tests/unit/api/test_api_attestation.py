@@ -50,7 +50,9 @@ def test_what_is_no_attestation_attests_nothing(said: bytes) -> None:
     assert not attests(said, namespace_key(bytes(32), "ns"), "pod", fingerprint(b"der"))
 
 
-@given(*[st.tuples(st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES), UIDS, st.binary(min_size=32, max_size=32))] * 2)
+@given(
+    *[st.tuples(st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES), UIDS, st.binary(min_size=32, max_size=32))] * 2
+)
 def test_no_two_links_are_proved_by_the_same_words(
     one: tuple[bytes, str, bytes], other: tuple[bytes, str, bytes]
 ) -> None:

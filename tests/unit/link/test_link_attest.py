@@ -15,7 +15,6 @@ from tests.support.rooms import (
     HELLO,
     ROOT,
     Clock,
-    FakePod,
     Pipe,
     PodDialer,
     Shelves,

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
+
 from rolehost_api.errors import NotFound, RolehostError, Unavailable
 from rolehost_runtime.gateway.edge.uploads import MAX_UPLOAD_BYTES
 from rolehost_runtime.gateway.ports import Signer

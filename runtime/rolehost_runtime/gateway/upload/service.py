@@ -38,7 +38,9 @@ class _TooLarge(BadRequest):
 
 
 class UploadService:
-    def __init__(self, store: BundleStore, keys: Iterable[Ed25519PublicKey], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: BundleStore, keys: Iterable[Ed25519PublicKey], now: Callable[[], float] = time.time
+    ) -> None:
         self._store, self._keys, self._now = store, keys, now
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting: Counter[str] = Counter()
