@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.cluster.common import ClusterError
 from tests.cluster.testing import PLATFORM, Cluster, Object, Tenant, until
 
@@ -216,6 +218,32 @@ def test_a_pod_with_our_labels_that_is_not_attested_hears_nothing(cluster: Clust
         assert "probe" not in report, "what a stranger says about itself is not taken for the pod's"
     finally:
         cluster.kubectl("delete", "pod", name, "-n", tenant.name, "--ignore-not-found", "--wait=true")
+
+
+@pytest.mark.timeout(480)
+def test_running_pods_learn_the_gateways_next_key(cluster: Cluster, tenant: Tenant) -> None:
+    """By mounts alone, which take the kubelet up to a minute and a half each: the operator's, then the pod's."""
+    following = Ed25519PrivateKey.generate().public_key()
+    pem = following.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    line = base64.b64encode(following.public_bytes_raw()).decode()
+    (pod, *_) = cluster.get("pods", "-n", tenant.name, "-l", f"{ROLE}={ROLE_NAME}")["items"]
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    public = ("configmap", "rolehost-link-public", "-n", PLATFORM)
+
+    def told(entry: str | None) -> None:
+        patch = json.dumps({"data": {"next.pem": entry}})
+        cluster.kubectl("patch", *public, "--type=merge", f"-p={patch}")
+
+    told(pem.decode())
+    try:
+        read = f"print(open('/etc/rolehost/platform-keys/{PLATFORM_KEYS_ENTRY}').read())"
+        shown = ("exec", "-n", tenant.name, name, "-c", SANDBOX, "--", "python3", "-c", read)
+        until(lambda: line in cluster.kubectl(*shown) or None, 360, lambda: "the pod reads the next key")
+        now = cluster.get("pod", name, "-n", tenant.name)
+        assert now["metadata"]["uid"] == uid
+        assert [one["restartCount"] for one in now["status"]["containerStatuses"]] == [0]
+    finally:
+        told(None)
 
 
 @pytest.mark.timeout(300)

@@ -24,16 +24,21 @@ class Unwatched:
     def __init__(self, client: Client, world: World, ring: Callable[[Key], None], now: Callable[[], float]) -> None:
         """`now` is a clock in seconds that never goes back."""
         self._client, self._world, self._ring, self._now = client, world, ring, now
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, tuple[str, float]] = {}
+        """By namespace: its UID, and when it was asked for."""
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def look(self, namespace: str) -> None:
-        """After this, what the world does not hold of the two is not there. Raises ApiError."""
+        """After this, what the world does not hold of the two is not there. Raises ApiError.
+
+        What was seen in a namespace of the same name is no news of the one that took its place.
+        """
         async with self._locks.setdefault(namespace, asyncio.Lock()):
-            asked = self._asked.get(namespace)
-            now = self._now()
-            if asked is not None and now - asked < FRESH_SECONDS:
+            uid, now = self._world.namespace_uid(namespace), self._now()
+            before_uid, asked = self._asked.get(namespace, (uid, now - FRESH_SECONDS))
+            if before_uid == uid and now - asked < FRESH_SECONDS:
                 return
+            known = namespace in self._asked
             concerned: set[Key] = set()
             for kind, name in KEPT:
                 before = self._world.version_of(kind, namespace, name)
@@ -42,8 +47,8 @@ class Unwatched:
                     concerned |= self._world.put({**raw, "apiVersion": "v1", "kind": kind})
                 else:
                     concerned |= self._world.gone(kind, namespace, name, before)
-            self._asked[namespace] = now
-        if asked is not None:  # the first answer is no news: its Roles are being looked after anyway
+            self._asked[namespace] = uid, now
+        if known:  # the first answer is no news: its Roles are being looked after anyway
             for key in concerned:
                 self._ring(key)
 

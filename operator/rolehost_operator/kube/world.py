@@ -126,6 +126,11 @@ class World:
         raw = self._objects["Namespace"].get(("", namespace))
         return raw is not None and TENANT in raw["metadata"].get("labels", {})
 
+    def namespace_uid(self, name: str) -> str:
+        """Empty for one that is not known."""
+        raw = self._objects["Namespace"].get(("", name))
+        return str(raw["metadata"]["uid"]) if raw is not None else ""
+
     def version_of(self, kind: str, namespace: str, name: str) -> int:
         """0 for what is not known."""
         known = self._objects[kind].get((namespace, name))

@@ -41,13 +41,16 @@ class House:
     def __init__(self) -> None:
         self.api, self.world, self.now = Api(), World(), 1000.0
         self.rung: list[Key] = []
-        metadata = {"name": "acme", "uid": "u", "resourceVersion": "1", "labels": {TENANT: ""}}
         raw = role()
         raw["metadata"]["resourceVersion"] = "1"
-        self.world.put({"kind": "Namespace", "metadata": metadata})
+        self.space("u", 1)
         self.world.put(raw)
         client: Any = self.api
         self.unwatched = Unwatched(client, self.world, self.rung.append, lambda: self.now)
+
+    def space(self, uid: str, version: int) -> None:
+        metadata = {"name": "acme", "uid": uid, "resourceVersion": str(version), "labels": {TENANT: ""}}
+        self.world.put({"kind": "Namespace", "metadata": metadata})
 
     async def look(self) -> KubeObject | None:
         await self.unwatched.look("acme")
@@ -88,6 +91,18 @@ async def test_a_refusal_is_raised_and_asked_again_at_once() -> None:
     house.api.refuses = False
     house.api.put("Secret", LINK_SECRET, 5)
     assert await house.look() is not None
+
+
+async def test_a_namespace_in_anothers_place_is_asked_about_at_once() -> None:
+    house = House()
+    house.api.put("ConfigMap", PLATFORM_KEYS, 5)
+    await house.look()
+    house.api.objects.clear()
+    house.space("another", 2)
+    await house.look()
+    seen = house.world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+    assert seen is not None
+    assert seen.platform_keys is None, "it was the former namespace's"
 
 
 async def test_namespaces_without_roles_are_forgotten() -> None:
