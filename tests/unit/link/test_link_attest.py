@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.support.identities import ROOT
 from tests.support.rooms import (
     ACME,
     EVIL,
     HELLO,
-    ROOT,
     Clock,
     Pipe,
     PodDialer,
