@@ -31,6 +31,13 @@ def _variable(name: str) -> str:
     help="Folder with the gateways' public keys, *.pem.",
 )
 @click.option(
+    "--attestation-root",
+    envvar=_variable("ATTESTATION_FILE"),
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the secret that tenant namespaces' keys are made of.",
+)
+@click.option(
     "--gateway-token",
     envvar=_variable("GATEWAY_TOKEN"),
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,6 +56,7 @@ def operator(
     sandbox_image: str,
     sandbox_pull_policy: str,
     platform_keys: Path,
+    attestation_root: Path,
     gateway_token: Path | None,
     public_url: str,
     probe_targets: str,
@@ -74,6 +82,7 @@ def operator(
             sandbox_image=sandbox_image,
             gateway_url=public_url.rstrip("/"),
             public_keys=settings.public_keys(platform_keys),
+            attestation_root=settings.attestation_root(attestation_root),
             probe_targets=settings.probe_targets(
                 probe_targets,
                 os.environ.get("KUBERNETES_SERVICE_HOST", ""),
@@ -87,6 +96,7 @@ def operator(
     chosen = settings.Settings(
         platform=platform,
         identity=f"{pod_name}_{secrets.token_hex(4)}",
+        platform_keys=platform_keys,
         token_file=gateway_token,
         metrics_port=metrics_port,
         internal_port=internal_port,

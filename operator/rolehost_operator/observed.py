@@ -83,6 +83,9 @@ class Observed:
     deployments: tuple[DeploymentSeen, ...] = ()
     network_policy: KubeObject | None = None
     service_account: KubeObject | None = None
+    link_secret: KubeObject | None = field(default=None, repr=False)
+    platform_keys: KubeObject | None = None
+    """ConfigMap rolehost-platform-keys."""
     runtime_class: bool = False
     config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Contents of those that the Role refers to; one that does not exist is missing here."""

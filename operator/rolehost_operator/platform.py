@@ -1,6 +1,6 @@
 """What the platform team decided, as far as a plan depends on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,8 @@ class Platform:
     """Where clients connect, without a path, e.g. ws://rolehost-gateway.rolehost-system:8080."""
     public_keys: tuple[str, ...] = ()
     """The gateways' Ed25519 keys, base64 of the raw 32 bytes: current and next."""
+    attestation_root: bytes = field(default=b"", repr=False)
+    """Secret: every tenant namespace's key is made of it (rolehost_api/link/attestation.py)."""
     probe_targets: tuple[str, ...] = ()
     """host:port of what a sandbox must not reach; it tries each before any tenant byte."""
     image_pull_policy: str = "IfNotPresent"

@@ -15,6 +15,8 @@ from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import PATIENCE, reconcile
 from rolehost_operator.rehearsal import rehearse
 
+SECRET = "<made of the platform's root secret>"
+
 PLACEHOLDER = Platform(
     namespace="rolehost-system",
     sandbox_image="<the platform's sandbox image>",
@@ -61,7 +63,9 @@ def _of(role: KubeObject, placed: list[KubeObject]) -> Iterator[KubeObject]:
     for condition in status.conditions if status else ():
         if condition.type == ACCEPTED and condition.status == "False":
             raise InvalidManifest(f"Role {seen.meta.name}", [Finding("spec", condition.message)])
-    yield from rehearse(observed, now)
+    for wanted in rehearse(observed, now):
+        secret = wanted["kind"] == "Secret"
+        yield {**wanted, "data": dict.fromkeys(wanted["data"], SECRET)} if secret else wanted
 
 
 def _backends(role: RoleSeen, placed: list[KubeObject]) -> dict[str, BackendSpec]:

@@ -20,7 +20,7 @@ from rolehost_api.crd.role import Address, RoleSpec, RoleStatus
 from rolehost_api.names import BACKEND_NOT_FOUND, INVALID_SPEC, NOT_A_TENANT, READY, TENANT
 from rolehost_operator.desired.deployment import deployment
 from rolehost_operator.desired.revision import Unresolved, adopted, freeze, role_revision, same_content
-from rolehost_operator.desired.tenancy import network_policy, service_account
+from rolehost_operator.desired.tenancy import link_secret, network_policy, platform_keys, service_account
 from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import DeploymentSeen, Memory, Observed, RevisionSeen
 from rolehost_operator.plan import NOW, Note, Plan, Prune
@@ -63,7 +63,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         apply.append(intent.new)
     elif intent.existing and not _belongs(observed, intent.existing):
         apply.append(adopted(observed.role.raw, intent.existing))
-    guarded = not apply and observed.network_policy is not None and observed.service_account is not None
+    guarded = not apply
     if guarded and observed.runtime_class and observed.role.spec:
         apply += _deployments(observed, observed.role.spec, live)
 
@@ -178,6 +178,8 @@ def _guards(observed: Observed) -> Iterator[KubeObject]:
     name = observed.namespace.name
     yield from _unless_there(network_policy(name, observed.platform), observed.network_policy)
     yield from _unless_there(service_account(name), observed.service_account)
+    yield from _unless_there(link_secret(observed.namespace, observed.platform), observed.link_secret)
+    yield from _unless_there(platform_keys(name, observed.platform), observed.platform_keys)
 
 
 def _deployments(observed: Observed, spec: RoleSpec, live: list[RevisionSeen]) -> Iterator[KubeObject]:

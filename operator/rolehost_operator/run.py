@@ -14,7 +14,7 @@ from rolehost_operator.handlers.shell import WORKERS, Shell
 from rolehost_operator.kube.access import access
 from rolehost_operator.kube.client import ApiError, Client
 from rolehost_operator.kube.lease import Claim, Leadership
-from rolehost_operator.settings import Settings
+from rolehost_operator.settings import Settings, public_keys
 from rolehost_operator.telemetry import Metrics, serve
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     runner = await serve(metrics, settings.metrics_port, synced.is_set)
     try:
         async with asyncio.TaskGroup() as tasks:
-            parts = tasks.create_task(_live(shell, gateways, leadership, metrics, synced, stop))
+            parts = tasks.create_task(_live(shell, settings, gateways, leadership, metrics, synced, stop))
             await stop.wait()
             parts.cancel()
     finally:
@@ -55,6 +55,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _live(
     shell: Shell,
+    settings: Settings,
     gateways: Gateways,
     leadership: Leadership,
     metrics: Metrics,
@@ -67,6 +68,7 @@ async def _live(
             tasks.create_task(_watch(shell, stop), name="watches")
             tasks.create_task(gateways.follow(lambda: set(shell.world.roles())), name="gateways")
             tasks.create_task(shell.keep_synced(), name="resync")
+            tasks.create_task(shell.keep_keys(lambda: public_keys(settings.platform_keys)), name="public keys")
             tasks.create_task(_measure(shell, metrics), name="gauges")
             synced.set()
             # Who leads without having heard the gateways would tell every Role that there are none.

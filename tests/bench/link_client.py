@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import socket
+import ssl
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from rolehost_api.link.attestation import fingerprint
 from rolehost_api.link.credit import Credits
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
@@ -37,6 +39,8 @@ async def answer(t: Turn) -> None:
     await t.reply("yes")
 """
 M = TypeVar("M", bound=Message)
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
 
 
 def public_key(key: Ed25519PrivateKey) -> str:
@@ -48,13 +52,15 @@ class LinkClient:
     """Proven and bound once it is made."""
 
     def __init__(self, sock: socket.socket, key: Ed25519PrivateKey) -> None:
-        self._sock = sock
+        self._sock = TLS.wrap_socket(sock)
+        certificate = self._sock.getpeercert(binary_form=True)
+        assert certificate is not None
         self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._heard: list[Message] = []
         self._credits = Credits()
         self._number = 0
         hello = self._next(Hello)
-        signature = key.sign(proof_text(hello.nonce, POD_UID))
+        signature = key.sign(proof_text(hello.nonce, POD_UID, fingerprint(certificate)))
         self._send(0, Prove(protocol=PROTOCOLS[0], signature=signature))
         digest = hashlib.sha256(LOGIC.encode()).hexdigest()
         self._send(

@@ -7,6 +7,8 @@ network and the sandbox cost by themselves. Needs `make cluster` for all but the
 
 import argparse
 import socket
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ from tests.bench.cluster import Site, site
 from tests.bench.harness import Round, compare
 from tests.bench.link_client import POD_UID, LinkClient, public_key
 from tests.bench.rounds import interleaved, report
-from tests.bench.servers import LOAD_CORE, free_port, on_core, python, server
+from tests.bench.servers import LOAD_CORE, free_port, on_core, server
 from tests.cluster.testing import Object
 
 ECHO = """
@@ -33,10 +35,26 @@ with socket.create_server(("0.0.0.0", {port})) as listener:
 ECHO_BYTES = b"x" * 64
 PORT = 7420
 HEALTH = 7421
+ATTESTED = """
+mkdir -p $ROLEHOST_IDENTITY_DIR && head -c 32 /dev/urandom > $ROLEHOST_NAMESPACE_KEY_FILE &&
+{python} -m rolehost_runtime.sandbox.attest && exec {python} -m rolehost_runtime.sandbox {options}
+"""
+"""What init container and agent do in a pod of the platform, one after the other."""
 
 
-def agent_environment(key: Ed25519PrivateKey) -> dict[str, str]:
-    return {"ROLEHOST_POD_UID": POD_UID, "ROLEHOST_PLATFORM_KEYS": public_key(key)}
+def agent_environment(key: Ed25519PrivateKey, folder: str) -> dict[str, str]:
+    """`folder` may be written to."""
+    return {
+        "ROLEHOST_POD_UID": POD_UID,
+        "ROLEHOST_PLATFORM_KEYS": public_key(key),
+        "ROLEHOST_IDENTITY_DIR": f"{folder}/identity",
+        "ROLEHOST_NAMESPACE_KEY_FILE": f"{folder}/namespace-key",
+    }
+
+
+def agent_command(python: str, host: str, port: int, health: int) -> list[str]:
+    options = f"--listen {host}:{port} --health {host}:{health}"
+    return ["sh", "-c", ATTESTED.format(python=python, options=options)]
 
 
 @contextmanager
@@ -94,11 +112,10 @@ def trips(stack: ExitStack, key: Ed25519PrivateKey, *, cluster: bool) -> dict[st
         found[f"TCP echo, {where}"] = echo_trip(echo())
         found[f"turn, {where}"] = link.turn
 
-    environment = agent_environment(key)
-    module = ["-m", "rolehost_runtime.sandbox"]
     if cluster:
         here = stack.enter_context(site())
-        agent = ["python3", *module, "--listen", f"0.0.0.0:{PORT}", "--health", f"0.0.0.0:{HEALTH}"]
+        environment = agent_environment(key, "/tmp")
+        agent = agent_command("python3", "0.0.0.0", PORT, HEALTH)
         echo = ["python3", "-c", ECHO.format(port=PORT)]
         for where, gvisor in (("gVisor", True), ("runc", False)):
             word = where.lower()
@@ -106,9 +123,10 @@ def trips(stack: ExitStack, key: Ed25519PrivateKey, *, cluster: bool) -> dict[st
             dial_echo = stack.enter_context(pod(here, f"echo-{word}", echo, {}, gvisor=gvisor))
             add(where, dial_agent, dial_echo)
     port, health, echo_port = free_port(), free_port(), free_port()
-    argv = python("rolehost_runtime.sandbox", "--listen", f"127.0.0.1:{port}", "--health", f"127.0.0.1:{health}")
+    environment = agent_environment(key, stack.enter_context(tempfile.TemporaryDirectory()))
+    argv = agent_command(sys.executable, "127.0.0.1", port, health)
     dial_agent = stack.enter_context(process(argv, port, environment))
-    echo_argv = [argv[0], "-c", ECHO.format(port=echo_port)]
+    echo_argv = [sys.executable, "-c", ECHO.format(port=echo_port)]
     add("process", dial_agent, stack.enter_context(process(echo_argv, echo_port, {})))
     return found
 

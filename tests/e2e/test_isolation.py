@@ -107,7 +107,8 @@ def test_there_is_no_token_no_secret_and_only_tmpfs_to_write(cluster: Cluster, t
     assert not {n for n in names if n.endswith("_SERVICE_HOST")} - {"KUBERNETES_SERVICE_HOST"}
     assert {n for n in names if n.startswith("ROLEHOST_")} <= {
         "ROLEHOST_POD_UID",
-        "ROLEHOST_PLATFORM_KEYS",
+        "ROLEHOST_IDENTITY_DIR",
+        "ROLEHOST_PLATFORM_KEYS_DIR",
         "ROLEHOST_PROBE_TARGETS",
         "ROLEHOST_DRAIN_SECONDS",
         "ROLEHOST_WORKER_MEMORY_MIB",

@@ -8,7 +8,7 @@ import msgspec
 
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.link.messages import Probe
-from rolehost_api.names import TENANT
+from rolehost_api.names import PLATFORM_KEYS, TENANT
 from rolehost_api.observed import PodReport
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import (
@@ -28,6 +28,7 @@ PLATFORM = Platform(
     sandbox_image="registry.example/rolehost-sandbox:1",
     gateway_url="ws://gateway.example",
     public_keys=("a2V5",),
+    attestation_root=b"r" * 32,
     probe_targets=("10.96.0.1:443",),
 )
 GOOD_PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
@@ -90,6 +91,10 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         deployments=tuple(read_deployment(one) for one in by_kind.get("Deployment", [])),
         network_policy=next(iter(by_kind.get("NetworkPolicy", [])), None),
         service_account=next(iter(by_kind.get("ServiceAccount", [])), None),
+        link_secret=next(iter(by_kind.get("Secret", [])), None),
+        platform_keys=next(
+            (one for one in by_kind.get("ConfigMap", []) if one["metadata"]["name"] == PLATFORM_KEYS), None
+        ),
         runtime_class="RuntimeClass" in by_kind,
         config_maps={one["metadata"]["name"]: read_config_map(one) for one in by_kind.get("ConfigMap", [])},
         backends={

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from collections import defaultdict, deque
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.identities import make_identity, mount_keys
 
+from rolehost_api.link.attestation import NO_CERTIFICATE, fingerprint
 from rolehost_api.link.credit import Credits, cost
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
@@ -39,7 +42,7 @@ from rolehost_api.link.messages import (
 )
 
 M = TypeVar("M", bound=Message)
-UID = "pod-uid-1"
+UID, NAMESPACE_UID = "pod-uid-1", "uid-acme"
 WAIT = 20.0
 
 
@@ -106,8 +109,15 @@ class End:
 
     async def prove(self, key: Ed25519PrivateKey, uid: str = UID) -> Hello:
         hello = await self.hear(0, Hello)
-        await self.send(0, Prove(protocol=1, signature=key.sign(proof_text(hello.nonce, uid))))
+        text = proof_text(hello.nonce, uid, self.fingerprint)
+        await self.send(0, Prove(protocol=1, signature=key.sign(text)))
         return hello
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Of the pod's certificate, where the link is a connection."""
+        tls = self.writer.get_extra_info("ssl_object")
+        return fingerprint(tls.getpeercert(binary_form=True)) if tls else NO_CERTIFICATE
 
     async def bind(self, source: str | None = None, archive: bytes = b"", **options: Any) -> Bound:
         logic = options.pop("logic", LogicSource(files={"logic.py": source}) if source is not None else None)
@@ -166,10 +176,12 @@ class AgentProcess:
     key: Ed25519PrivateKey
     port: int
     health: int
+    folder: Path
+    """What is mounted in it: identity/ and keys/."""
     ends: list[End] = field(default_factory=list)
 
     async def dial(self) -> End:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=anybody(), server_hostname="")
         end = End(reader, writer)
         self.ends.append(end)
         return end
@@ -187,7 +199,15 @@ class AgentProcess:
         return status
 
 
+def anybody() -> ssl.SSLContext:
+    """TLS to whoever listens."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    return tls
+
+
 def environment(key: Ed25519PrivateKey, scratch: Path, **more: str) -> dict[str, str]:
+    """Of an agent on its standard streams."""
     public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     other = base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
     return {
@@ -201,17 +221,26 @@ def environment(key: Ed25519PrivateKey, scratch: Path, **more: str) -> dict[str,
 
 @asynccontextmanager
 async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
-    """An agent on two free ports of the loopback. Whatever it started is gone afterwards."""
-    key = Ed25519PrivateKey.generate()
+    """An attested agent on two free ports of the loopback. Whatever it started is gone afterwards."""
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     port, health = await _free_ports(2)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        variables = {
+            "PATH": os.environ["PATH"],
+            "ROLEHOST_POD_UID": UID,
+            "ROLEHOST_PLATFORM_KEYS_DIR": str(mount_keys(folder / "keys", [other.public_key(), key.public_key()])),
+            "ROLEHOST_IDENTITY_DIR": str(make_identity(folder / "identity", NAMESPACE_UID, UID)),
+            "ROLEHOST_SCRATCH": str(folder / "logic"),
+            **more,
+        }
         process = await asyncio.create_subprocess_exec(
             *prefix,
             *(sys.executable, "-m", "rolehost_runtime.sandbox"),
             *("--listen", f"127.0.0.1:{port}", "--health", f"127.0.0.1:{health}"),
-            env=environment(key, Path(scratch) / "logic", **more),
+            env=variables,
         )
-        running = AgentProcess(process, key, port, health)
+        running = AgentProcess(process, key, port, health, folder)
         try:
             await _until_listening(port)
             yield running

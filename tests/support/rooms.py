@@ -7,6 +7,8 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace as changed
+from tests.support.identities import ROOT
 
 from rolehost_api.canonical import HASH_VERSION, template_hash
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
@@ -14,6 +16,7 @@ from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate, Sessions, StateSpec
 from rolehost_api.errors import NotFound
 from rolehost_api.identity import service_principal
+from rolehost_api.link.attestation import attestation, fingerprint, namespace_key
 from rolehost_api.link.credit import Credits
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
@@ -41,6 +44,7 @@ from rolehost_api.link.messages import (
 )
 from rolehost_api.names import revision_name
 from rolehost_api.wire import ServerFrame, TextDelta
+from rolehost_runtime.gateway.link.attest import attested
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
@@ -151,12 +155,14 @@ class Pipe:
 
     def __init__(self, mine: asyncio.StreamReader, theirs: asyncio.StreamReader) -> None:
         self._mine, self._theirs = mine, theirs
+        self.certificate: bytes | None = None
+        """The other end's, as a TLS connection would show it."""
         self.closed = False
         self.unread = 0
         """Bytes that the other end is said to have left in our buffer."""
 
     def write(self, data: bytes) -> None:
-        if not self.closed and not self._theirs.at_eof():
+        if not self.closed and not self._theirs._eof:  # type: ignore[attr-defined]
             self._theirs.feed_data(data)
 
     def close(self) -> None:
@@ -201,9 +207,15 @@ class FakePod:
     hello: Hello = HELLO
     bound: Bound | None = None
     """What it answers to Bind; by default that it is well."""
+    certificate: bytes | None = b"a certificate"
+    """None: it speaks no TLS."""
+    attestation: bytes | None = None
+    """What its Hello carries; by default what the init container of the pod that is meant has made."""
     told: list[tuple[int, Message]] = field(default_factory=list)
     dialled: int = 0
     uid: str = ""
+    heard: int = 0
+    """Bytes that came."""
     bundle: bytes = b""
     grant: bool = True
     """Give credit back, as an honest pod does."""
@@ -216,13 +228,25 @@ class FakePod:
         """The gateway's end of it."""
         self.turns_over = asyncio.Event()
 
-    def connect(self, uid: str) -> tuple[asyncio.StreamReader, Pipe]:
+    @property
+    def fingerprint(self) -> bytes:
+        return fingerprint(self.certificate or b"")
+
+    def greeting(self, tenant: Tenant) -> Hello:
+        """Its Hello to a gateway that takes it for a pod of this tenant."""
+        said = self.attestation
+        if said is None:
+            said = attestation(namespace_key(ROOT, tenant.uid), self.uid, self.fingerprint)
+        return changed(self.hello, attestation=said)
+
+    def connect(self, uid: str, tenant: Tenant = ACME) -> tuple[asyncio.StreamReader, Pipe]:
         self.uid, self.dialled = uid, self.dialled + 1
         ours, theirs = asyncio.StreamReader(), asyncio.StreamReader()
         self.pipe = Pipe(ours, theirs)
         self._tasks.append(asyncio.create_task(self._serve(ours)))
-        self.send(0, self.hello)
+        self.send(0, self.greeting(tenant))
         self.theirs = Pipe(theirs, ours)
+        self.theirs.certificate = self.certificate
         return theirs, self.theirs
 
     def send(self, channel: int, message: Message) -> None:
@@ -241,6 +265,7 @@ class FakePod:
         decoder: Decoder[Any] = Decoder(ToPod)
         credits = Credits()
         while data := await reader.read(65_536):
+            self.heard += len(data)
             for channel, message, size in decoder.feed(data):
                 self.told.append((channel, message))
                 if not isinstance(message, Credit):
@@ -253,7 +278,8 @@ class FakePod:
         match message:
             case Prove(signature=signature):
                 try:
-                    self.key.public_key().verify(signature, proof_text(self.hello.nonce, self.uid))
+                    text = proof_text(self.hello.nonce, self.uid, self.fingerprint)
+                    self.key.public_key().verify(signature, text)
                 except InvalidSignature:
                     self.lose()
             case Bind(logic=logic, hash=hash_):
@@ -290,7 +316,11 @@ class PodDialer:
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, Any]:
         if pod.uid not in self.pods:
             raise ConnectionRefusedError
-        return self.pods[pod.uid].connect(pod.uid)
+        return self.pods[pod.uid].connect(pod.uid, pod.tenant)
+
+    def attested(self, pod: PodEntry, writer: Any, hello: Hello) -> bytes:
+        """As TlsDialer does."""
+        return attested(ROOT, pod, writer.certificate, hello)
 
 
 class Shelves:

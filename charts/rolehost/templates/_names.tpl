@@ -12,6 +12,9 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.lease" -}}rolehost-operator{{- end }}
 {{- define "rolehost.linkSecret" -}}{{ .Values.link.existingSecret | default "rolehost-link" }}{{- end }}
 {{- define "rolehost.linkPublic" -}}{{ .Values.link.existingConfigMap | default "rolehost-link-public" }}{{- end }}
+{{- define "rolehost.attestationSecret" -}}{{ .Values.attestation.existingSecret | default "rolehost-attestation" }}{{- end }}
+{{- define "rolehost.namespaceSecret" -}}rolehost-link{{- end }}
+{{- define "rolehost.platformKeys" -}}rolehost-platform-keys{{- end }}
 {{- define "rolehost.modelKeys" -}}{{ .Values.modelKeys.existingSecret | default "rolehost-model-keys" }}{{- end }}
 {{- define "rolehost.redisSecret" -}}{{ .Values.redis.existingSecret | default (ternary "" (include "rolehost.redis" .) (ne .Values.redis.url "")) }}{{- end }}
 {{- define "rolehost.redisUrl" -}}{{ .Values.redis.url | default (printf "redis://%s:6379/0" (include "rolehost.redis" .)) }}{{- end }}

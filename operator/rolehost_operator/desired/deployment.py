@@ -7,6 +7,9 @@ from rolehost_api.names import (
     COMPONENT,
     HEALTH_PORT,
     LINK_PORT,
+    LINK_SECRET,
+    LINK_SECRET_KEY,
+    PLATFORM_KEYS,
     REVISION,
     ROLE,
     RUNTIME_CLASS,
@@ -23,6 +26,12 @@ USER = 65532
 PROGRESS_DEADLINE_SECONDS = 120
 GRACE_SECONDS = 30
 """On top of a turn's time, before a pod that was told to end is killed."""
+LINK_FOLDER, IDENTITY_FOLDER, KEYS_FOLDER = (
+    f"/etc/rolehost/{name}" for name in ("namespace", "identity", "platform-keys")
+)
+"""Where the namespace's key, what the pod is known by, and the gateways' public keys are mounted."""
+ATTEST_MEMORY = 128
+"""MiB: of an init container that is gone when the pod's own begins."""
 DRAIN_SECONDS = 20
 """On top of a turn's time, for open turns; the rest of the grace is for its processes to end."""
 
@@ -82,10 +91,43 @@ def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": role.sessions.turn_timeout_seconds + GRACE_SECONDS,
+        "initContainers": [_attest(revision, platform)],
         "containers": [_container(revision, role, platform)],
         "volumes": [
             # The one place that a pod can write.
             {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(share.scratch)}},
+            {"name": "identity", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(1)}},
+            {"name": "namespace-key", "secret": {"secretName": LINK_SECRET}},
+            {"name": "platform-keys", "configMap": {"name": PLATFORM_KEYS}},
+        ],
+    }
+
+
+def _attest(revision: RevisionSeen, platform: Platform) -> dict[str, Any]:
+    """Makes the pod's certificate and vouches for it with the namespace's key. Nothing else mounts that key,
+    and no byte of the tenant's is in the pod yet.
+    """
+    return {
+        "name": "attest",
+        "image": platform.sandbox_image,
+        "imagePullPolicy": platform.image_pull_policy,
+        "command": ["python", "-m", "rolehost_runtime.sandbox.attest"],
+        "env": [
+            _POD_UID,
+            {"name": "ROLEHOST_NAMESPACE_KEY_FILE", "value": f"{LINK_FOLDER}/{LINK_SECRET_KEY}"},
+            {"name": "ROLEHOST_IDENTITY_DIR", "value": IDENTITY_FOLDER},
+        ],
+        "resources": {
+            "requests": {"cpu": cpu(50), "memory": mebibytes(ATTEST_MEMORY)},
+            "limits": {
+                "cpu": cpu(revision.spec.template.resources.cpu_milli),
+                "memory": mebibytes(ATTEST_MEMORY),
+            },
+        },
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [
+            {"name": "namespace-key", "mountPath": LINK_FOLDER, "readOnly": True},
+            {"name": "identity", "mountPath": IDENTITY_FOLDER},
         ],
     }
 
@@ -102,14 +144,13 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             *("--listen", f"0.0.0.0:{LINK_PORT}", "--health", f"0.0.0.0:{HEALTH_PORT}"),
         ],
         "env": [
-            {
-                "name": "ROLEHOST_POD_UID",
-                "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
-            },
+            _POD_UID,
+            {"name": "ROLEHOST_IDENTITY_DIR", "value": IDENTITY_FOLDER},
+            {"name": "ROLEHOST_PLATFORM_KEYS_DIR", "value": KEYS_FOLDER},
             {"name": "ROLEHOST_DRAIN_SECONDS", "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
             {"name": "ROLEHOST_WORKER_MEMORY_MIB", "value": str(share.worker)},
             {"name": "ROLEHOST_STATES_MIB", "value": str(share.states)},
-            *_variables(ROLEHOST_PLATFORM_KEYS=platform.public_keys, ROLEHOST_PROBE_TARGETS=platform.probe_targets),
+            *_variables(ROLEHOST_PROBE_TARGETS=platform.probe_targets),
         ],
         "ports": [
             {"name": "link", "containerPort": LINK_PORT, "protocol": "TCP"},
@@ -131,13 +172,24 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             "requests": {"cpu": cpu(50), "memory": mebibytes(128)},
             "limits": {"cpu": cpu(resources.cpu_milli), "memory": mebibytes(resources.memory_mebibytes)},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "identity", "mountPath": IDENTITY_FOLDER, "readOnly": True},
+            {"name": "platform-keys", "mountPath": KEYS_FOLDER, "readOnly": True},
+        ],
     }
+
+
+_POD_UID = {
+    "name": "ROLEHOST_POD_UID",
+    "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
+}
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 def _variables(**lists: tuple[str, ...]) -> list[dict[str, str]]:

@@ -1,18 +1,29 @@
-"""What every tenant namespace holds before any pod: no way out, and an account that may nothing."""
+"""What every tenant namespace holds before any pod.
 
+No way out; an account that may nothing; what its pods are attested with, and what they
+know the platform by.
+"""
+
+import base64
 from typing import Any
 
+from rolehost_api.link.attestation import namespace_key
 from rolehost_api.names import (
     API_VERSION,
     COMPONENT,
     GATEWAY,
     LINK_PORT,
+    LINK_SECRET,
+    LINK_SECRET_KEY,
     MANAGED_BY,
+    PLATFORM_KEYS,
+    PLATFORM_KEYS_ENTRY,
     SANDBOX,
     SANDBOX_POLICY,
     SANDBOX_SERVICE_ACCOUNT,
 )
 from rolehost_operator.objects import KubeObject, marked
+from rolehost_operator.observed import Namespace
 from rolehost_operator.platform import Platform
 
 PART_OF = "app.kubernetes.io/part-of"
@@ -54,6 +65,33 @@ def service_account(namespace: str) -> KubeObject:
             "kind": "ServiceAccount",
             "metadata": _metadata(SANDBOX_SERVICE_ACCOUNT, namespace),
             "automountServiceAccountToken": False,
+        }
+    )
+
+
+def link_secret(namespace: Namespace, platform: Platform) -> KubeObject:
+    """The namespace's key, for the init containers of its sandbox pods and nobody else in it.
+
+    Without the mark of what was applied, which would be a hash of the key.
+    """
+    key = namespace_key(platform.attestation_root, namespace.uid)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(LINK_SECRET, namespace.name),
+        "type": "Opaque",
+        "data": {LINK_SECRET_KEY: base64.b64encode(key).decode()},
+    }
+
+
+def platform_keys(namespace: str, platform: Platform) -> KubeObject:
+    """The gateways' public keys, current and next. A mounted ConfigMap: pods learn a new one as they run."""
+    return marked(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": _metadata(PLATFORM_KEYS, namespace),
+            "data": {PLATFORM_KEYS_ENTRY: "\n".join(platform.public_keys)},
         }
     )
 

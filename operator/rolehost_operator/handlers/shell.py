@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from rolehost_api.errors import RolehostError
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
@@ -15,6 +17,7 @@ from rolehost_operator.handlers.queue import KeyedQueue
 from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
+from rolehost_operator.kube.unwatched import Unwatched
 from rolehost_operator.kube.world import World
 from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 
 WORKERS = 8
 RESYNC_SECONDS = 300.0
+KEYS_SECONDS = 10.0
+"""How often the gateways' public keys are read again; a mounted ConfigMap changes within two minutes."""
 SOONEST = 0.05
 """Between two looks at one Role that nothing rang for."""
 
@@ -42,6 +47,7 @@ class Shell:
         self.sightings = Sightings()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
+        self.unwatched = Unwatched(client, self.world, self.ring, time.monotonic)
         self.rights = Rights()
         self.leading = False
 
@@ -68,7 +74,9 @@ class Shell:
             for key in self.world.replace(kind, listed, version):
                 self.ring(key)
         self.config_maps.follow(self.world.config_map_namespaces())
-        self.rights.keep({key[0] for key in self.world.roles()})
+        namespaces = {key[0] for key in self.world.roles()}
+        self.rights.keep(namespaces)
+        self.unwatched.keep(namespaces)
 
     async def keep_synced(self) -> None:
         while True:
@@ -78,6 +86,22 @@ class Shell:
             except ApiError as error:
                 log.warning("the cluster cannot be listed: %s", error)
             self.ring_all()
+
+    async def keep_keys(self, read: Callable[[], tuple[str, ...]]) -> None:
+        """Follow the gateways' public keys, so that pods learn a new one before it signs. Those before it stand
+        where there are none.
+        """
+        while True:
+            await asyncio.sleep(KEYS_SECONDS)
+            try:
+                keys = await asyncio.to_thread(read)
+            except (RolehostError, OSError) as error:
+                log.warning("the gateways' public keys cannot be read again: %s", error)
+                continue
+            if keys != self.platform.public_keys:
+                log.info("the gateways have %d public keys now; every tenant namespace is told", len(keys))
+                self.platform = replace(self.platform, public_keys=keys)
+                self.ring_all()
 
     def observe(self, key: Key) -> Observed | None:
         names = self.world.revision_names(key)
@@ -138,6 +162,8 @@ class Shell:
             self.metrics.looked_after(outcome, time.perf_counter() - started)
 
     async def _look_after(self, key: Key) -> None:
+        if self.world.is_tenant(key[0]):
+            await self.unwatched.look(key[0])
         observed = self.observe(key)
         if observed is None:
             if self.world.awaits_config_maps(key):

@@ -26,6 +26,7 @@ PLURALS = {
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("v1", "Namespace"): "namespaces",
     ("v1", "ConfigMap"): "configmaps",
+    ("v1", "Secret"): "secrets",
     ("v1", "Event"): "events",
     ("v1", "Pod"): "pods",
 }

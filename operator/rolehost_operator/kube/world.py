@@ -13,6 +13,8 @@ import msgspec
 
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.names import (
+    LINK_SECRET,
+    PLATFORM_KEYS,
     REVISION,
     ROLE,
     RUNTIME_CLASS,
@@ -40,6 +42,7 @@ SINGLE = {
     "NetworkPolicy": SANDBOX_POLICY,
     "ServiceAccount": SANDBOX_SERVICE_ACCOUNT,
     "RuntimeClass": RUNTIME_CLASS,
+    "Secret": LINK_SECRET,
 }
 """Kinds of which one name matters; the others are not kept."""
 
@@ -102,16 +105,36 @@ class World:
                 concerned |= self.drop(known)
         return concerned
 
+    def gone(self, kind: str, namespace: str, name: str, version: int) -> set[Key]:
+        """Asked for by name and not found; but not if another than that of `version` was made meanwhile."""
+        known = self._objects[kind].get((namespace, name))
+        return self.drop(known) if known is not None and _version(known) == version else set()
+
     def forget_config_maps(self, namespace: str) -> None:
-        """Nobody watches them there any more."""
+        """Nobody watches them there any more. Our own is asked for by name."""
         self.listed_config_maps.discard(namespace)
         for place in [place for place in self._objects["ConfigMap"] if place[0] == namespace]:
-            del self._objects["ConfigMap"][place]
+            if place[1] != PLATFORM_KEYS:
+                del self._objects["ConfigMap"][place]
 
     # ── reading ─────────────────────────────────────────────────────────────────────
 
     def roles(self) -> Iterator[Key]:
         yield from list(self._objects["Role"])
+
+    def is_tenant(self, namespace: str) -> bool:
+        raw = self._objects["Namespace"].get(("", namespace))
+        return raw is not None and TENANT in raw["metadata"].get("labels", {})
+
+    def namespace_uid(self, name: str) -> str:
+        """Empty for one that is not known."""
+        raw = self._objects["Namespace"].get(("", name))
+        return str(raw["metadata"]["uid"]) if raw is not None else ""
+
+    def version_of(self, kind: str, namespace: str, name: str) -> int:
+        """0 for what is not known."""
+        known = self._objects[kind].get((namespace, name))
+        return _version(known) if known is not None else 0
 
     def revision_names(self, key: Key) -> list[str]:
         return sorted(self._children["RoleRevision", *key])
@@ -126,7 +149,7 @@ class World:
 
     def _refers(self, key: Key) -> bool:
         raw = self._objects["Role"].get(key)
-        seen = read_role(raw) if raw and self._is_tenant(key[0]) else None
+        seen = read_role(raw) if raw and self.is_tenant(key[0]) else None
         return bool(seen and seen.spec and references(seen.spec.template))
 
     def observe(
@@ -145,7 +168,7 @@ class World:
             return None
         role = read_role(raw)
         needed = references(role.spec.template) if role.spec else set()
-        tenant = self._is_tenant(namespace)
+        tenant = self.is_tenant(namespace)
         if self.awaits_config_maps(key):
             return None
         maps = self._objects["ConfigMap"]
@@ -159,6 +182,8 @@ class World:
             deployments=tuple(read_deployment(one) for one in self._of("Deployment", key)),
             network_policy=self._objects["NetworkPolicy"].get((namespace, SANDBOX_POLICY)),
             service_account=self._objects["ServiceAccount"].get((namespace, SANDBOX_SERVICE_ACCOUNT)),
+            link_secret=self._objects["Secret"].get((namespace, LINK_SECRET)),
+            platform_keys=maps.get((namespace, PLATFORM_KEYS)),
             runtime_class=("", RUNTIME_CLASS) in self._objects["RuntimeClass"],
             config_maps={one: read_config_map(maps[namespace, one]) for one in needed if (namespace, one) in maps},
             backends=dict(self._backends()),
@@ -174,10 +199,6 @@ class World:
                 yield name, msgspec.convert(raw.get("spec"), BackendSpec)
             except msgspec.ValidationError:
                 continue  # as good as not there: the gateway cannot read it either
-
-    def _is_tenant(self, namespace: str) -> bool:
-        raw = self._objects["Namespace"].get(("", namespace))
-        return raw is not None and TENANT in raw["metadata"].get("labels", {})
 
     def _of(self, kind: str, key: Key) -> Iterator[KubeObject]:
         for name in sorted(self._children[kind, *key]):

@@ -17,6 +17,7 @@ from rolehost_api.names import (
     LOGIC_INVALID,
     LOGIC_LOADED,
     NO_GATEWAY,
+    POD_NOT_ATTESTED,
     PODS_FAILING,
     PROGRESSING,
     READY,
@@ -117,6 +118,8 @@ def _ready(of: Situation) -> Finding:
         return Finding("False", reason, f"{of.latest} does not load: {said}{_meanwhile(of)}")
     if of.health.serving:
         return Finding("True", ALL_GOOD, f"{of.latest} answers at {of.url}")
+    if of.health.not_attested:
+        return Finding("False", POD_NOT_ATTESTED, f"{_not_attested(of)}{_meanwhile(of)}")
     failing = [seen.failing for seen in of.observed.deployments if seen.revision == of.latest and seen.failing]
     if failing:
         return Finding("False", PODS_FAILING, f"the pods of {of.latest} do not start: {failing[0]}{_meanwhile(of)}")
@@ -149,7 +152,14 @@ def _sandbox_verified(of: Situation) -> Finding:
         return _breached(of.health.breach)
     if of.health.verified:
         return Finding("True", SANDBOX_VERIFIED, "proved from inside: gVisor's kernel, no token, no way out")
+    if of.health.not_attested:
+        return Finding("Unknown", POD_NOT_ATTESTED, _not_attested(of))
     return Finding("Unknown", AWAITING_PROBE, "no sandbox has proved itself yet")
+
+
+def _not_attested(of: Situation) -> str:
+    who = f"who listens at the address of a pod of {of.latest} is not that pod, and was sent nothing"
+    return f"{who}; it is tried again; if it stays so, delete the pod"
 
 
 def _unavailable() -> Finding:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rolehost_api.link.attestation import NOT_ATTESTED
 from rolehost_api.link.messages import LoadError, Probe
 from rolehost_operator.observed import Observed
 
@@ -16,6 +17,8 @@ class Health:
     """Why the logic did not load."""
     breach: str = ""
     """What the probe found that must not be."""
+    not_attested: bool = False
+    """Somebody else listens where a gateway looks for one of its pods, and nothing better is known."""
 
     @property
     def serving(self) -> bool:
@@ -56,10 +59,11 @@ def health(revision: str, observed: Observed) -> Health:
     loaded = any(pod.loaded and pod.probe and pod.probe.tried for pod in pods)
     if loaded or _stays_ready(revision, observed):
         return Health(loaded=True, verified=True)
-    errors = [pod.error for pod in pods if pod.error]
+    errors = [pod.error for pod in pods if pod.error and pod.error.code != NOT_ATTESTED]
     if errors:
         return Health(loaded=False, verified=proved or None, error=errors[0])
-    return Health(loaded=None, verified=proved or None)
+    not_attested = any(pod.error and pod.error.code == NOT_ATTESTED for pod in pods)
+    return Health(loaded=None, verified=proved or None, not_attested=not_attested)
 
 
 def _stays_ready(revision: str, observed: Observed) -> bool:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from rolehost_api.link.attestation import ATTESTATION_BYTES
+
 PROTOCOLS = (1,)
 """Versions of the link that this code speaks, newest first."""
 
@@ -51,6 +53,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     probe: Probe
     bound: Word = ""
     """Hash of the revision that this pod is bound to, or empty."""
+    attestation: Annotated[bytes, Meta(max_length=ATTESTATION_BYTES)] = b""
+    """That the connection's certificate is this pod's (see `attestation`); empty over stdin and stdout."""
 
 
 class Prove(Message, frozen=True, kw_only=True, tag="prove"):
@@ -60,9 +64,13 @@ class Prove(Message, frozen=True, kw_only=True, tag="prove"):
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
-def proof_text(nonce: bytes, pod_uid: str) -> bytes:
-    """The bytes that Prove signs; a fixed word first, so the key signs nothing else by mistake."""
-    return b"rolehost link 1\n" + nonce + pod_uid.encode()
+def proof_text(nonce: bytes, pod_uid: str, fingerprint: bytes) -> bytes:
+    """The bytes that Prove signs; a fixed word first, so the key signs nothing else by mistake.
+
+    `fingerprint` (32 bytes) is that of the pod's certificate, or NO_CERTIFICATE: a proof that
+    somebody in between passes on is worth nothing on a connection that ends elsewhere.
+    """
+    return b"rolehost link 1\n" + nonce + pod_uid.encode() + fingerprint
 
 
 class LogicSource(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,14 +11,10 @@ import asyncio
 import logging
 import secrets
 import signal
-import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_runtime.gateway import faults
@@ -36,16 +32,18 @@ from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
+from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
+from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
 from rolehost_runtime.gateway.peers.mesh import Mesh
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore
+from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.settings import GatewaySettings
-from rolehost_runtime.gateway.tables import GatewayEntry, PodEntry, Tables
+from rolehost_runtime.gateway.settings import GatewaySettings, attestation_root
+from rolehost_runtime.gateway.tables import Tables
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
@@ -55,7 +53,6 @@ from rolehost_runtime.gateway.watch.review import TokenReview
 
 FEED_PAUSE_SECONDS = 1.0
 LAST_TURNS_SECONDS = 1.0
-PEER_TLS_SECONDS = 5.0
 SCRIPT_PAUSE_SECONDS = 0.02
 """Between pieces of a scripted answer, so that people see it stream."""
 
@@ -104,7 +101,7 @@ class Adapters:
     store: SessionStore
     models: ModelProvider
     auth: Authenticator
-    signing_key: Ed25519PrivateKey
+    signing_key: Signer
     """Proves to pods (and to the upload service) that this is the platform."""
     store_answers: Callable[[], Awaitable[bool]]
     """For /readyz."""
@@ -238,7 +235,7 @@ class Gateway:
             options.host,
             options.peer_port,
             ssl=identity.server_context(),
-            ssl_handshake_timeout=PEER_TLS_SECONDS,
+            ssl_handshake_timeout=TLS_SECONDS,
         )
 
     async def _feed(self, feed: Feed) -> None:
@@ -292,9 +289,9 @@ class Gateway:
 
 
 async def in_cluster(settings: GatewaySettings) -> Gateway:
-    """The gateway of a cluster: tables by watches, pods by TCP, bundles by the upload service, state in Redis."""
+    """The gateway of a cluster: tables by watches, pods by TLS, bundles by the upload service, state in Redis."""
     metrics, tables = Metrics(), Tables()
-    key = signing.private_key(settings.link_key_file)
+    key, root = signing.LinkKey(settings.link_key_file), attestation_root(settings.attestation_file)
     api = await Api(from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else access_of_pod()).__aenter__()
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
@@ -307,7 +304,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     )
     adapters = Adapters(
         tables=tables,
-        dialer=TcpDialer(),
+        dialer=TlsDialer(root, metrics.not_attested.inc),
         bundles=uploads,
         store=store,
         models=models,
@@ -337,42 +334,3 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         peer_port=settings.peer_port,
     )
     return Gateway(options, adapters, metrics)
-
-
-class TcpDialer:
-    """Implements ports.Dialer: the pod's own address. A pod whose host died says nothing; its link must end all the same."""
-
-    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, port = _place(pod.address)
-        reader, writer = await asyncio.open_connection(host, port)
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "linux":
-            for option, seconds in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
-                sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
-        return reader, writer
-
-
-class TlsPeerDialer:
-    """Implements mesh.PeerDialer."""
-
-    def __init__(self, identity: PlatformIdentity) -> None:
-        self._identity = identity
-
-    async def dial(self, peer: GatewayEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, port = _place(peer.address)
-        context = self._identity.client_context()
-        reader, writer = await asyncio.open_connection(host, port, ssl=context, ssl_handshake_timeout=PEER_TLS_SECONDS)
-        if not self._identity.knows(writer.get_extra_info("ssl_object").getpeercert(binary_form=True)):
-            writer.close()
-            raise ConnectionRefusedError("who listens there is not a gateway")
-        return reader, writer
-
-
-def _place(address: str) -> tuple[str, int]:
-    """
-    >>> _place("10.0.0.7:7420"), _place("[fd00::7]:7420")
-    (('10.0.0.7', 7420), ('fd00::7', 7420))
-    """
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

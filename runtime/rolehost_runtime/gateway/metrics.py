@@ -36,6 +36,11 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.not_attested = Counter(
+            "rolehost_gateway_pods_not_attested",
+            "Listeners at a pod's address that did not prove to be that pod; nothing was sent to them.",
+            registry=self.registry,
+        )
         self.watch_events = Counter(
             "rolehost_gateway_watch_events", "Events of watches.", ["kind"], registry=self.registry
         )

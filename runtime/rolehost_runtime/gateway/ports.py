@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.errors import Conflict, Unavailable
-from rolehost_api.link.messages import CallModel, Commit, LogLine, ModelResult, Say, StartTurn, TurnFailed
+from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
@@ -191,7 +191,19 @@ class Links(Protocol):
 
 class Dialer(Protocol):
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A byte stream to the pod's agent. Raises OSError."""
+        """A byte stream to the pod's agent. Raises OSError, or Unavailable `pod_not_attested`."""
+
+    def attested(self, pod: PodEntry, writer: asyncio.StreamWriter, hello: Hello) -> bytes:
+        """The fingerprint that our proof must name, where who said `hello` on that stream is this pod.
+
+        Raises Unavailable `pod_not_attested`; nothing may be written before it has answered.
+        """
+
+
+class Signer(Protocol):
+    """The platform's private key; an Ed25519PrivateKey is one."""
+
+    def sign(self, data: bytes, /) -> bytes: ...
 
 
 class Bundles(Protocol):

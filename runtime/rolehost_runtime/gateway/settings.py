@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rolehost_api import names
 from rolehost_api.errors import BadRequest
+from rolehost_api.link.attestation import ROOT_BYTES
 
 PREFIX = "ROLEHOST_"
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -46,9 +47,11 @@ class GatewaySettings(_Settings):
     operator_service_account: str = Field(default="rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
     """namespace/name of who may read /internal/v1/observed."""
     link_key_file: Path = Path("/etc/rolehost/link/key.pem")
-    """Ed25519 private key, PEM: how pods and the upload service know the platform."""
+    """Ed25519 private key, PEM: how pods and the upload service know the platform. Read again when it changes."""
     platform_keys_dir: Path = Path("/etc/rolehost/platform-keys")
     """Certificates, PEM: whoever shows one of them, with its private half, is another gateway."""
+    attestation_file: Path = Path("/etc/rolehost/attestation/root")
+    """The platform's root secret: how pods are known (rolehost_api/link/attestation.py)."""
     model_keys_dir: Path = Path("/etc/rolehost/model-keys")
     upload_url: str = Field(default="http://rolehost-upload:8082", pattern="^https?://")
     allowed_origins: Words = ()
@@ -76,6 +79,21 @@ class UploadSettings(_Settings):
     """Certificates or public keys, PEM: a request by any of their private halves is a gateway's."""
     tenant_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """What one tenant's bundles may take on the volume."""
+
+
+def attestation_root(path: Path) -> bytes:
+    """Raises BadRequest `bad_attestation_root`."""
+    try:
+        root = path.read_bytes()
+    except OSError:
+        root = b""
+    if len(root) < ROOT_BYTES:
+        raise BadRequest(
+            f"{path} holds no secret of {ROOT_BYTES} bytes or more",
+            hint="The chart makes one as Secret rolehost-attestation",
+            code="bad_attestation_root",
+        )
+    return root
 
 
 def _words(value: Any) -> Any:

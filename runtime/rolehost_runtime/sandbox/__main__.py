@@ -1,4 +1,8 @@
-"""`python -m rolehost_runtime.sandbox --listen HOST:PORT --health HOST:PORT`, or `--stdio`."""
+"""`python -m rolehost_runtime.sandbox --listen HOST:PORT --health HOST:PORT`, or `--stdio`.
+
+Who listens does so by TLS, as the pod that its init container attested; the standard
+streams belong to who started us, and need neither.
+"""
 
 import argparse
 import os
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 
 from rolehost_api.errors import RolehostError
 from rolehost_api.names import HEALTH_PORT, LINK_PORT
+from rolehost_runtime.sandbox import identity
 from rolehost_runtime.sandbox.agent import Address, run
 from rolehost_runtime.sandbox.settings import read
 
@@ -19,10 +24,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         settings = read(os.environ)
-    except RolehostError as error:
+        who = identity.NOBODY if chosen.stdio else identity.of(settings)
+        settings.platform_keys()  # a folder without any is said now, and not to the first gateway
+    except (RolehostError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    return run(settings, stdio=chosen.stdio, listen=chosen.listen, health_at=chosen.health)
+    return run(settings, who, stdio=chosen.stdio, listen=chosen.listen, health_at=chosen.health)
 
 
 def address(word: str) -> Address:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from rolehost_api.link.messages import Draining
 from rolehost_runtime.sandbox import health
 from rolehost_runtime.sandbox.binding import Binding
+from rolehost_runtime.sandbox.identity import Identity
 from rolehost_runtime.sandbox.link import Link, Pod
 from rolehost_runtime.sandbox.logs import LogRing, Stream
 from rolehost_runtime.sandbox.pool import Pool
@@ -19,14 +20,16 @@ from rolehost_runtime.sandbox.settings import Settings
 from rolehost_runtime.sandbox.states import States
 
 MAX_LINKS = 64
+HANDSHAKE_SECONDS = 5.0
 Address = tuple[str, int]
 
 
 class Agent:
     """Construct it in a running loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, identity: Identity) -> None:
         self._settings = settings
+        self._identity = identity
         self._logs = LogRing()
         self._pool = Pool(
             memory_bytes=settings.memory_bytes, import_seconds=settings.import_seconds, printed=self._printed
@@ -38,7 +41,13 @@ class Agent:
     async def serve(self, listen: Address, health_at: Address | None) -> int:
         """Take links until SIGTERM, then let open turns finish. Returns the exit status."""
         await self._start()
-        server = await asyncio.start_server(self._connected, *listen)
+        server = await asyncio.start_server(
+            self._connected,
+            *listen,
+            ssl=self._identity.tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=HANDSHAKE_SECONDS,
+        )
         probes = await health.serve(*health_at, lambda: self._binding.ready) if health_at else None
         status = await self._until_over()
         server.close()
@@ -70,6 +79,7 @@ class Agent:
         found, _ = await asyncio.gather(probe(self._settings.probe_targets), self._pool.warm())
         self._pod = Pod(
             uid=self._settings.pod_uid,
+            identity=self._identity,
             keys=self._settings.platform_keys,
             probe=found,
             binding=self._binding,
@@ -140,9 +150,9 @@ async def _stdio() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-def run(settings: Settings, *, stdio: bool, listen: Address, health_at: Address | None) -> int:
+def run(settings: Settings, identity: Identity, *, stdio: bool, listen: Address, health_at: Address | None) -> int:
     async def main() -> int:
-        agent = Agent(settings)
+        agent = Agent(settings, identity)
         return await (agent.serve_stdio() if stdio else agent.serve(listen, health_at))
 
     sys.stdout.flush()

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rolehost_api.bundle import MAX_COMPRESSED
-from rolehost_api.errors import ProtocolViolation
+from rolehost_api.errors import ProtocolViolation, RolehostError
 from rolehost_api.link.credit import Credits, cost
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
@@ -45,6 +45,7 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.core.patch import InvalidPatch, apply
 from rolehost_runtime.sandbox.binding import Binding, Serving
+from rolehost_runtime.sandbox.identity import Identity
 from rolehost_runtime.sandbox.logs import LogRing
 from rolehost_runtime.sandbox.states import Key, States
 from rolehost_runtime.sandbox.steps import Out
@@ -63,7 +64,9 @@ class Pod:
     """What all links of an agent share."""
 
     uid: str
-    keys: Sequence[bytes]
+    identity: Identity
+    keys: Callable[[], Sequence[bytes]]
+    """The platform's, as they are at this moment."""
     probe: Probe
     binding: Binding
     states: States
@@ -128,7 +131,13 @@ class Link:
         try:
             async with self._tasks:
                 prove_by = asyncio.get_running_loop().call_later(PROVE_SECONDS, self._close_unproven)
-                hello = Hello(protocols=PROTOCOLS, nonce=self._nonce, probe=pod.probe, bound=pod.binding.hash)
+                hello = Hello(
+                    protocols=PROTOCOLS,
+                    nonce=self._nonce,
+                    probe=pod.probe,
+                    bound=pod.binding.hash,
+                    attestation=pod.identity.attestation,
+                )
                 await self.send(0, hello)
                 await self._read()
                 prove_by.cancel()
@@ -183,8 +192,12 @@ class Link:
     def _prove(self, message: ToPod) -> None:
         if not isinstance(message, Prove) or message.protocol not in PROTOCOLS:
             raise ProtocolViolation("the first message must be Prove, in a protocol that both speak")
-        text = proof_text(self._nonce, self._pod.uid)
-        for key in self._pod.keys:
+        text = proof_text(self._nonce, self._pod.uid, self._pod.identity.fingerprint)
+        try:
+            keys = self._pod.keys()
+        except (RolehostError, OSError):
+            raise ProtocolViolation("the platform's keys cannot be read, so nobody is the platform") from None
+        for key in keys:
             with suppress(InvalidSignature):
                 Ed25519PublicKey.from_public_bytes(key).verify(message.signature, text)
                 self._proven = True

@@ -1,20 +1,23 @@
 """The agent's settings, read once from the environment. No settings library: start-up time under gVisor counts."""
 
-import base64
-import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rolehost_api.errors import BadRequest
+from rolehost_runtime.sandbox import keys
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     pod_uid: str
     """ROLEHOST_POD_UID: part of what the gateway signs."""
-    platform_keys: tuple[bytes, ...]
-    """ROLEHOST_PLATFORM_KEYS: raw Ed25519 public keys in base64, comma-separated: current, next."""
+    platform_keys: Callable[[], tuple[bytes, ...]]
+    """Whose signatures are the platform's: now. ROLEHOST_PLATFORM_KEYS_DIR: a mounted folder, read again at every
+    handshake; or, in local mode, ROLEHOST_PLATFORM_KEYS: raw Ed25519 public keys in base64, comma-separated."""
+    identity: Path | None = None
+    """ROLEHOST_IDENTITY_DIR: what the init container made of this pod; none over stdin and stdout."""
     probe_targets: tuple[str, ...] = ()
     """ROLEHOST_PROBE_TARGETS: ip:port, comma-separated; none may be reached."""
     scratch: Path = Path("/tmp/rolehost")  # noqa: S108 - the pod's only writable place
@@ -31,12 +34,12 @@ class Settings:
 
 def read(environment: Mapping[str, str]) -> Settings:
     """Raises BadRequest that names the variable."""
-    defaults = Settings("", ())
+    defaults = Settings("", tuple)
+    identity = environment.get("ROLEHOST_IDENTITY_DIR", "").strip()
     return Settings(
         pod_uid=_required(environment, "ROLEHOST_POD_UID"),
-        platform_keys=tuple(
-            _key(word) for word in _required(environment, "ROLEHOST_PLATFORM_KEYS").split(",") if word.strip()
-        ),
+        platform_keys=_platform_keys(environment),
+        identity=Path(identity) if identity else None,
         probe_targets=tuple(
             _target(word.strip()) for word in environment.get("ROLEHOST_PROBE_TARGETS", "").split(",") if word.strip()
         ),
@@ -62,14 +65,12 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-def _key(word: str) -> bytes:
-    try:
-        key = base64.b64decode(word.strip(), validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != 32:
-        raise BadRequest("ROLEHOST_PLATFORM_KEYS holds something that is no Ed25519 public key in base64")
-    return key
+def _platform_keys(environment: Mapping[str, str]) -> Callable[[], tuple[bytes, ...]]:
+    folder = environment.get("ROLEHOST_PLATFORM_KEYS_DIR", "").strip()
+    if folder:
+        return partial(keys.mounted, Path(folder))
+    given = keys.parsed(_required(environment, "ROLEHOST_PLATFORM_KEYS"), "ROLEHOST_PLATFORM_KEYS")
+    return lambda: given
 
 
 def _target(word: str) -> str:

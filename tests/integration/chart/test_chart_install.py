@@ -23,6 +23,12 @@ def test_the_public_half_belongs_to_the_private_one(release: Release) -> None:
     assert certificate.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) == raw
 
 
+def test_the_attestation_root_is_32_bytes_of_its_own(release: Release) -> None:
+    root = base64.b64decode(release.get("secret", "rolehost-attestation")["data"]["root"])
+    assert len(root) == 32
+    assert len(set(root)) > 8
+
+
 def test_the_scripted_backend_is_there_after_the_first_install(release: Release) -> None:
     backend = release.get("modelbackend", "default")
     assert backend["spec"]["type"] == "Scripted"
@@ -32,7 +38,8 @@ def test_the_scripted_backend_is_there_after_the_first_install(release: Release)
 def test_an_upgrade_keeps_what_was_made_and_adopts_the_backend(release: Release) -> None:
     keys = '{"data": {"k1": "{}"}}'
     release.server.kubectl("-n", NAMESPACE, "patch", "configmap", names.KEYS, "--type=merge", "-p", keys)
-    before = {name: release.get("secret", name)["data"] for name in ("rolehost-link", "rolehost-redis")}
+    kept = ("rolehost-link", "rolehost-redis", "rolehost-attestation")
+    before = {name: release.get("secret", name)["data"] for name in kept}
     uid = release.get("modelbackend", "default")["metadata"]["uid"]
     release.upgrade("--set", "gateway.publicUrl=wss://roles.example.com")
     release.upgrade("--set", "logLevel=debug")
@@ -69,10 +76,29 @@ WRITES = ("create", "update", "patch", "delete")
 OURS = "rolehost.io"
 
 
-@pytest.mark.parametrize("account", ["rolehost-gateway", "rolehost-operator", "rolehost-upload", "rolehost-redis"])
-def test_no_account_has_a_verb_on_secrets(release: Release, account: str) -> None:
-    asks = [Ask(verb, "secrets", "", where) for verb in EVERY_VERB for where in ("", NAMESPACE, "acme")]
+SECRETS = ("", "another", names.LINK_SECRET)
+
+
+@pytest.mark.parametrize("account", ["rolehost-gateway", "rolehost-upload", "rolehost-redis"])
+def test_no_account_but_the_operators_has_a_verb_on_secrets(release: Release, account: str) -> None:
+    asks = [
+        Ask(verb, "secrets", "", where, name)
+        for verb in EVERY_VERB
+        for where in ("", NAMESPACE, "acme")
+        for name in SECRETS
+    ]
     assert release.allowed(account, asks) == set()
+
+
+def test_the_operator_makes_and_mends_one_secret_of_a_tenants_namespace(release: Release) -> None:
+    asks = [
+        Ask(verb, "secrets", "", where, name)
+        for verb in EVERY_VERB
+        for where in ("", NAMESPACE, "acme")
+        for name in SECRETS
+    ]
+    granted = {Ask(verb, "secrets", "", "acme", names.LINK_SECRET) for verb in ("get", "create", "patch")}
+    assert release.allowed("rolehost-operator", asks) == granted
 
 
 def test_the_gateway_reads_and_writes_nothing(release: Release) -> None:
@@ -100,16 +126,23 @@ def test_the_operator_writes_in_tenants_only(release: Release) -> None:
     made = [("deployments", "apps"), ("hostedrolerevisions", OURS), ("networkpolicies", "networking.k8s.io")]
     writes = {Ask(verb, *what, "acme") for verb in ("create", "patch") for what in made}
     config_maps = Ask("get", "configmaps", "", "acme")
+    keys = {Ask(verb, "configmaps", "", "acme", names.PLATFORM_KEYS) for verb in ("create", "patch")}
     elsewhere = ("stranger", NAMESPACE, "")
     refused = [
-        *(one._replace(namespace=where) for one in [*writes, config_maps] for where in elsewhere),
+        *(one._replace(namespace=where) for one in [*writes, *keys, config_maps] for where in elsewhere),
+        *(one._replace(name="another") for one in keys),
+        *(one._replace(verb="delete") for one in keys),
         *(
             Ask(verb, *what, "acme")
             for verb in WRITES
             for what in [("pods", ""), ("pods/exec", ""), ("hostedroles", OURS)]
         ),
     ]
-    assert release.allowed("rolehost-operator", [*writes, config_maps, *refused]) == {*writes, config_maps}
+    assert release.allowed("rolehost-operator", [*writes, *keys, config_maps, *refused]) == {
+        *writes,
+        *keys,
+        config_maps,
+    }
 
 
 def test_nobody_may_everything(helm: Helm) -> None:
@@ -126,23 +159,25 @@ def test_an_apiserver_takes_it_with_every_switch_turned(release: Release) -> Non
         "gateway.nodeSelector.disk=fast,gateway.tolerations[0].operator=Exists,imagePullSecrets[0].name=registry",
         "runtimeClass.create=true,runtimeClass.nodeSelector.gvisor=yes,runtimeClass.tolerations[0].operator=Exists",
         "modelKeys.existingSecret=mine,images.runtime.tag=sha256:" + "0" * 64,
-        "link.existingSecret=mine,link.existingConfigMap=mine",
+        "link.existingSecret=mine,link.existingConfigMap=mine,attestation.existingSecret=mine",
     ]
     release.upgrade(*[part for switch in switches for part in ("--set", switch)])
     assert release.get("statefulset", "rolehost-redis") is None
     image = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == "rolehost-runtime@sha256:" + "0" * 64
-    assert release.get("secret", "rolehost-link") is not None, "kept, though no longer named"
+    for name in ("rolehost-link", "rolehost-attestation"):
+        assert release.get("secret", name) is not None, "kept, though no longer named"
     release.upgrade()
 
 
 def test_uninstalling_keeps_crds_keys_and_bundles(release: Release) -> None:
     """Last in this file: a second install finds its own things again."""
-    pair = release.get("secret", "rolehost-link")["data"]
+    kept = ("rolehost-link", "rolehost-attestation")
+    before = [release.get("secret", name)["data"] for name in kept]
     release.helm.run("uninstall", "rolehost", "-n", NAMESPACE)
     assert release.server.get("crd", "hostedroles.rolehost.io") is not None
     assert release.get("configmap", names.KEYS)["data"] == {"k1": "{}"}
     assert release.get("deployment", "rolehost-gateway") is None
     release.upgrade()
-    assert release.get("secret", "rolehost-link")["data"] == pair
+    assert [release.get("secret", name)["data"] for name in kept] == before
     assert release.get("modelbackend", "default") is not None

@@ -1,5 +1,6 @@
 """The operator runs with what the chart gives it: its environment, its keys, and its rights, no more."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -40,8 +41,11 @@ def operator_log(release: Release, tmp_path: Path) -> Iterator[Path]:
         (keys / name).write_text(text)
     token = tmp_path / "token"
     token.write_text("none")
+    root = tmp_path / "root"
+    root.write_bytes(base64.b64decode(release.get("secret", "rolehost-attestation")["data"]["root"]))
     environment |= {
         "ROLEHOST_PLATFORM_KEYS": str(keys),
+        "ROLEHOST_ATTESTATION_FILE": str(root),
         "ROLEHOST_GATEWAY_TOKEN": str(token),
         "ROLEHOST_METRICS_PORT": str(free_ports(1)[0]),
         "KUBECONFIG": str(release.server.kubeconfig_for(ACCOUNT, GROUPS)),
@@ -87,6 +91,8 @@ def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_l
     assert container["image"] == "rolehost-sandbox:0.1.0"
     assert get("networkpolicy", names.SANDBOX_POLICY)
     assert get("serviceaccount", names.SANDBOX_SERVICE_ACCOUNT)
+    assert get("secret", names.LINK_SECRET)["data"].keys() == {names.LINK_SECRET_KEY}
+    assert get("configmap", names.PLATFORM_KEYS)["data"].keys() == {names.PLATFORM_KEYS_ENTRY}
 
     def conditions() -> Any:
         return get("rhr", "cat").get("status", {}).get("conditions", [])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.integration.chart.helm import CHART, Helm
 
+from rolehost_api import names
 from rolehost_runtime.gateway.settings import GatewaySettings, UploadSettings, load
 
 pytestmark = pytest.mark.timeout(120)
@@ -112,6 +113,40 @@ def test_the_private_key_is_mounted_in_the_gateway_only(helm: Helm) -> None:
         )
     ]
     assert holders == ["rolehost-gateway"]
+
+
+@pytest.mark.parametrize("secret", ["rolehost-attestation", "mine"])
+def test_the_attestation_root_is_mounted_where_pods_are_known_and_nowhere_else(helm: Helm, secret: str) -> None:
+    values = [] if secret == "rolehost-attestation" else ["--set", f"attestation.existingSecret={secret}"]
+    objects = helm.template(*values)
+    for name, one in pods(objects).items():
+        volumes = [
+            volume["name"]
+            for volume in one["spec"].get("volumes", [])
+            if volume.get("secret", {}).get("secretName") == secret
+        ]
+        assert len(volumes) == (name in ("rolehost-gateway", "rolehost-operator")), name
+        if volumes:
+            [mount] = [m for m in one["spec"]["containers"][0]["volumeMounts"] if m["name"] in volumes]
+            assert mount["readOnly"]
+            file = environment(objects, name)["ROLEHOST_ATTESTATION_FILE"]
+            assert file == f"{mount['mountPath']}/root"
+    made = [one for one in objects if one["kind"] == "Secret" and "root" in one.get("data", {})]
+    assert len(made) == (secret == "rolehost-attestation")
+
+
+def test_names_that_the_operator_keeps_are_the_ones_that_it_may_write(helm: Helm) -> None:
+    [rules] = [one["rules"] for one in helm.template() if one["metadata"]["name"] == names.OPERATOR_WRITER]
+    bound = {
+        (resource, name): set(rule["verbs"])
+        for rule in rules
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [])
+    }
+    assert bound == {
+        ("secrets", names.LINK_SECRET): {"get", "create", "patch"},
+        ("configmaps", names.PLATFORM_KEYS): {"create", "patch"},
+    }
 
 
 @pytest.mark.parametrize("name", ["rolehost-upload", "rolehost-redis"])

@@ -61,6 +61,12 @@ def link_key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def root_file(tmp_path: Path) -> Path:
+    (tmp_path / "root").write_bytes(bytes(range(32)))
+    return tmp_path / "root"
+
+
+@pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     with running() as server:
         yield server
@@ -85,7 +91,12 @@ async def answers(http: aiohttp.ClientSession, url: str) -> None:
 
 
 async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
-    role_api: ApiServer, redis_server: RedisServer, link_key: Path, tmp_path: Path, http: aiohttp.ClientSession
+    role_api: ApiServer,
+    redis_server: RedisServer,
+    link_key: Path,
+    root_file: Path,
+    tmp_path: Path,
+    http: aiohttp.ClientSession,
 ) -> None:
     platform = await asyncio.to_thread(role_api.namespace, "platform")
     tenant = await asyncio.to_thread(role_api.namespace, "tenant", {names.TENANT: "yes"})
@@ -115,7 +126,8 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     gateway = await Process.start(
         "gateway", host="127.0.0.1", port=port, internal_port=0, metrics_port=metrics_port, namespace=platform,
         redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
-        platform_keys_dir=link_key.parent / "public", peer_port=0, upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
+        attestation_file=root_file, platform_keys_dir=link_key.parent / "public", peer_port=0,
+        upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
     )  # fmt: skip
     url, bearer = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
     try:
@@ -129,7 +141,9 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         async with http.post(f"{url}/v1/roles:check", headers=bearer, data=b"kind: Cat") as answer:
             assert (answer.status, bool((await answer.json())["findings"])) == (200, True)
         async with http.get(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
-            assert "rolehost_gateway_watch_lists_total" in await answer.text()
+            told = await answer.text()
+            assert "rolehost_gateway_watch_lists_total" in told
+            assert "rolehost_gateway_pods_not_attested_total 0.0" in told
         async with connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client:
             await client.send('{"message": "hi", "session_id": "s"}')
             heard = json.loads(await client.recv())
@@ -148,6 +162,14 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     assert [line for line in lines if line["level"] in ("error", "warning")] == []
     assert key not in log
     assert "hi" not in [word for line in lines for word in str(line["message"]).split()]
+
+
+async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(bytes(31))
+    for missing in ("/nowhere", tmp_path / "short"):
+        started = await Process.start("gateway", sandbox_images="a", link_key_file=link_key, attestation_file=missing)
+        status, _, err = await started.end()
+        assert (status, str(missing) in err, "Traceback" in err) == (1, True, False)
 
 
 @pytest.mark.parametrize(

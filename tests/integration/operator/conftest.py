@@ -1,5 +1,6 @@
 """A cluster without machines: a real apiserver, and a test's hands for kubelet and gateway."""
 
+import base64
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[3]
 PLATFORM = "rolehost-system"
 ACCOUNT = f"system:serviceaccount:{PLATFORM}:rolehost-operator"
 TOKEN = "a-projected-token"
+ATTESTATION_ROOT = bytes(range(32))
 RBAC = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
@@ -139,17 +141,23 @@ class Cluster:
         self.operators: list[Operator] = []
         keys = folder / "keys"
         keys.mkdir()
-        key = Ed25519PrivateKey.generate().public_key()
-        (keys / "key.pem").write_bytes(
-            key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
+        self.key = self.trust("current")
         (folder / "token").write_text(TOKEN)
+        (folder / "root").write_bytes(ATTESTATION_ROOT)
         self._arguments = [
             *("--namespace", PLATFORM, "--sandbox-image", "sandbox:1", "--platform-keys", str(keys)),
+            *("--attestation-root", str(folder / "root")),
             *("--gateway-token", str(folder / "token"), "--public-url", "ws://gateway.test"),
             *("--probe-targets", "10.96.0.1:443", "--internal-port", str(gateway.port)),
         ]
         self._kubeconfig = str(api.kubeconfig_for(ACCOUNT))
+
+    def trust(self, name: str) -> str:
+        """A public key of the gateways' in the mounted folder; as the pods read it."""
+        key = Ed25519PrivateKey.generate().public_key()
+        pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (self.folder / "keys" / f"{name}.pem").write_bytes(pem)
+        return base64.b64encode(key.public_bytes_raw()).decode()
 
     def operator(self) -> Operator:
         name = f"operator-{len(self.operators)}"

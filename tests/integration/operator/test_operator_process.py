@@ -1,5 +1,7 @@
 """The operator as a process under the chart's rights, against a real apiserver."""
 
+import base64
+import json
 import signal
 import subprocess
 import sys
@@ -8,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.integration.operator.conftest import ACCOUNT, PLATFORM, Cluster, eventually
+from tests.integration.operator.conftest import ACCOUNT, ATTESTATION_ROOT, PLATFORM, Cluster, eventually
 from tests.support.apiserver import Write
 
+from rolehost_api.link.attestation import namespace_key
 from rolehost_api.link.messages import LoadError, Probe
-from rolehost_api.names import LEASE, TENANT
+from rolehost_api.names import LEASE, LINK_SECRET, LINK_SECRET_KEY, PLATFORM_KEYS, PLATFORM_KEYS_ENTRY, TENANT
 from rolehost_api.observed import PodReport
 
 PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
@@ -76,9 +79,11 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
     eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
 
     made = [(write.resource, write.subresource) for write in writes(cluster, namespace)]
-    assert made[:3] == [("networkpolicies", ""), ("serviceaccounts", ""), ("hostedrolerevisions", "")]
+    # What the namespace holds once, and then the Role's own.
+    assert [resource for resource, _ in made[:4]] == ["networkpolicies", "serviceaccounts", "secrets", "configmaps"]
+    assert made[4] == ("hostedrolerevisions", "")
     # RoleRevision, Deployment, status; a fourth only where this machine took over 2 s to get there.
-    assert made[3:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
+    assert made[5:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
     said = cluster.api.get("rhr", "cat", "-n", namespace)
     assert said["status"]["address"]["url"] == "ws://gateway.test/role/cat"
     assert "finalizers" not in said["metadata"]
@@ -185,6 +190,70 @@ def test_a_changed_config_map_makes_a_revision(cluster: Cluster) -> None:
     assert frozen[second] == {"persona/system": "You are a dog."}
 
 
+def test_the_namespaces_key_is_made_for_its_uid_and_made_again_where_it_was_changed(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    operator = cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    revision = newest(cluster, namespace, 1)
+    uid = cluster.api.get("namespace", namespace)["metadata"]["uid"]
+    key = base64.b64encode(namespace_key(ATTESTATION_ROOT, uid)).decode()
+    assert cluster.api.get("secret", LINK_SECRET, "-n", namespace)["data"] == {LINK_SECRET_KEY: key}
+    assert operator.stop() == 0
+    forged = json.dumps({"data": {LINK_SECRET_KEY: base64.b64encode(bytes(32)).decode()}})
+    cluster.api.kubectl("patch", "secret", LINK_SECRET, "-n", namespace, "--type=merge", f"-p={forged}")
+    cluster.operator()
+
+    def mended() -> bool:
+        return bool(cluster.api.get("secret", LINK_SECRET, "-n", namespace)["data"] == {LINK_SECRET_KEY: key})
+
+    eventually(mended, "the key is made again")
+    # Whatever changes in the namespace is a reason to look; here that its pods, without the Secret, do not start.
+    cluster.api.kubectl("delete", "secret", LINK_SECRET, "-n", namespace)
+
+    def made_again() -> bool:
+        cluster.count_ready(namespace, revision, pods=1 + int(time.time()) % 2)
+        return cluster.api.get("secret", LINK_SECRET, "-n", namespace) is not None
+
+    eventually(made_again, "it is made again", seconds=45)
+
+
+def test_pods_learn_the_gateways_next_key_and_are_not_touched(cluster: Cluster) -> None:
+    namespace = cluster.tenant()
+    cluster.operator()
+    applied(cluster, namespace, role(namespace, "You are a cat."))
+    revision = newest(cluster, namespace, 1)
+
+    def told() -> str:
+        return str(cluster.api.get("configmap", PLATFORM_KEYS, "-n", namespace)["data"][PLATFORM_KEYS_ENTRY])
+
+    assert told() == cluster.key
+    generation = cluster.api.get("deployment", revision, "-n", namespace)["metadata"]["generation"]
+    following = cluster.trust("next")
+    eventually(lambda: told() == f"{cluster.key}\n{following}", "both keys are told")
+    assert cluster.api.get("deployment", revision, "-n", namespace)["metadata"]["generation"] == generation
+
+
+def test_of_secrets_and_config_maps_the_operator_makes_its_own_by_name_only(cluster: Cluster) -> None:
+    """By the chart's RBAC and a server-side apply, which is how `create` comes to be bound to a name."""
+    namespace = cluster.tenant()
+
+    def apply(kind: str, name: str) -> str:
+        made = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
+        as_operator = ("--as", ACCOUNT, "apply", "--server-side", "-f", "-")
+        return cluster.api.kubectl(*as_operator, stdin=yaml.safe_dump(made)).stdout
+
+    for kind, ours in (("Secret", LINK_SECRET), ("ConfigMap", PLATFORM_KEYS)):
+        assert ours in apply(kind, ours)
+        with pytest.raises(AssertionError, match="forbidden"):
+            apply(kind, "another")
+    with pytest.raises(AssertionError, match="forbidden"):
+        cluster.api.kubectl("--as", ACCOUNT, "get", "secret", "another", "-n", namespace)
+    with pytest.raises(AssertionError, match="forbidden"):
+        cluster.api.kubectl("--as", ACCOUNT, "get", "secrets", "-n", namespace)
+    with pytest.raises(AssertionError, match="forbidden"):
+        cluster.api.kubectl("--as", ACCOUNT, "delete", "secret", LINK_SECRET, "-n", namespace)
+
+
 def test_a_namespace_that_is_no_tenants_is_left_alone(cluster: Cluster) -> None:
     other = cluster.api.namespace("nobody")
     namespace = cluster.tenant()
@@ -268,4 +337,4 @@ def test_plan_shows_what_apply_would_make() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
-    assert kinds == ["NetworkPolicy", "ServiceAccount", "RoleRevision", "Deployment"]
+    assert kinds == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision", "Deployment"]

@@ -15,8 +15,8 @@ from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import Attach, Beat, Forward, PeerHello, ToRelay
 from rolehost_api.wire import Said
-from rolehost_runtime.gateway.app import TlsPeerDialer
 from rolehost_runtime.gateway.peers import connection
+from rolehost_runtime.gateway.peers.dialer import TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity, Prove
 from rolehost_runtime.gateway.peers.mesh import Mesh, PeerDialer

@@ -81,7 +81,8 @@ async def test_a_proof_is_worth_nothing_on_another_link() -> None:
     async with agent() as pod:
         one, other = await pod.dial(), await pod.dial()
         hello = await one.hear(0, Hello)
-        await other.send(0, Prove(protocol=1, signature=pod.key.sign(proof_text(hello.nonce, "pod-uid-1"))))
+        text = proof_text(hello.nonce, "pod-uid-1", one.fingerprint)
+        await other.send(0, Prove(protocol=1, signature=pod.key.sign(text)))
         await other.hear(0, Hello)
         assert await other.closed()
 

@@ -1,7 +1,6 @@
-"""The gateway's inside with real parts at its ends: the sandbox's agent over TCP, and Redis."""
+"""The gateway's inside with real parts at its ends: the sandbox's agent over TLS, and Redis."""
 
 import asyncio
-import base64
 import os
 import signal
 import socket
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
+from tests.support.identities import ROOT, make_identity, mount_keys
 from tests.support.redis import RedisServer, running
 from tests.support.rooms import (
     ACME,
@@ -35,6 +35,7 @@ from rolehost_api.wire import ResponseDone, Said, SessionCreated, StateDelta
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import PodEntry, Tables
@@ -61,12 +62,8 @@ async def answer(t: Turn[Tale]) -> None:
 REVISION = revision_entry(template=RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC)))
 
 
-class Dialer:
-    """ports.Dialer over TCP."""
-
-    async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, _, port = pod.address.rpartition(":")
-        return await asyncio.open_connection(host, int(port))
+def dialer() -> TlsDialer:
+    return TlsDialer(ROOT, lambda: None)
 
 
 def free_port() -> int:
@@ -78,8 +75,9 @@ def free_port() -> int:
 class Agents:
     """Sandbox agents as processes of this machine."""
 
-    def __init__(self, folder: Path, public_key: str) -> None:
-        self._folder, self._key = folder, public_key
+    def __init__(self, folder: Path, public_key: Ed25519PublicKey) -> None:
+        self._folder = folder
+        self._keys = mount_keys(folder / "keys", [public_key])
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, uid: str) -> PodEntry:
@@ -89,7 +87,8 @@ class Agents:
         environment = {
             "PATH": os.environ["PATH"],
             "ROLEHOST_POD_UID": uid,
-            "ROLEHOST_PLATFORM_KEYS": self._key,
+            "ROLEHOST_PLATFORM_KEYS_DIR": str(self._keys),
+            "ROLEHOST_IDENTITY_DIR": str(make_identity(self._folder / f"{uid}-identity", ACME.uid, uid)),
             "ROLEHOST_SCRATCH": str(scratch),
         }
         self._running[uid] = await asyncio.create_subprocess_exec(
@@ -118,7 +117,7 @@ class House:
     def open(self) -> None:
         """A gateway, new as after a restart."""
         self.store = RedisSessionStore.connect(self.redis.url)
-        self.pool = LinkPool(self.tables, Dialer(), Shelves(), self.key, self.clock, "gw", require_gvisor=False)
+        self.pool = LinkPool(self.tables, dialer(), Shelves(), self.key, self.clock, "gw", require_gvisor=False)
         models = Models({BackendType.SCRIPTED: ScriptedProvider()})
         self.service = SessionService(self.tables, self.pool, self.store, models, self.clock)
 
@@ -143,8 +142,7 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture
 async def house(redis: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
     key = PodDialer().key
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    agents = Agents(tmp_path, base64.b64encode(raw).decode())
+    agents = Agents(tmp_path, key.public_key())
     tables = world(ACME)
     role = tables.roles.get("acme", "cat")
     assert role is not None
@@ -233,7 +231,7 @@ async def test_acknowledged_turns_survive_a_killed_redis(house: House) -> None:
 
 async def test_a_gateway_that_is_not_the_platform_gets_nothing(house: House) -> None:
     stranger = LinkPool(
-        house.tables, Dialer(), Shelves(), PodDialer().key, house.clock, "stranger",
+        house.tables, dialer(), Shelves(), PodDialer().key, house.clock, "stranger",
         require_gvisor=False, backoff_seconds=(0.05,),
     )  # fmt: skip
     await house.attach()

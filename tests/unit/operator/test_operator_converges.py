@@ -15,6 +15,7 @@ from rolehost_operator.reconcile import MOST_LIVE, reconcile
 from rolehost_operator.rehearsal import carried_out
 
 BREACHED = Probe(gvisor=False, token=False, tried=("10.96.0.1:443",))
+GUARDS = ("network_policy", "service_account", "link_secret", "platform_keys")
 STEPS = st.one_of(
     st.tuples(st.just("edit"), st.sampled_from("abcd")),
     st.tuples(st.just("loaded"), st.integers(0, 4)),
@@ -23,7 +24,8 @@ STEPS = st.one_of(
     st.tuples(st.just("idle"), st.integers(0, 4)),
     st.tuples(st.just("gateways"), st.integers(0, 2)),
     st.tuples(st.just("gvisor"), st.booleans()),
-    st.tuples(st.just("unguarded"), st.just(0)),
+    st.tuples(st.just("unguarded"), st.integers(0, 3)),
+    st.tuples(st.just("new-key"), st.sampled_from("ab")),
     st.tuples(st.just("wait"), st.sampled_from((1, 3, 70))),
 )
 
@@ -40,7 +42,10 @@ def happened(seen: Observed, step: tuple[str, object], now: datetime) -> Observe
     if what == "gvisor":
         return replace(seen, runtime_class=bool(value))
     if what == "unguarded":
-        return replace(seen, network_policy=None)
+        assert isinstance(value, int)
+        return replace(seen, **{GUARDS[value]: None})  # type: ignore[arg-type]
+    if what == "new-key":
+        return replace(seen, platform=replace(seen.platform, public_keys=("a2V5", str(value))))
     if what == "wait" or not seen.revisions:
         return seen
     assert isinstance(value, int)
@@ -62,8 +67,7 @@ def happened(seen: Observed, step: tuple[str, object], now: datetime) -> Observe
 def check(seen: Observed, plan: Plan) -> None:
     kinds = {one["kind"] for one in plan.apply}
     if "Deployment" in kinds:
-        assert seen.network_policy is not None
-        assert seen.service_account is not None
+        assert all(getattr(seen, guard) is not None for guard in GUARDS)
         assert seen.runtime_class
         assert kinds == {"Deployment"}
     stable = seen.role.status.stable_revision

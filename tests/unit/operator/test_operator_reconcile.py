@@ -1,5 +1,6 @@
 """What the operator plans, one claim each."""
 
+import base64
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,10 @@ from tests.support.observing import NOON, ago, observed, report, role
 
 from rolehost_api.crd.common import Condition
 from rolehost_api.crd.modelbackend import BackendSpec
+from rolehost_api.link.attestation import NOT_ATTESTED, namespace_key
 from rolehost_api.link.messages import LoadError, Probe
+from rolehost_api.names import LINK_SECRET, LINK_SECRET_KEY, PLATFORM_KEYS_ENTRY
+from rolehost_operator.desired.tenancy import link_secret
 from rolehost_operator.observed import Memory, Namespace, Observed, read_deployment, read_role
 from rolehost_operator.plan import NOW, Plan
 from rolehost_operator.reconcile import MOST_LIVE, reconcile
@@ -64,13 +68,13 @@ def told(seen: Observed) -> Plan:
 
 def test_the_way_out_is_closed_before_any_pod() -> None:
     first = reconcile(observed(), NOON)
-    assert kinds(first) == ["NetworkPolicy", "ServiceAccount", "RoleRevision"]
+    assert kinds(first) == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision"]
     assert first.requeue_after == NOW
     second = reconcile(carried_out(observed(), first), NOON)
     assert kinds(second) == ["Deployment"]
 
 
-@pytest.mark.parametrize("missing", ["network_policy", "service_account"])
+@pytest.mark.parametrize("missing", ["network_policy", "service_account", "link_secret", "platform_keys"])
 def test_no_deployment_while_a_guard_is_not_observed(missing: str) -> None:
     seen = replace(settled(observed()), deployments=(), **{missing: None})  # type: ignore[arg-type]
     assert "Deployment" not in kinds(reconcile(seen, NOON))
@@ -343,6 +347,19 @@ def test_pods_that_do_not_start_are_told_in_kubernetes_words() -> None:
     assert "exceeded quota: compute" in condition(plan, "Ready").message
 
 
+def test_a_listener_that_is_not_the_pod_is_told_and_is_no_fault_of_the_logic() -> None:
+    seen = settled(observed())
+    name = seen.revisions[0].meta.name
+    stranger = report(name, loaded=False, probe=None, error=LoadError(code=NOT_ATTESTED))
+    assert reconcile(replace(seen, pods=(stranger,)), NOON).status is None  # a table that lags: gone in a moment
+    plan = told(replace(seen, pods=(stranger,)))
+    assert condition(plan, "Ready").reason == "PodNotAttested"
+    assert "was sent nothing" in condition(plan, "Ready").message
+    assert condition(plan, "SandboxVerified").status == "Unknown"
+    assert condition(plan, "LogicLoaded").reason == "Progressing"
+    assert condition(ready(replace(seen, pods=(stranger,))), "Ready").reason == "Serving"
+
+
 def test_a_bundle_that_was_never_pushed() -> None:
     seen = settled(observed())
     name = seen.revisions[0].meta.name
@@ -379,6 +396,54 @@ def test_a_hand_on_the_policy_is_undone() -> None:
     assert seen.network_policy is not None
     opened = {**seen.network_policy, "spec": {**seen.network_policy["spec"], "policyTypes": ["Ingress"]}}
     assert kinds(reconcile(replace(seen, network_policy=opened), NOON)) == ["NetworkPolicy"]
+
+
+def test_a_hand_on_what_pods_prove_themselves_by_is_undone() -> None:
+    seen = ready(observed())
+    assert seen.link_secret is not None
+    assert seen.platform_keys is not None
+    foreign = base64.b64encode(bytes(32)).decode()
+    forged = replace(seen, link_secret={**seen.link_secret, "data": {LINK_SECRET_KEY: foreign}})
+    assert reconcile(forged, NOON).apply == (link_secret(seen.namespace, seen.platform),)
+    trusting = replace(seen, platform_keys={**seen.platform_keys, "data": {PLATFORM_KEYS_ENTRY: foreign}})
+    assert kinds(reconcile(trusting, NOON)) == ["ConfigMap"]
+
+
+def test_a_recycled_namespace_gets_another_key() -> None:
+    first = observed()
+    again = replace(first, namespace=replace(first.namespace, uid="another"))
+    keys = {link_secret(seen.namespace, seen.platform)["data"][LINK_SECRET_KEY] for seen in (first, again)}
+    assert len(keys) == 2
+    assert namespace_key(first.platform.attestation_root, "ns-uid") in {base64.b64decode(key) for key in keys}
+
+
+def test_a_new_key_of_the_platform_reaches_pods_without_touching_them() -> None:
+    seen = ready(observed())
+    rotating = replace(seen, platform=replace(seen.platform, public_keys=("a2V5", "bmV4dA==")))
+    plan = reconcile(rotating, NOON)
+    assert kinds(plan) == ["ConfigMap"]
+    assert plan.apply[0]["data"] == {PLATFORM_KEYS_ENTRY: "a2V5\nbmV4dA=="}
+
+
+def test_the_namespaces_key_is_in_the_init_container_and_nowhere_else() -> None:
+    [running] = settled(observed()).deployments
+    pod = running.raw["spec"]["template"]["spec"]
+    [volume] = [one["name"] for one in pod["volumes"] if one.get("secret", {}).get("secretName") == LINK_SECRET]
+    holders = [
+        one["name"]
+        for one in (*pod["initContainers"], *pod["containers"])
+        if volume in {mount["name"] for mount in one["volumeMounts"]}
+    ]
+    assert holders == ["attest"]
+    [main] = pod["containers"]
+    assert {one["name"]: one.get("readOnly") for one in main["volumeMounts"]} == {
+        "scratch": None,
+        "identity": True,
+        "platform-keys": True,
+    }
+    secret = base64.b64decode(link_secret(observed().namespace, observed().platform)["data"][LINK_SECRET_KEY])
+    assert secret.hex() not in repr(running.raw)
+    assert base64.b64encode(secret).decode() not in repr(running.raw)
 
 
 def test_what_the_apiserver_adds_is_not_drift() -> None:

@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from tests.support.observing import role
 
 from rolehost_api.errors import BadRequest, InvalidManifest
+from rolehost_api.names import LINK_SECRET_KEY
 from rolehost_operator.commands import plan
 from rolehost_operator.handlers.queue import KeyedQueue
 from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
 from rolehost_operator.preview import preview
-from rolehost_operator.settings import public_keys
+from rolehost_operator.settings import attestation_root, public_keys
 
 # ── the queue ───────────────────────────────────────────────────────────────────────
 
@@ -121,6 +122,17 @@ def test_a_folder_without_a_good_key_is_refused(tmp_path: Path, content: bytes |
         public_keys(tmp_path)
 
 
+def test_a_root_secret_is_read_whole_and_a_short_one_refused(tmp_path: Path) -> None:
+    file = tmp_path / "root"
+    file.write_bytes(bytes(range(40)))
+    assert attestation_root(file) == bytes(range(40))
+    file.write_bytes(bytes(31))
+    with pytest.raises(BadRequest, match="rolehost-attestation"):
+        attestation_root(file)
+    with pytest.raises(BadRequest, match="rolehost-attestation"):
+        attestation_root(tmp_path / "missing")
+
+
 # ── rolehost plan ───────────────────────────────────────────────────────────────────
 
 
@@ -142,7 +154,13 @@ def test_a_preview_of_two_roles_makes_the_namespaces_things_once() -> None:
     other = role()
     other["metadata"] = {**other["metadata"], "name": "dog"}
     kinds = [one["kind"] for one in preview([role(), other], "acme")]
-    assert sorted(kinds) == ["Deployment"] * 2 + ["NetworkPolicy"] + ["RoleRevision"] * 2 + ["ServiceAccount"]
+    once = ["ConfigMap", "NetworkPolicy", "Secret", "ServiceAccount"]
+    assert sorted(kinds) == sorted([*once, *["Deployment", "RoleRevision"] * 2])
+
+
+def test_a_preview_shows_no_key() -> None:
+    [secret] = [one for one in preview([role()], "acme") if one["kind"] == "Secret"]
+    assert secret["data"] == {LINK_SECRET_KEY: "<made of the platform's root secret>"}
 
 
 def test_plan_names_the_line_of_a_typo(tmp_path: Path) -> None:

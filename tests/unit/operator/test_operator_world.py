@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.support.observing import PLATFORM, role
 
-from rolehost_api.names import REVISION, ROLE, TENANT
+from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, REVISION, ROLE, TENANT
 from rolehost_operator.kube.world import World
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import Observed
@@ -97,6 +97,29 @@ def test_of_some_kinds_one_name_matters() -> None:
 )
 def test_a_role_is_rung_for_what_is_in_its_picture(raw: KubeObject) -> None:
     assert filled().put(raw) == {KEY}
+
+
+def test_of_secrets_one_name_is_kept() -> None:
+    world = filled()
+    assert world.put(thing("Secret", "tenants-own")) == set()
+    assert world.put(thing("Secret", LINK_SECRET)) == {KEY}
+    assert seen(world).link_secret is not None
+
+
+def test_what_was_asked_for_and_not_found_is_gone_but_not_what_was_made_meanwhile() -> None:
+    world = filled(thing("Secret", LINK_SECRET, version=5))
+    before = world.version_of("Secret", "acme", LINK_SECRET)
+    world.put(thing("Secret", LINK_SECRET, version=7))
+    assert world.gone("Secret", "acme", LINK_SECRET, before) == set()
+    assert world.gone("Secret", "acme", LINK_SECRET, 7) == {KEY}
+    assert seen(world).link_secret is None
+    assert world.gone("Secret", "acme", LINK_SECRET, 0) == set()
+
+
+def test_our_own_config_map_stays_where_nobody_watches_them_any_more() -> None:
+    world = filled(thing("ConfigMap", PLATFORM_KEYS), thing("ConfigMap", "text"))
+    world.forget_config_maps("acme")
+    assert seen(world).platform_keys is not None
 
 
 def test_another_namespaces_things_do_not_ring() -> None:

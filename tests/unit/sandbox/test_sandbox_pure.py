@@ -1,17 +1,24 @@
 """The sandbox's decisions that need no process: states, logs, strays, settings, frames."""
 
+import base64
 import doctest
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.identities import ROOT, make_identity
 
 from rolehost_api import bundle
 from rolehost_api.errors import BadRequest, ProtocolViolation
 from rolehost_api.link import credit
+from rolehost_api.link.attestation import attests, namespace_key
 from rolehost_runtime.core import patch
-from rolehost_runtime.sandbox import logs, procs, settings, states
+from rolehost_runtime.sandbox import certificate, identity, keys, logs, procs, settings, states
 from rolehost_runtime.sandbox.logs import LineSplitter, LogRing
 from rolehost_runtime.sandbox.states import States
 from rolehost_runtime.sandbox.steps import Drop, Frames, FromWorker, Stepped, ToWorker, pack
@@ -19,7 +26,9 @@ from rolehost_runtime.sandbox.steps import Drop, Frames, FromWorker, Stepped, To
 KEY = "A" * 43 + "="
 
 
-@pytest.mark.parametrize("module", [bundle, credit, patch, states, logs, procs], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [bundle, credit, patch, states, logs, procs, keys, certificate], ids=lambda module: module.__name__
+)
 def test_worked_examples_hold(module: ModuleType) -> None:
     tried = doctest.testmod(module)
     assert tried.attempted
@@ -28,10 +37,10 @@ def test_worked_examples_hold(module: ModuleType) -> None:
 
 # ── states ──────────────────────────────────────────────────────────────────────────
 
-keys = st.tuples(st.integers(0, 3), st.sampled_from("abcdef"))
+sessions = st.tuples(st.integers(0, 3), st.sampled_from("abcdef"))
 
 
-@given(st.lists(st.tuples(keys, st.integers(0, 5), st.integers(0, 40))))
+@given(st.lists(st.tuples(sessions, st.integers(0, 5), st.integers(0, 40))))
 def test_states_are_bounded_and_whoever_is_let_go_is_told(puts: list[tuple[tuple[int, str], int, int]]) -> None:
     held = States(max_sessions=4, max_bytes=100)
     expected: dict[tuple[int, str], tuple[int, bytes]] = {}
@@ -116,10 +125,73 @@ def test_settings_are_read() -> None:
             "ROLEHOST_STATES_MIB": "12",
         }
     )
-    assert read.platform_keys == (bytes(32), bytes(32))
+    assert read.platform_keys() == (bytes(32), bytes(32))
+    assert read.identity is None
     assert read.probe_targets == ("10.0.0.1:443", "[fd00::1]:53")
     assert read.memory_bytes == 64 << 20
     assert read.states_bytes == 12 << 20
+
+
+def key_file(folder: Path, *keys: bytes) -> None:
+    (folder / "keys").write_text("\n".join(base64.b64encode(key).decode() for key in keys))
+
+
+def test_mounted_keys_are_read_anew_each_time(tmp_path: Path) -> None:
+    given = {
+        "ROLEHOST_POD_UID": "u",
+        "ROLEHOST_PLATFORM_KEYS_DIR": str(tmp_path),
+        "ROLEHOST_IDENTITY_DIR": "/etc/rolehost/identity",
+    }
+    read = settings.read(given)
+    assert read.identity == Path("/etc/rolehost/identity")
+    with pytest.raises(OSError, match="keys"):
+        read.platform_keys()
+    one, other = bytes(32), bytes(range(32))
+    key_file(tmp_path, one)
+    assert read.platform_keys() == (one,)
+    key_file(tmp_path, one, other)
+    assert read.platform_keys() == (one, other)
+    for nonsense in ("", "\n", "not base64", "AAAA", "\xff" * 8, f"{KEY} " * 9):
+        (tmp_path / "keys").write_text(nonsense)
+        with pytest.raises(BadRequest, match="keys"):
+            read.platform_keys()
+
+
+def test_who_listens_without_an_identity_is_told_so() -> None:
+    with pytest.raises(BadRequest, match="ROLEHOST_IDENTITY_DIR"):
+        identity.of(settings.read({"ROLEHOST_POD_UID": "u", "ROLEHOST_PLATFORM_KEYS": KEY}))
+
+
+@pytest.mark.parametrize("missing", ["key.pem", "cert.pem", "attestation", None])
+def test_an_identity_is_whole_or_none(tmp_path: Path, missing: str | None) -> None:
+    folder = make_identity(tmp_path, "ns", "pod")
+    mine = identity.read(folder)
+    assert attests(mine.attestation, namespace_key(ROOT, "ns"), "pod", mine.fingerprint)
+    for name in ("key.pem", "cert.pem", "attestation"):
+        (folder / name).write_text("nothing")
+        with pytest.raises(BadRequest, match="no identity"):
+            identity.read(folder)
+        make_identity(tmp_path, "ns", "pod")
+    if missing is not None:
+        (folder / missing).unlink()
+        with pytest.raises(BadRequest) as raised:
+            identity.read(folder)
+        assert raised.value.code == "no_identity"
+
+
+def test_a_certificate_made_by_hand_is_one_and_its_key_fits(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    made = x509.load_der_x509_certificate(certificate.self_signed(key))
+    assert made.public_key() == key.public_key()
+    key.public_key().verify(made.signature, made.tbs_certificate_bytes)
+    assert (made.version, made.issuer) == (x509.Version.v3, made.subject)
+    assert made.not_valid_before_utc.year == 2000
+    assert made.not_valid_after_utc.year == 9999
+    pem = certificate.pem("PRIVATE KEY", certificate.private_key(key))
+    loaded = serialization.load_pem_private_key(pem, None)
+    assert isinstance(loaded, Ed25519PrivateKey)
+    assert loaded.private_bytes_raw() == key.private_bytes_raw()
+    assert certificate.self_signed(Ed25519PrivateKey.generate()) != certificate.self_signed(key)
 
 
 @pytest.mark.parametrize(

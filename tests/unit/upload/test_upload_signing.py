@@ -12,7 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from rolehost_api.errors import BadRequest, Unauthorized
-from rolehost_runtime.gateway.upload.signing import private_key, public_keys, signed, verified
+from rolehost_runtime.gateway.upload.signing import (
+    LinkKey,
+    MountedKeys,
+    private_key,
+    public_keys,
+    signed,
+    verified,
+)
 
 KEY, NEXT = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 KEYS = [NEXT.public_key(), KEY.public_key()]
@@ -82,6 +89,51 @@ def test_the_private_key_must_be_one(tmp_path: Path) -> None:
         private_key(path)
     with pytest.raises(BadRequest):
         private_key(tmp_path / "missing")
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """As a mounted Secret or ConfigMap changes."""
+    path.with_name("..new").write_bytes(content)
+    path.with_name("..new").replace(path)
+
+
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_a_replaced_link_key_signs_from_then_on_and_nonsense_in_its_place_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(KEY.private_bytes(*PEM))
+    signer = LinkKey(path)
+    KEY.public_key().verify(signer.sign(b"one"), b"one")
+    replaced(path, NEXT.private_bytes(*PEM))
+    NEXT.public_key().verify(signer.sign(b"two"), b"two")
+    replaced(path, b"half a k")
+    NEXT.public_key().verify(signer.sign(b"three"), b"three")
+    path.unlink()
+    NEXT.public_key().verify(signer.sign(b"four"), b"four")
+    replaced(path, KEY.private_bytes(*PEM))
+    KEY.public_key().verify(signer.sign(b"five"), b"five")
+    with pytest.raises(BadRequest, match="no Ed25519 private key"):
+        LinkKey(tmp_path / "missing")
+
+
+def test_mounted_keys_are_those_of_now_or_the_last_that_there_were(tmp_path: Path) -> None:
+    header = signed(NEXT, "uid-1", "PUT", "/x", NOW)
+    (tmp_path / "current.pem").write_bytes(public_pem(KEY))
+    keys = MountedKeys(tmp_path)
+    with pytest.raises(Unauthorized):
+        verified(keys, header, "PUT", "/x", NOW)
+    (tmp_path / "next.pem").write_bytes(public_pem(NEXT))
+    assert verified(keys, header, "PUT", "/x", NOW) == "uid-1"
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert verified(keys, header, "PUT", "/x", NOW) == "uid-1"
+    (tmp_path / "current.pem").write_bytes(public_pem(KEY))
+    with pytest.raises(Unauthorized):
+        verified(keys, header, "PUT", "/x", NOW)
+    with pytest.raises(BadRequest):
+        MountedKeys(tmp_path / "missing")
 
 
 def test_the_signature_is_url_safe_and_the_header_one_word() -> None:

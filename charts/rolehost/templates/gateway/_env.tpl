@@ -8,6 +8,7 @@
 {{- end }}
 - {name: ROLEHOST_LINK_KEY_FILE, value: /etc/rolehost/link/key.pem}
 - {name: ROLEHOST_PLATFORM_KEYS_DIR, value: /etc/rolehost/platform-keys}
+- {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}
 - {name: ROLEHOST_MODEL_KEYS_DIR, value: /etc/rolehost/model-keys}
 - {name: ROLEHOST_UPLOAD_URL, value: {{ include "rolehost.uploadUrl" . | quote }}}
 - {name: ROLEHOST_SANDBOX_IMAGES, value: {{ prepend .Values.gateway.trustedSandboxImages (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $)) | join "," | quote }}}

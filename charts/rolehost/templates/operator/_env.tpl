@@ -5,6 +5,7 @@
 - {name: ROLEHOST_SANDBOX_IMAGE, value: {{ include "rolehost.image" (dict "image" .Values.images.sandbox "root" $) }}}
 - {name: ROLEHOST_SANDBOX_PULL_POLICY, value: {{ .Values.images.sandbox.pullPolicy }}}
 - {name: ROLEHOST_PLATFORM_KEYS, value: /etc/rolehost/platform-keys}
+- {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}
 - {name: ROLEHOST_GATEWAY_TOKEN, value: /var/run/secrets/rolehost/gateway-token}
 - {name: ROLEHOST_PUBLIC_URL, value: {{ include "rolehost.publicUrl" . | quote }}}
 - {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}

@@ -57,10 +57,11 @@ class Link:
         self.hello: asyncio.Future[Hello] = loop.create_future()
         self.bound: asyncio.Future[Bound] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
+        self.writer = writer
         self._reader, self._now_ms = reader, now_ms
         self._decoder: Decoder[ToGateway] = Decoder(ToGateway)
         self._credits = Credits()
-        self._out = CreditedWriter(writer, self._credits, self.close)
+        self._out = CreditedWriter(writer, self._credits, self.close, silent=True)
         self._calls: dict[int, Call] = {}
         self._late: OrderedDict[int, tuple[TurnRules, int]] = OrderedDict()
         self._last_channel = 0
@@ -144,6 +145,10 @@ class Link:
 
     def worked(self, size: int) -> None:
         self._out.worked(size)
+
+    def speak(self) -> None:
+        """The other end is the pod that we mean."""
+        self._out.speak()
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rolehost_api.crd.role import LogPolicy
 from rolehost_api.errors import Conflict, Forbidden, Overloaded, ProtocolViolation, RolehostError, Unavailable
@@ -29,6 +28,7 @@ from rolehost_api.link.messages import (
 from rolehost_api.observed import Observed, PodReport
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link import hearsay
+from rolehost_runtime.gateway.link.attest import NotAttested
 from rolehost_runtime.gateway.link.bind import Verdicts, bind_message, breach, checked_hello
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.link import Link
@@ -36,7 +36,7 @@ from rolehost_runtime.gateway.link.logs import LogReader
 from rolehost_runtime.gateway.link.placement import choose
 from rolehost_runtime.gateway.link.report import Picture, Pins
 from rolehost_runtime.gateway.link.rules import LinkStage
-from rolehost_runtime.gateway.ports import Bundles, Dialer
+from rolehost_runtime.gateway.ports import Bundles, Dialer, Signer
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables
 
 log = logging.getLogger(__name__)
@@ -48,12 +48,6 @@ BIND_SECONDS = 60.0
 """For the bundle's way over the link and the import of the logic in it."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 MAX_BUNDLES_IN_MEMORY = 8
-
-
-class Signer(Protocol):
-    """The platform's private key; an Ed25519PrivateKey is one."""
-
-    def sign(self, data: bytes, /) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -165,6 +159,8 @@ class LinkPool:
                 code = error.code if isinstance(error, RolehostError) else "pod_unreachable"
                 log.info("link to pod %s/%s ended: %s", pod.tenant.name, pod.name, code)
                 hostile = isinstance(error, ProtocolViolation)
+                if isinstance(error, NotAttested):
+                    known.error, known.loaded = error.fault, False
             except Exception as error:  # a bug of ours: this pod's link would be the last that anybody heard of it
                 faults.internal(log, "keeping a link", error)
             attempt = 0 if known.stood and not hostile else attempt + 1
@@ -215,6 +211,8 @@ class LinkPool:
     async def _bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, known: Known) -> None:
         async with asyncio.timeout(HELLO_SECONDS):
             hello = await link.hello
+        fingerprint = self._dialer.attested(link.pod, link.writer, hello)
+        link.speak()
         protocol = checked_hello(hello, PROTOCOLS, revision)
         probe = hearsay.probe(hello.probe)
         known.probe = known.probe or probe
@@ -229,7 +227,7 @@ class LinkPool:
         if fault is not None:
             known.error, known.loaded = fault, False
             raise Conflict("the revision is not what its hash says", hint=fault.hint, code=fault.code)
-        signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid))
+        signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid, fingerprint))
         link.send(0, Prove(protocol=protocol, signature=signature))
         try:
             await self._send_bind(link, role, revision, bound=bool(hello.bound))

@@ -15,14 +15,25 @@ stalls beyond them loses its link."""
 
 
 class CreditedWriter:
-    def __init__(self, writer: asyncio.StreamWriter, credits: Credits, stalled: Callable[[], None]) -> None:
-        """`stalled` is called once too much waits; it closes the link."""
+    def __init__(
+        self, writer: asyncio.StreamWriter, credits: Credits, stalled: Callable[[], None], *, silent: bool = False
+    ) -> None:
+        """`stalled` is called once too much waits; it closes the link. A silent one must be told to speak first."""
         self._writer, self._credits, self._stalled = writer, credits, stalled
         self._line: deque[bytes] = deque()
         self._line_bytes = 0
         self._line_empty = asyncio.Event()
         self._line_empty.set()
+        self._silent = silent
+        self._grant = 0
+        """Credit that the other end has earned and is not told of while this end is silent."""
         self.closed = False
+
+    def speak(self) -> None:
+        """The other end is who we mean. Until then nothing at all is said, not even its credit."""
+        self._silent = False
+        if self._grant and not self.closed:
+            self._write(encode(0, Credit(bytes=self._grant)))
 
     def send(self, channel: int, message: Message) -> None:
         """Write, or put in line behind what waits for credit. Silently nothing on a closed link."""
@@ -51,7 +62,9 @@ class CreditedWriter:
     def worked(self, size: int) -> None:
         """A message of `size` bytes was dealt with; the peer gets its credit back, many at a time."""
         grant = self._credits.worked(size)
-        if grant and not self.closed:
+        if self._silent:
+            self._grant += grant
+        elif grant and not self.closed:
             self._write(encode(0, Credit(bytes=grant)))
 
     async def room(self) -> None:
@@ -71,6 +84,8 @@ class CreditedWriter:
 
     def _write(self, data: bytes) -> None:
         """Credit is the peer's word. One that gives it and does not read would fill our memory."""
+        if self._silent:
+            raise RuntimeError("a link speaks before its pod was attested")
         self._writer.write(data)
         if self._writer.transport.get_write_buffer_size() > MAX_QUEUED:
             self._stalled()

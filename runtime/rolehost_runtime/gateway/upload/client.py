@@ -4,10 +4,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.errors import NotFound, RolehostError, Unavailable
 from rolehost_runtime.gateway.edge.uploads import MAX_UPLOAD_BYTES
+from rolehost_runtime.gateway.ports import Signer
 from rolehost_runtime.gateway.tables import Tenant
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.watch.api import whole
@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 1 << 20
 
 
 class UploadClient:
-    def __init__(self, url: str, key: Ed25519PrivateKey, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, key: Signer, now: Callable[[], float] = time.time) -> None:
         self._url, self._key, self._now = url.rstrip("/"), key, now
         self._http: aiohttp.ClientSession | None = None
 

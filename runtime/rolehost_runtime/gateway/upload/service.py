@@ -5,7 +5,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from aiohttp import web
@@ -38,7 +38,9 @@ class _TooLarge(BadRequest):
 
 
 class UploadService:
-    def __init__(self, store: BundleStore, keys: list[Ed25519PublicKey], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: BundleStore, keys: Iterable[Ed25519PublicKey], now: Callable[[], float] = time.time
+    ) -> None:
         self._store, self._keys, self._now = store, keys, now
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting: Counter[str] = Counter()
@@ -149,7 +151,7 @@ async def serve(settings: UploadSettings) -> None:
     """Run until SIGTERM or SIGINT."""
     store = BundleStore(settings.bundles_dir, settings.tenant_max_bytes)
     await asyncio.to_thread(store.prepare)
-    keys = await asyncio.to_thread(signing.public_keys, settings.platform_keys_dir)
+    keys = await asyncio.to_thread(signing.MountedKeys, settings.platform_keys_dir)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)

@@ -6,8 +6,10 @@ one method and path only.
 
 import base64
 import binascii
+import logging
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from rolehost_api.errors import BadRequest, Unauthorized
+from rolehost_runtime.gateway.ports import Signer
+
+log = logging.getLogger(__name__)
 
 HEADER = "x-rolehost-for"
 BUNDLES = "/internal/v1/bundles"
@@ -24,7 +29,7 @@ LIFE_SECONDS = 60
 _UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
-def signed(key: Ed25519PrivateKey, tenant_uid: str, method: str, path: str, now: int) -> str:
+def signed(key: Signer, tenant_uid: str, method: str, path: str, now: int) -> str:
     """The header's value, good for a minute from `now` (seconds since 1970)."""
     expiry = now + LIFE_SECONDS
     signature = key.sign(_text(tenant_uid, expiry, method, path))
@@ -69,6 +74,59 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     raise BadRequest(
         f"{path} holds no Ed25519 private key", hint="The chart makes one as Secret rolehost-link", code="bad_link_key"
     )
+
+
+class LinkKey:
+    """Implements ports.Signer by a key in a file, read again when it was replaced: a mounted Secret may be.
+
+    A replacement that is no key is told once and not used; the key before it goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadRequest `bad_link_key`."""
+        self._path = path
+        self._stamp = _stamp(path)
+        self._key = private_key(path)
+
+    def sign(self, data: bytes, /) -> bytes:
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._key = private_key(self._path)
+            except BadRequest as error:
+                log.warning("the link key was replaced by something else: %s", error)
+            else:
+                log.info("the link key was replaced; links are proved with the new one from now on")
+        return self._key.sign(data)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes when the file is replaced or written."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class MountedKeys:
+    """The public keys of a mounted folder, as they are whenever somebody looks through them.
+
+    Where it holds none any more, those it held last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises BadRequest `no_platform_keys`."""
+        self._folder = folder
+        self._last = public_keys(folder)
+
+    def __iter__(self) -> Iterator[Ed25519PublicKey]:
+        try:
+            self._last = public_keys(self._folder)
+        except (BadRequest, OSError) as error:
+            log.warning("the platform's keys cannot be read again: %s", type(error).__name__)
+        return iter(self._last)
 
 
 def public_keys(folder: Path) -> list[Ed25519PublicKey]:
