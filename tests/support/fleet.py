@@ -84,6 +84,8 @@ class FleetPod:
     importing: asyncio.Event = field(default_factory=asyncio.Event)
     """Not set: an import that takes long."""
     links: set[Writer] = field(default_factory=set)
+    binding: dict[Writer, str] = field(default_factory=dict)
+    """Links on which a Bind is not answered yet, and what to."""
 
     def __post_init__(self) -> None:
         self.importing.set()
@@ -93,12 +95,14 @@ class FleetPod:
         self.links.add(writer)
         decoder, credits, archive = Decoder[Any](ToPod), Credits(), bytearray()
         binds: list[Bind] = []
+        imports: list[asyncio.Task[None]] = []
 
         def send(channel: int, message: Message) -> None:
             writer.write(encode(channel, message))
 
         try:
-            send(0, replace(HELLO, bound="" if self.forgetful else self.bound))
+            bound, binding = "" if self.forgetful else self.bound, next(iter(self.binding.values()), "")
+            send(0, replace(HELLO, bound=bound, binding=binding))
             while data := await reader.read(65_536):
                 for channel, message, size in decoder.feed(data):
                     if isinstance(message, Credit):
@@ -111,13 +115,14 @@ class FleetPod:
                             self.key.public_key().verify(signature, proof_text(HELLO.nonce, self.uid))
                         case Bind(logic=logic):
                             binds.append(message)
+                            self.binding[writer] = message.hash
                             if (self.bound and not self.forgetful) or logic is None or not logic.bundle_digest:
-                                await self._bind(message, send)
+                                imports.append(asyncio.create_task(self._bind(message, writer)))
                         case BundleChunk(data=chunk, last=last):
                             self.bundle_bytes += len(chunk)
                             archive += chunk
                             if last and (self.forgetful or not self.bound):
-                                await self._bind(binds[-1], send)
+                                imports.append(asyncio.create_task(self._bind(binds[-1], writer)))
                         case StartTurn():
                             self.turns += 1
                             send(channel, Commit())
@@ -129,13 +134,17 @@ class FleetPod:
         except InvalidSignature:
             return
         finally:
+            for task in imports:
+                task.cancel()
             self.links.discard(writer)
+            self.binding.pop(writer, None)
             writer.close()
 
-    async def _bind(self, bind: Bind, send: Callable[[int, Message], None]) -> None:
+    async def _bind(self, bind: Bind, writer: Writer) -> None:
         await self.importing.wait()
+        del self.binding[writer]
         first, self.bound = not self.bound, self.bound or bind.hash
-        send(0, Bound(hash=self.bound, error=self.error))
+        writer.write(encode(0, Bound(hash=self.bound, error=self.error)))
         if first and self.error is None:
             self.loaded(self)
 
@@ -150,16 +159,19 @@ class FleetPod:
 
 
 class FleetDialer:
-    """Implements ports.Dialer, in memory. `walls` holds the UIDs of pods that this gateway cannot reach."""
+    """Implements ports.Dialer, in memory. `walls` holds the UIDs of pods that this gateway cannot reach, `holes`
+    of those that do not even refuse."""
 
     def __init__(self, pods: Mapping[str, FleetPod]) -> None:
-        self.pods, self.walls = pods, set[str]()
+        self.pods, self.walls, self.holes = pods, set[str](), set[str]()
         self._serving: set[asyncio.Task[None]] = set()
 
     async def dial(self, pod: PodEntry) -> tuple[asyncio.StreamReader, Any]:
         there = self.pods[pod.uid]
         if there.cut_off or pod.uid in self.walls:
             raise ConnectionRefusedError
+        if pod.uid in self.holes:
+            await asyncio.Event().wait()
         ours, theirs = asyncio.StreamReader(), asyncio.StreamReader()
         task = asyncio.create_task(there.serve(ours, Pipe(ours, theirs)))
         self._serving.add(task)
@@ -204,9 +216,9 @@ class Gang:
         )  # fmt: skip
         return pool
 
-    def add_pod(self, uid: str, **options: Any) -> FleetPod:
+    def add_pod(self, uid: str, *, revision: str = REVISION.name, **options: Any) -> FleetPod:
         pod = self.pods[uid] = FleetPod(uid, self.key, loaded=lambda pod: self.call(pod.uid, ready=True), **options)
-        put(self.tables, pod_entry(uid, revision=REVISION.name))
+        put(self.tables, pod_entry(uid, revision=revision))
         return pod
 
     def call(self, uid: str, *, ready: bool) -> None:

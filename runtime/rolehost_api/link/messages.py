@@ -51,6 +51,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     probe: Probe
     bound: Word = ""
     """Hash of the revision that this pod is bound to, or empty."""
+    binding: Word = ""
+    """Hash of the revision that it is being bound to over another link: its bundle comes, or is imported."""
 
 
 class Prove(Message, frozen=True, kw_only=True, tag="prove"):

@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.fleet import ARCHIVE, REVISION, FleetPod, Gang
-from tests.support.rooms import pod_entry, put, role_entry
+from tests.support.fleet import ARCHIVE, REVISION, START, FleetPod, Gang
+from tests.support.rooms import CAT_1, pod_entry, put, revision_entry, role_entry
 
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.link.messages import BUNDLE_CHUNK_BYTES, LoadError
 from rolehost_runtime.gateway.link.binder import STEP_IN_SECONDS, order
 from rolehost_runtime.gateway.link.budget import Budget
 from rolehost_runtime.gateway.link.keeper import IDLE_MS
+from rolehost_runtime.gateway.link.placement import ranked
 from rolehost_runtime.gateway.link.report import Known
 from rolehost_runtime.gateway.tables import Tenant
 
@@ -128,9 +129,49 @@ async def test_who_stepped_in_lets_go_once_the_pod_is_bound(gang: Gang) -> None:
 async def test_logic_that_never_loads_is_looked_at_once_by_each_and_moves_one_bundle(gang: Gang) -> None:
     pod = gang.add_pod("p1", error=LoadError(code="logic_raised", error="NameError"))
     await gang.bound()
-    for _ in range(10):
+    for _ in range(20):
         await gang.pass_ms(STEP_IN_MS)
     assert (pod.dialled, pod.bundle_bytes) == (3, len(ARCHIVE))
+    assert [name for name in "abc" if gang.linked(name)] == order("p1", "abc")[:1]
+
+
+async def test_a_pod_that_imports_for_long_is_left_to_who_binds_it(gang: Gang) -> None:
+    pod = gang.add_pod("p1")
+    pod.importing.clear()
+    await gang.until(lambda: pod.bundle_bytes == len(ARCHIVE))
+    for _ in range(10):
+        await gang.pass_ms(STEP_IN_MS)
+    assert pod.dialled > 2
+    pod.importing.set()
+    await gang.bound()
+    assert pod.bundle_bytes == len(ARCHIVE)
+
+
+async def test_a_gateway_that_comes_back_in_mid_bundle_lets_the_one_that_stood_in_finish() -> None:
+    async with Gang("a", "b") as gang:
+        uid = gang.pod_of("b")
+        gang.members = {"a"}
+        pod = gang.add_pod(uid)
+        pod.importing.clear()
+        await gang.until(lambda: pod.bundle_bytes == len(ARCHIVE))
+        await gang.change("a", "b")
+        assert pod.dialled > 1
+        pod.importing.set()
+        await gang.until(lambda: gang.linked("b") == {uid})
+        assert pod.bundle_bytes == len(ARCHIVE)
+
+
+async def test_a_pod_whose_binder_dies_in_mid_bundle_is_bound_by_the_next(gang: Gang) -> None:
+    pod = gang.add_pod(gang.pod_of("c"))
+    pod.importing.clear()
+    await gang.until(lambda: pod.bundle_bytes == len(ARCHIVE))
+    await gang.pools["c"].stop()
+    await gang.settled()
+    pod.importing.set()
+    assert pod.bound == ""
+    await gang.change("a", "b")
+    await gang.bound()
+    assert pod.bundle_bytes == 2 * len(ARCHIVE)
 
 
 async def test_who_has_pods_waiting_for_bundles_steps_in_for_nobody() -> None:
@@ -272,6 +313,40 @@ async def test_a_pod_that_is_not_ready_is_not_dialled_for_a_turn_and_never_bound
         await gang.turn("b", wait=0.05)
     assert pod.dialled > 0
     assert (pod.bound, pod.bundle_bytes) == ("", 0)
+
+
+async def test_a_turn_binds_no_pod_either_where_there_is_no_bundle_to_send(gang: Gang) -> None:
+    uid = gang.pod_of("a")
+    gang.dialers["a"].walls.add(uid)
+    pod = gang.add_pod(uid, revision=CAT_1)
+    gang.call(uid, ready=True)
+    await gang.settled()
+    with pytest.raises(Unavailable):
+        await gang.pools["b"].start_turn(role_entry(), revision_entry(), "s1", START, 0.05)
+    assert pod.dialled > 0
+    assert pod.bound == ""
+
+
+async def test_a_pod_that_does_not_answer_is_passed_over_too(gang: Gang, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (gang.add_pod(gang.pod_of("a")) for _ in range(2))
+    await gang.bound()
+    monkeypatch.setattr("rolehost_runtime.gateway.link.serving.REACH_SECONDS", 0.01)
+    gang.dialers["b"].holes.add(first.uid)
+    took = {await gang.whole_turn("b", f"s{number}") for number in range(10)}
+    assert took == {second.uid}
+
+
+async def test_no_turn_waits_for_a_pod_that_could_not_be_reached_last_time(gang: Gang) -> None:
+    first, second = (gang.add_pod(gang.pod_of("a")) for _ in range(2))
+    await gang.bound()
+    gang.dialers["b"].walls.add(first.uid)
+    seats = gang.pools["b"]._keepers.values()
+    keys = [key for key in map(str, range(99)) if ranked(key, seats)[0].pod_uid == first.uid]
+    assert await gang.whole_turn("b", keys[0]) == second.uid
+    gang.dialers["b"].walls.clear()
+    gang.dialers["b"].holes.add(first.uid)
+    await gang.settled()
+    assert (await gang.turn("b", keys[1], wait=0))._link.pod_uid == second.uid
 
 
 async def test_sessions_fall_on_all_pods_alike_whoever_is_linked_to_them(gang: Gang) -> None:

@@ -7,16 +7,17 @@ The pod's binder, rank 0 in that order, links to it of its own accord and stays 
 binds it, notices when it dies, and gives the operator its word on it. The others link
 when a turn or a reader of logs needs the pod. If the pod is not Ready long after it
 turned up, its binder may be cut off from it, or dead before anybody noticed: the next in
-order steps in, then the one after it. That costs at worst a second copy of the bundle;
-to be bound is idempotent in the pod.
+order steps in, then the one after it. A pod says in its Hello if somebody is binding it,
+so stepping in, or coming back as its binder, sends nothing twice; and where two Binds do
+cross, the pod is bound by one of them, and the other has the same answer.
 """
 
 from collections.abc import Iterable
 
 from rolehost_runtime.gateway.link.placement import score
 
-STEP_IN_SECONDS = 20
-"""More than a bundle's way and the import of common logic take, and little beside what a host takes to come back."""
+STEP_IN_SECONDS = 10
+"""More than a pod takes from its address to its agent, and little beside what a host takes to come back."""
 
 
 def order(pod_uid: str, members: Iterable[str]) -> list[str]:
@@ -52,9 +53,9 @@ def on_duty(rank: int | None, *, waited_ms: int | None) -> bool:
 
     >>> on_duty(0, waited_ms=None), on_duty(1, waited_ms=None), on_duty(None, waited_ms=100_000)
     (True, False, False)
-    >>> on_duty(1, waited_ms=19_999), on_duty(1, waited_ms=20_000)
+    >>> on_duty(1, waited_ms=9_999), on_duty(1, waited_ms=10_000)
     (False, True)
-    >>> on_duty(2, waited_ms=20_000), on_duty(2, waited_ms=40_000)
+    >>> on_duty(2, waited_ms=10_000), on_duty(2, waited_ms=20_000)
     (False, True)
     """
     if rank is None:

@@ -20,6 +20,7 @@ from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
     PROTOCOLS,
     BundleChunk,
+    Hello,
     LoadError,
     LogLine,
     Prove,
@@ -223,7 +224,7 @@ class LinkPool:
         signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid))
         link.send(0, Prove(protocol=protocol, signature=signature))
         try:
-            await self._send_bind(link, role, revision, bound=bool(hello.bound))
+            await self._send_bind(link, role, revision, hello)
             async with asyncio.timeout(BIND_SECONDS):
                 bound = await link.bound
         except TimeoutError:
@@ -242,12 +243,14 @@ class LinkPool:
         known.error = hearsay.load_error(bound.error, logic.entrypoint if logic else "") if bound.error else None
         known.loaded = bound.error is None
 
-    async def _send_bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, *, bound: bool) -> None:
+    async def _send_bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, hello: Hello) -> None:
         """Bind, and the bundle after it if the pod has none yet and it is this gateway's duty to bring it."""
         logic = revision.spec.template.logic
-        if not bound:
+        if not hello.bound:
             self._dutiful(link)
-        if bound or logic is None or not logic.bundle:
+            if hello.binding:  # whoever was its binder, or stepped in, is at it
+                raise Unavailable("another gateway is binding this pod", code="not_bound_yet")
+        if hello.bound or logic is None or not logic.bundle:
             link.stage = LinkStage.BINDING
             link.send(0, bind_message(role, revision, None))
             return
