@@ -131,7 +131,7 @@ class FleetPod:
                             send(0, LogBatch(request=request, lines=(line,)))
                             if not follow:
                                 send(0, LogBatch(request=request, lines=()))
-        except InvalidSignature:
+        except (InvalidSignature, OSError):
             return
         finally:
             for task in imports:
