@@ -55,6 +55,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """Hash of the revision that this pod is bound to, or empty."""
     attestation: Annotated[bytes, Meta(max_length=ATTESTATION_BYTES)] = b""
     """That the connection's certificate is this pod's (see `attestation`); empty over stdin and stdout."""
+    binding: Word = ""
+    """Hash of the revision that it is being bound to over another link: its bundle comes, or is imported."""
 
 
 class Prove(Message, frozen=True, kw_only=True, tag="prove"):

@@ -132,6 +132,12 @@ class Gateway:
         self.metrics = metrics or Metrics()
         tables = adapters.tables
         self._hub = Hub(tables.keys)
+        identity = adapters.identity
+        self._mesh = (
+            Mesh(tables, TlsPeerDialer(identity), prove=identity.sign, me=adapters.owner, pod=options.name)
+            if identity
+            else None
+        )
         self._pool = LinkPool(
             tables,
             adapters.dialer,
@@ -140,14 +146,11 @@ class Gateway:
             wall_ms,
             options.name,
             require_gvisor=adapters.require_gvisor,
+            me=adapters.owner,
+            members=self._members,
         )
-        identity = adapters.identity
-        self._mesh = (
-            Mesh(tables, TlsPeerDialer(identity), prove=identity.sign, me=adapters.owner, pod=options.name)
-            if identity
-            else None
-        )
-        self._guests: Guests | None = None
+        if self._mesh is not None:
+            self._mesh.changed = self._pool.members_changed
         self._sessions = SessionService(
             tables,
             self._pool,
@@ -166,6 +169,10 @@ class Gateway:
         self._edge: EdgeServer | None = None
         self._small: list[SmallServer] = []
         self._running: list[asyncio.Task[None]] = []
+
+    def _members(self) -> frozenset[str]:
+        """The gateways that take on new work, this one among them unless it leaves."""
+        return self._mesh.members if self._mesh is not None else frozenset({self._adapters.owner})
 
     @property
     def port(self) -> int:
@@ -210,7 +217,7 @@ class Gateway:
             host=options.host,
             port=options.port,
             max_connections=options.max_connections,
-            gateways=lambda: len(self._mesh.members) if self._mesh else 1,
+            gateways=lambda: len(self._members()),
         )
         if options.internal_port is not None and adapters.reviewer is not None:
             door = OperatorOnly(adapters.reviewer, options.operator_service_account)
@@ -252,7 +259,7 @@ class Gateway:
         if self._edge is not None:
             self._edge.stop_accepting()
             if self._mesh is not None:
-                self._mesh.leaving = True
+                self._mesh.leave()
             self._sessions.leave()
             await self._hub.drain(self._options.migrate_seconds, self._options.drain_seconds)
             await self._sessions.stop(LAST_TURNS_SECONDS)

@@ -4,7 +4,7 @@ Plain values, replaced whole and never edited. Who fills them differs (`watch` f
 Kubernetes API, `local` from files); who reads them does not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Generic, TypeVar
@@ -64,6 +64,8 @@ class PodEntry:
     """host:port of the link in a cluster; in local mode a name that the dialer knows."""
     leaving: bool = False
     """Being deleted: no new turns."""
+    ready: bool = False
+    """Kubernetes calls it Ready: some gateway bound it and its logic is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,41 @@ class Table(Generic[V]):
             listener(key)
 
 
+class PodTable(Table[PodEntry]):
+    """Pods by UID, and by the revision that they run: every turn asks for those, among however many others.
+
+    >>> pods, acme = PodTable(), Tenant("acme", "uid-1")
+    >>> pods.put(("p1",), PodEntry(acme, "p1", "cat-1-x", "cat", "cat-1", "10.0.0.1:7420"))
+    >>> [pod.uid for pod in pods.of(acme, "cat-1")], [*pods.of(acme, "cat-2")]
+    (['p1'], [])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: dict[tuple[Tenant, str], dict[str, PodEntry]] = {}
+
+    def of(self, tenant: Tenant, revision: str) -> Collection[PodEntry]:
+        """The pods of a tenant's revision, by name; those that are leaving too."""
+        return tuple(self._of.get((tenant, revision), {}).values())
+
+    def put(self, key: tuple[str, ...], row: PodEntry) -> None:
+        self._unlist(key)
+        self._of.setdefault((row.tenant, row.revision), {})[row.uid] = row
+        super().put(key, row)
+
+    def drop(self, key: tuple[str, ...]) -> None:
+        self._unlist(key)
+        super().drop(key)
+
+    def _unlist(self, key: tuple[str, ...]) -> None:
+        row = self.get(*key)
+        if row is not None:
+            where = (row.tenant, row.revision)
+            self._of[where].pop(row.uid, None)
+            if not self._of[where]:
+                del self._of[where]
+
+
 @dataclass(slots=True)
 class Tables:
     """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,),
@@ -130,7 +167,7 @@ class Tables:
     tenants: Table[Tenant] = field(default_factory=Table)
     roles: Table[RoleEntry] = field(default_factory=Table)
     revisions: Table[RevisionEntry] = field(default_factory=Table)
-    pods: Table[PodEntry] = field(default_factory=Table)
+    pods: PodTable = field(default_factory=PodTable)
     backends: Table[BackendSpec] = field(default_factory=Table)
     keys: Table[KeyEntry] = field(default_factory=Table)
     gateways: Table[GatewayEntry] = field(default_factory=Table)

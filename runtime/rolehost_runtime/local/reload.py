@@ -84,6 +84,8 @@ class Follower:
             entry = self._tables.tables.revisions.get(LOCAL.name, pod.revision)
             if entry is None:
                 continue
+            if pod.loaded:
+                self._tables.loaded(pod.uid)
             if pod.loaded and self._tables.promote(pod.role, pod.revision):
                 self._tell(f"✓ {pod.role} @r{entry.spec.sequence} serves")
             elif pod.error is not None and not pod.loaded and pod.error.code != "revision_not_seen":

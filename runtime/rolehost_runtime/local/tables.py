@@ -8,8 +8,9 @@ a turn.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -178,6 +179,12 @@ class FileTables:
 
     # ── what runs ───────────────────────────────────────────────────────────────────
 
+    def loaded(self, uid: str) -> None:
+        """The pod's logic is loaded: what the kubelet says of a pod in a cluster. Nothing takes it back."""
+        pod = self.tables.pods.get(uid)
+        if pod is not None:
+            self.tables.pods.put((uid,), changed(pod, ready=True))
+
     def promote(self, role: str, revision: str) -> bool:
         """The revision's logic is loaded: new turns go there. False where that was so already."""
         key = (LOCAL.name, role)
@@ -206,8 +213,8 @@ class FileTables:
         del self.newest[role]
 
     def _end(self, revision: str) -> None:
-        for uid in self._pods(revision):
-            self.tables.pods.drop((uid,))
+        for pod in self._pods(revision):
+            self.tables.pods.drop((pod.uid,))
         entry = self.tables.revisions.get(LOCAL.name, revision)
         self.tables.revisions.drop((LOCAL.name, revision))
         logic = entry.spec.template.logic if entry else None
@@ -219,5 +226,5 @@ class FileTables:
         if logic is not None and logic.bundle not in used:
             self._archives.pop(logic.bundle, None)
 
-    def _pods(self, revision: str) -> list[str]:
-        return [pod.uid for pod in self.tables.pods.values() if pod.revision == revision]
+    def _pods(self, revision: str) -> Collection[PodEntry]:
+        return self.tables.pods.of(LOCAL, revision)

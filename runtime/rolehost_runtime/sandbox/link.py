@@ -89,6 +89,11 @@ class Pod:
                 link.evicted(session)
 
     @property
+    def binding_to(self) -> str:
+        """Hash of the revision that a gateway binds this pod to just now: no other need send the bundle too."""
+        return next((link.binding_to for link in self.links.values() if link.binding_to), "")
+
+    @property
     def open_turns(self) -> int:
         return sum(len(link.turns) for link in self.links.values())
 
@@ -121,6 +126,8 @@ class Link:
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         self._proven = False
         self._binding: _Binding | None = None
+        self.binding_to = ""
+        """Hash of the revision whose Bind on this link is not answered yet."""
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
 
@@ -137,6 +144,7 @@ class Link:
                     probe=pod.probe,
                     bound=pod.binding.hash,
                     attestation=pod.identity.attestation,
+                    binding=pod.binding_to,
                 )
                 await self.send(0, hello)
                 await self._read()
@@ -237,7 +245,9 @@ class Link:
     def _bind(self, bind: Bind) -> None:
         if (answer := self._pod.binding.answer(bind)) is not None:
             self._spawn(self.send(0, answer))
-        elif bind.logic is not None and bind.logic.bundle_digest:
+            return
+        self.binding_to = bind.hash
+        if bind.logic is not None and bind.logic.bundle_digest:
             self._binding = _Binding(bind)
         else:
             self._spawn(self._bound(bind, b""))
@@ -249,7 +259,7 @@ class Link:
         bind, archive = self._binding.bind, self._binding.archive
         archive += chunk.data
         if len(archive) > MAX_COMPRESSED:
-            self._binding = None
+            self._binding, self.binding_to = None, ""
             error = LoadError(code="bundle_too_large", hint=f"a bundle has at most {MAX_COMPRESSED} bytes compressed")
             self._spawn(self.send(0, Bound(hash=bind.hash, error=error)))
         elif chunk.last:
@@ -257,7 +267,11 @@ class Link:
             self._spawn(self._bound(bind, bytes(archive)))
 
     async def _bound(self, bind: Bind, archive: bytes) -> None:
-        await self.send(0, await self._pod.binding.bind(bind, archive))
+        try:
+            bound = await self._pod.binding.bind(bind, archive)
+        finally:
+            self.binding_to = ""
+        await self.send(0, bound)
 
     # Turns
 

@@ -191,8 +191,8 @@ async def test_a_peer_that_falls_silent_is_given_up(
         prove=platform.sign,
         me="here/1",
         pod="here",
-        changed=lambda: changes.append(mesh.members),
     )
+    mesh.changed = lambda: changes.append(mesh.members)
     await mesh.start()
     async with asyncio.timeout(5):
         while len(changes) < 2:

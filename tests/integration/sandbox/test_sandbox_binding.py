@@ -15,6 +15,7 @@ from rolehost_api import bundle
 from rolehost_api.link.framing import HEADER
 from rolehost_api.link.messages import (
     Bind,
+    Bound,
     BundleChunk,
     CallModel,
     Commit,
@@ -163,6 +164,52 @@ async def test_a_pod_is_bound_once_and_says_to_what() -> None:
         assert await pod.get("/ready") == 200
         assert (await (await pod.dial()).hear(0, Hello)).bound == "h1"
         assert (await end.turn()).said == "<0>"
+
+
+async def test_a_pod_stays_ready_whatever_happens_to_its_links() -> None:
+    async with agent() as pod:
+        end = await pod.link()
+        assert (await end.bind(GOOD)).error is None
+        for _ in range(3):
+            await end.close()
+            assert await pod.get("/ready") == 200
+            end = await pod.link()
+            assert (await end.turn()).said == "<0>"
+        end.writer.write(HEADER.pack(1 << 31, 0, 0))
+        assert await end.closed()
+        assert await pod.get("/ready") == 200
+
+
+async def test_a_pod_says_that_somebody_binds_it_until_that_is_over() -> None:
+    async with agent() as pod:
+        archive = packed(story_py=GOOD)
+        bind = Bind(revision="r-1", hash="h1", role="cat", persona=("Be.",), permissions=(), logic=logic_of(archive))
+        first = await pod.link()
+        await first.send(0, bind)
+        half, rest = archive[:10], archive[10:]
+        await first.send(0, BundleChunk(data=half))
+
+        async def said() -> tuple[str, str]:
+            end = await pod.dial()
+            hello = await end.hear(0, Hello)
+            await end.close()
+            return hello.bound, hello.binding
+
+        for _ in range(100):  # until the agent has read it
+            if (await said())[1]:
+                break
+        assert await said() == ("", "h1")
+        await first.close()  # a gateway that dies in mid-bundle
+        for _ in range(100):
+            if not (await said())[1]:
+                break
+        assert await said() == ("", "")
+        second = await pod.link()
+        await second.send(0, bind)
+        await second.send(0, BundleChunk(data=half))
+        await second.send(0, BundleChunk(data=rest, last=True))
+        assert (await second.hear(0, Bound)).error is None
+        assert await said() == ("h1", "")
 
 
 async def test_two_gateways_bind_at_once() -> None:

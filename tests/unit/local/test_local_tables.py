@@ -79,6 +79,18 @@ def test_a_role_serves_only_when_its_logic_is_loaded(desk: Desk) -> None:
     assert not desk.files.promote("cat", revision)
 
 
+def test_a_pod_is_ready_when_its_logic_is_loaded_and_stays_so(desk: Desk) -> None:
+    revision = desk.declare()
+    (pod,) = desk.tables.pods.of(LOCAL, revision)
+    assert not pod.ready
+    desk.files.loaded(pod.uid)
+    desk.files.promote("cat", revision)
+    assert [pod.ready for pod in desk.tables.pods.of(LOCAL, revision)] == [True]
+    desk.files.loaded("gone")
+    assert desk.declare() == revision
+    assert [pod.ready for pod in desk.tables.pods.of(LOCAL, revision)] == [True]
+
+
 def test_the_same_files_make_no_second_revision(desk: Desk) -> None:
     assert desk.serve() == desk.serve()
     assert desk.running == {desk.role.stable}

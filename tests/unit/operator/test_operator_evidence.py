@@ -31,6 +31,17 @@ def test_a_report_concerns_the_roles_in_it_and_those_that_were() -> None:
     assert seen.pods(("acme", "cat")) == ()
 
 
+def test_of_a_pod_that_changes_hands_somebodys_word_is_always_there() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", said(report("r1")), NOON)
+    seen.heard("b", said(), NOON)
+    seen.expect({"b"}, NOON + SECOND)  # a restarts; b becomes the pod's binder
+    assert [pod.loaded for pod in seen.pods(("acme", "cat"))] == [True]
+    seen.heard("b", said(report("r1"), number=2), NOON + 2 * SECOND)
+    seen.expect({"b"}, NOON + GRACE + 2 * SECOND)
+    assert [pod.loaded for pod in seen.pods(("acme", "cat"))] == [True]
+
+
 def test_a_revision_is_idle_since_its_last_session_ended() -> None:
     seen = reporting("a")
     seen.heard("a", said(sessions=2), NOON)

@@ -234,6 +234,19 @@ def test_losing_sight_of_a_pod_is_no_news_about_it() -> None:
     assert reconcile(seen, NOON).writes == 0
 
 
+def test_a_pod_that_changes_hands_between_gateways_is_no_news_either() -> None:
+    """Its binder's word is gone with it; the next one has met it and not bound it yet, or not met it at all."""
+    seen = ready(observed())
+    revision = seen.revisions[0].meta.name
+    for pods in (
+        (report(revision, loaded=False),),
+        (report(revision, probe=None, loaded=False),),
+        (report(revision, loaded=False), report(revision)),
+        (report(revision, error=LoadError(code="bind_timeout"), loaded=False),),
+    ):
+        assert reconcile(replace(seen, pods=pods), NOON).writes == 0
+
+
 # ── what is wrong, and how it is said ───────────────────────────────────────────────
 
 

@@ -141,6 +141,25 @@ def test_a_pod_of_ours_may_be_dialled(tables: Tables, filler: Filler) -> None:
 
 
 @pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        pytest.param([{"type": "Ready", "status": "True"}], True, id="ready"),
+        pytest.param([{"type": "Ready", "status": "False"}], False, id="not-ready"),
+        pytest.param([{"type": "ContainersReady", "status": "True"}], False, id="another-condition"),
+        pytest.param([], False, id="nobody-looked-yet"),
+    ],
+)
+def test_a_pod_is_ready_when_kubernetes_says_so(
+    tables: Tables, filler: Filler, conditions: list[Any], ready: bool
+) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod(status__conditions=conditions))
+    entry = tables.pods.get("pod-1")
+    assert entry is not None
+    assert entry.ready is ready
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         pytest.param({"spec__runtimeClassName": "runc"}, id="another-runtime"),

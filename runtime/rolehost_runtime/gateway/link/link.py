@@ -225,6 +225,10 @@ class Link:
 
     # ── the end ─────────────────────────────────────────────────────────────────────
 
+    def in_use(self) -> bool:
+        """A turn is open on it, a session sits on its pod, or somebody reads its logs."""
+        return bool(self._calls or self._readers or self.occupied())
+
     def close(self) -> None:
         """End the link: its turns lose their pod, its log readers end."""
         if self.closed:

@@ -31,17 +31,40 @@ def ranked(session_key: str, seats: Iterable[S]) -> list[S]:
     >>> ranked("s1", [pod for pod in three if pod is not ranked("s1", three)[2]])[0] is first
     True
     """
-    return sorted(seats, key=lambda seat: _score(session_key, seat.pod_uid), reverse=True)
+    return sorted(seats, key=lambda seat: score(session_key, seat.pod_uid), reverse=True)
 
 
-def _score(session_key: str, pod_uid: str) -> bytes:
-    return hashlib.blake2b(f"{session_key}/{pod_uid}".encode(), digest_size=8).digest()
+def score(chooser: str, chosen: str) -> bytes:
+    """How much the one likes the other; the same everywhere and for ever."""
+    return hashlib.blake2b(f"{chooser}/{chosen}".encode(), digest_size=8).digest()
 
 
-def choose(session_key: str, seats: Iterable[S], max_per_pod: int) -> S | None:
-    """Where the session sits already, else its most preferred pod with room; None: all are full."""
+def choose(session_key: str, seats: Iterable[S], max_per_pod: int, gateways: int = 1) -> S | None:
+    """Where the session sits already, else its most preferred pod with room; None: all are full.
+
+    A gateway counts the sessions that it sent to a pod itself. Of several, each fills pods
+    to its share of `max_per_pod` first, and goes on to the whole of it only where no pod
+    has room in its share. So the bound holds for a pod (rounded up to a multiple of the
+    gateways) as long as sessions are spread evenly over gateways; where they are not, a
+    turn is served rather than refused, and a pod may get up to `gateways` times as many.
+
+    >>> class Pod:
+    ...     def __init__(self, uid: str, taken: int) -> None: self.pod_uid, self.taken = uid, taken
+    ...     def has(self, session_key: str) -> bool: return False
+    ...     def occupied(self) -> int: return self.taken
+    >>> first = ranked("s1", [Pod("a", 0), Pod("b", 0)])[0].pod_uid
+    >>> full, empty = Pod(first, 2), Pod("b" if first == "a" else "a", 0)
+    >>> choose("s1", [full, empty], 4) is full, choose("s1", [full, empty], 4, gateways=2) is empty
+    (True, True)
+    >>> choose("s1", [full], 4, gateways=2) is full, choose("s1", [full], 2, gateways=2)
+    (True, None)
+    """
     order = ranked(session_key, seats)
     for seat in order:
         if seat.has(session_key):
             return seat
-    return next((seat for seat in order if seat.occupied() < max_per_pod), None)
+    for most in sorted({-(-max_per_pod // gateways), max_per_pod}):
+        for seat in order:
+            if seat.occupied() < most:
+                return seat
+    return None

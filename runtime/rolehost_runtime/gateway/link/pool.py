@@ -1,26 +1,27 @@
-"""A link to every trusted pod, kept up; which of them serves a session; what they report.
+"""A link to every pod that this gateway must or may speak to; which of them serves a session; what they report.
 
-One keeper task per pod of the table: dial, hear the probe, prove ourselves, bind, then
-read until the link ends, and again. What a pod says decides nothing here but its own
-report: whose pod it is comes from the table.
+Level-triggered: whatever rang, every pod of the table has a keeper and no other has, and
+each keeper knows whether it is this gateway's duty to link to its pod (`binder`). A link's
+life is: dial, hear the probe, prove ourselves, bind, then read until it ends. What a pod
+says decides nothing here but its own report: whose pod it is comes from the table.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from rolehost_api.crd.role import LogPolicy
-from rolehost_api.errors import Conflict, Forbidden, Overloaded, ProtocolViolation, RolehostError, Unavailable
+from rolehost_api.errors import Conflict, Forbidden, RolehostError, Unavailable
 from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
     PROTOCOLS,
     BundleChunk,
+    Hello,
     LoadError,
     LogLine,
-    Probe,
     Prove,
     StartTurn,
     proof_text,
@@ -28,14 +29,18 @@ from rolehost_api.link.messages import (
 from rolehost_api.observed import Observed, PodReport
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link import hearsay
-from rolehost_runtime.gateway.link.attest import NotAttested
 from rolehost_runtime.gateway.link.bind import Verdicts, bind_message, breach, checked_hello
+from rolehost_runtime.gateway.link.binder import rank
+from rolehost_runtime.gateway.link.budget import Budget
 from rolehost_runtime.gateway.link.call import Call
+from rolehost_runtime.gateway.link.carrier import Carrier
+from rolehost_runtime.gateway.link.followers import Follower, Followers
+from rolehost_runtime.gateway.link.keeper import BACKOFF_SECONDS, Keeper, Rows
 from rolehost_runtime.gateway.link.link import Link
 from rolehost_runtime.gateway.link.logs import LogReader
-from rolehost_runtime.gateway.link.placement import choose
-from rolehost_runtime.gateway.link.report import Picture, Pins
+from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_report
 from rolehost_runtime.gateway.link.rules import LinkStage
+from rolehost_runtime.gateway.link.serving import Serving
 from rolehost_runtime.gateway.ports import Bundles, Dialer, Signer
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables
 
@@ -43,41 +48,10 @@ log = logging.getLogger(__name__)
 
 DIAL_SECONDS = 5.0
 HELLO_SECONDS = 10.0
-FETCH_SECONDS = 30.0
 BIND_SECONDS = 60.0
 """For the bundle's way over the link and the import of the logic in it."""
-BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-MAX_BUNDLES_IN_MEMORY = 8
-
-
-@dataclass(slots=True)
-class Known:
-    """What is known of a pod, for the report."""
-
-    probe: Probe | None = None
-    """The first one, from before any tenant byte; what it says after that proves nothing."""
-    loaded: bool = False
-    stood: bool = False
-    """The last link to it came as far as Bound."""
-    error: LoadError | None = None
-    refused: bool = False
-    """Its sandbox leaks: it is never bound. A fresh pod may do better, this one may not."""
-
-
-@dataclass(eq=False, slots=True)
-class Follower:
-    """One reader of a Role's logs and what it asked of which link; `asked` grows with the pods that come."""
-
-    role: RoleEntry
-    reader: LogReader
-    after: int
-    follow: bool
-    asked: list[tuple[Link, int]] = field(default_factory=list)
-
-    def ask(self, link: Link) -> None:
-        if (link.pod.tenant, link.pod.role) == (self.role.tenant, self.role.name) and not link.closed:
-            self.asked = [(asked, request) for asked, request in self.asked if not asked.closed]
-            self.asked.append((link, link.read_logs(self.reader, after=self.after, follow=self.follow)))
+LOOK_SECONDS = 5.0
+"""How often time itself is looked at: links that fell idle, pods that wait for too long."""
 
 
 class LinkPool:
@@ -94,19 +68,29 @@ class LinkPool:
         *,
         require_gvisor: bool = True,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+        me: str = "",
+        members: Callable[[], Collection[str]] = tuple,
+        budget: Budget | None = None,
     ) -> None:
-        self._tables, self._dialer, self._bundles, self._signer = tables, dialer, bundles, signer
+        """`members` are the gateways that are alive and not draining, `me` this one's name among them.
+
+        None at all are taken for this one alone: a pod bound twice is better than never.
+        Whoever changes what they are calls `members_changed`.
+        """
+        self._tables, self._dialer, self._signer = tables, dialer, signer
         self._now_ms = now_ms
         self._require_gvisor = require_gvisor
         self._backoff = backoff_seconds
-        self._known: dict[str, Known] = {}
-        self._links: dict[str, Link] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._followers: set[Follower] = set()
+        self._me = me or gateway_name
+        self._members = members
+        self._ranks: dict[str, int | None] = {}
+        self._ranked_among: frozenset[str] = frozenset()
+        self._keepers: dict[str, Keeper] = {}
+        self._followers = Followers()
         self._verdicts = Verdicts()
+        self._carrier = Carrier(bundles, budget)
+        self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._alive()))
         self._doorbell = asyncio.Event()
-        self._news = asyncio.Event()
-        self._bundle_slots = asyncio.Semaphore(MAX_BUNDLES_IN_MEMORY)
         self._watcher: asyncio.Task[None] | None = None
         self._pins = Pins(now_ms)
         self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
@@ -118,65 +102,67 @@ class LinkPool:
         self._watcher = asyncio.create_task(self._watch(), name="links")
 
     async def stop(self) -> None:
-        tasks = [*self._keepers.values()] + ([self._watcher] if self._watcher else [])
-        for task in tasks:
-            task.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        tasks = [task for keeper in self._keepers.values() if (task := keeper.stop()) is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         self._keepers.clear()
+
+    def members_changed(self) -> None:
+        """Gateways came, went or began to drain: pods may have another binder."""
+        self._doorbell.set()
 
     # ── keeping links up ────────────────────────────────────────────────────────────
 
     async def _watch(self) -> None:
-        """Level-triggered: whatever rang, every pod of the table has a keeper and no other has."""
         while True:
-            await self._doorbell.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._doorbell.wait()
+            rung = self._doorbell.is_set()
             self._doorbell.clear()
-            present = {pod.uid for pod in self._tables.pods.values()}
-            for uid in self._keepers.keys() - present:
-                self._keepers.pop(uid).cancel()
-                self._known.pop(uid, None)
-            for uid in present - self._keepers.keys():
-                self._known[uid] = Known()
-                self._keepers[uid] = asyncio.create_task(self._keep(uid), name=f"link-{uid}")
-            self._ring()
+            try:
+                self.look()
+            except Exception as error:  # a bug of ours: without this task no pod would ever be bound again
+                faults.internal(log, "looking after links", error)
+            if rung:
+                self._ring()
+
+    def look(self) -> None:
+        """Make it so that every pod of the table has a keeper and no other has, and that each knows its duty."""
+        now_ms, congested = self._now_ms(), self._carrier.congested
+        pods = {pod.uid: pod for pod in self._tables.pods.values()}
+        self._rank(pods.keys())
+        for uid in self._keepers.keys() - pods.keys():
+            self._keepers.pop(uid).stop()
+        for uid, pod in pods.items():
+            keeper = self._keepers.get(uid)
+            if keeper is None:
+                keeper = self._keepers[uid] = Keeper(pod, self._serve, self._ring, self._backoff)
+            keeper.look(pod, self._rows(pod), self._ranks[uid], now_ms, congested=congested)
+        self._followers.seek(self._keepers.values())
+
+    def _alive(self) -> frozenset[str]:
+        return frozenset(self._members() or (self._me,))
+
+    def _rank(self, pods: AbstractSet[str]) -> None:
+        """This gateway's place in the order of each pod; worked out again where the members changed."""
+        members = self._alive()
+        if members != self._ranked_among:
+            self._ranks.clear()
+            self._ranked_among = members
+        for gone in self._ranks.keys() - pods:
+            del self._ranks[gone]
+        for uid in pods - self._ranks.keys():
+            self._ranks[uid] = rank(uid, self._me, members)
 
     def _ring(self) -> None:
         """Pods or links changed: wake whoever waits for one, and whoever reads the report."""
-        self._news.set()
-        self._news = asyncio.Event()
+        self._serving.ring()
         self._picture.ring()
 
-    async def _keep(self, uid: str) -> None:
-        attempt = 0
-        while (pod := self._tables.pods.get(uid)) is not None:
-            known = self._known[uid]
-            news, rows = self._news, self._rows(pod)
-            known.stood = False
-            hostile = False
-            try:
-                await self._serve(pod, known)
-            except (OSError, TimeoutError, RolehostError) as error:
-                code = error.code if isinstance(error, RolehostError) else "pod_unreachable"
-                log.info("link to pod %s/%s ended: %s", pod.tenant.name, pod.name, code)
-                hostile = isinstance(error, ProtocolViolation)
-                if isinstance(error, NotAttested):
-                    known.error, known.loaded = error.fault, False
-            except Exception as error:  # a bug of ours: this pod's link would be the last that anybody heard of it
-                faults.internal(log, "keeping a link", error)
-            attempt = 0 if known.stood and not hostile else attempt + 1
-            self._ring()
-            if known.refused:
-                return
-            pause = self._backoff[min(attempt, len(self._backoff) - 1)] * (0.5 + secrets.randbelow(1000) / 1000)
-            try:
-                async with asyncio.timeout(pause):
-                    while self._rows(pod) == rows:
-                        await news.wait()
-                        news = self._news
-            except TimeoutError:
-                continue
-
-    def _rows(self, pod: PodEntry) -> tuple[PodEntry | None, RoleEntry | None, RevisionEntry | None]:
+    def _rows(self, pod: PodEntry) -> Rows:
         """What a link to this pod is made of; where one of them changes, it is tried again at once."""
         tables, namespace = self._tables, pod.tenant.name
         return (
@@ -185,8 +171,9 @@ class LinkPool:
             tables.revisions.get(namespace, pod.revision),
         )
 
-    async def _serve(self, pod: PodEntry, known: Known) -> None:
+    async def _serve(self, keeper: Keeper) -> None:
         """One link's whole life. Raises what ended it before it stood, or the pod's own fault."""
+        pod, known = keeper.pod, keeper.known
         _, role, revision = self._rows(pod)
         if role is None or revision is None or revision.tenant != pod.tenant or role.tenant != pod.tenant:
             raise Unavailable("the revision of this pod is not known here yet", code="revision_not_seen")
@@ -197,10 +184,12 @@ class LinkPool:
         reading = asyncio.create_task(link.run(), name=f"read-{pod.uid}")
         try:
             await self._bind(link, role, revision, known)
+            keeper.stands(link, self._now_ms())
+            self._followers.ask(link)
+            self._ring()
             await link.ended
         finally:
-            if self._links.get(pod.uid) is link:
-                del self._links[pod.uid]
+            keeper.lost(link)
             link.close()
             reading.cancel()
             (outcome,) = await asyncio.gather(reading, return_exceptions=True)
@@ -230,7 +219,7 @@ class LinkPool:
         signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid, fingerprint))
         link.send(0, Prove(protocol=protocol, signature=signature))
         try:
-            await self._send_bind(link, role, revision, bound=bool(hello.bound))
+            await self._send_bind(link, role, revision, hello)
             async with asyncio.timeout(BIND_SECONDS):
                 bound = await link.bound
         except TimeoutError:
@@ -248,67 +237,44 @@ class LinkPool:
         logic = revision.spec.template.logic
         known.error = hearsay.load_error(bound.error, logic.entrypoint if logic else "") if bound.error else None
         known.loaded = bound.error is None
-        known.stood = True
-        self._links[link.pod.uid] = link
-        for follower in self._followers:
-            with suppress(Overloaded):  # more readers than a link takes; the pod serves all the same
-                follower.ask(link)
-        self._ring()
 
-    async def _send_bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, *, bound: bool) -> None:
-        """Bind, and the bundle after it if the pod has none yet."""
+    async def _send_bind(self, link: Link, role: RoleEntry, revision: RevisionEntry, hello: Hello) -> None:
+        """Bind, and the bundle after it if the pod has none yet and it is this gateway's duty to bring it."""
         logic = revision.spec.template.logic
-        async with self._bundle_slots:
-            bundle: bytes | None = None
-            if logic is not None and logic.bundle and not bound:
-                async with asyncio.timeout(FETCH_SECONDS):
-                    bundle = await self._bundles.fetch(revision.tenant, logic.bundle)
+        if not hello.bound:
+            self._dutiful(link)
+            if hello.binding:  # whoever was its binder, or stepped in, is at it
+                raise Unavailable("another gateway is binding this pod", code="not_bound_yet")
+        if hello.bound or logic is None or not logic.bundle:
+            link.stage = LinkStage.BINDING
+            link.send(0, bind_message(role, revision, None))
+            return
+        async with self._carrier.bundle(revision.tenant, logic.bundle, link.ended) as bundle:
+            self._dutiful(link).known.carried += 1  # asked again: it may have waited for long
             link.stage = LinkStage.BINDING
             link.send(0, bind_message(role, revision, bundle))
-            if bundle is None:
-                return
             async with asyncio.timeout(BIND_SECONDS):
                 for start in range(0, len(bundle), BUNDLE_CHUNK_BYTES):
+                    if link.bound.done():  # by another gateway meanwhile
+                        return
                     end = start + BUNDLE_CHUNK_BYTES
                     link.send(0, BundleChunk(data=bundle[start:end], last=end >= len(bundle)))
                     await link.room()
 
-    # ── ports.Links ─────────────────────────────────────────────────────────────────
+    def _dutiful(self, link: Link) -> Keeper:
+        """The keeper of a pod that is this gateway's to bind. Raises Unavailable where it is another's."""
+        keeper = self._keepers.get(link.pod_uid)
+        if keeper is None or not keeper.duty:
+            raise Unavailable("another gateway is to bind this pod first", code="not_bound_yet")
+        return keeper
 
-    def _serving(self, revision: RevisionEntry) -> list[Link]:
-        """Links to pods of this revision that may take a turn; none where its row was changed under them."""
-        if self._verdicts.fault(revision) is not None:
-            return []
-        return [
-            link
-            for uid, link in self._links.items()
-            if (pod := self._tables.pods.get(uid)) is not None
-            and (pod.tenant, pod.revision) == (revision.tenant, revision.name)
-            and not (pod.leaving or link.draining or link.closed)
-            and self._known[uid].loaded
-        ]
+    # ── ports.Links ─────────────────────────────────────────────────────────────────
 
     async def start_turn(
         self, role: RoleEntry, revision: RevisionEntry, session_key: str, start: StartTurn, wait_seconds: float
     ) -> Call:
         """Start a turn on the session's pod, waiting for one to be ready for at most so long."""
-        try:
-            async with asyncio.timeout(wait_seconds):
-                while not (serving := self._serving(revision)):
-                    await self._news.wait()
-        except TimeoutError:
-            raise Unavailable(
-                "no pod of this Role is ready",
-                hint="`kubectl describe rhr` says why; it may just be starting",
-                code="no_pod_ready",
-            ) from None
-        link = choose(session_key, serving, role.spec.sessions.max_per_pod)
-        if link is None:
-            raise Overloaded(
-                "every pod of this Role serves as many sessions as it may",
-                hint="Raise spec.scaling.replicas or spec.sessions.maxPerPod",
-                code="pods_full",
-            )
+        link = await self._serving.link(revision, session_key, role.spec.sessions.max_per_pod, wait_seconds)
         return link.start(session_key, start, self._until(role))
 
     def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:
@@ -324,29 +290,25 @@ class LinkPool:
     def _until(self, role: RoleEntry) -> int:
         return self._now_ms() + 1000 * role.spec.sessions.idle_timeout_seconds
 
+    @property
+    def _links(self) -> dict[str, Link]:
+        """Those that stand, by their pods' UIDs."""
+        return {uid: keeper.link for uid, keeper in self._keepers.items() if keeper.link is not None}
+
     # ── ports.Report and ports.Logs ─────────────────────────────────────────────────
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         return await self._picture.observed(after, wait_seconds)
 
     def _pod_reports(self) -> tuple[PodReport, ...]:
+        """The pods that this gateway has a word on: its own to bind, those that it met, and those just come."""
         reports = []
         for pod in sorted(self._tables.pods.values(), key=lambda pod: pod.uid):
-            known = self._known.get(pod.uid, Known())
-            link = self._links.get(pod.uid)
-            reports.append(
-                PodReport(
-                    uid=pod.uid,
-                    name=pod.name,
-                    namespace=pod.tenant.name,
-                    role=pod.role,
-                    revision=pod.revision,
-                    probe=known.probe,
-                    loaded=known.loaded,
-                    error=known.error,
-                    sessions=link.occupied() if link else 0,
-                )
-            )
+            keeper = self._keepers.get(pod.uid)
+            if keeper is None:
+                reports.append(pod_report(pod, Known(), 0))
+            elif keeper.duty or keeper.known != Known():
+                reports.append(pod_report(pod, keeper.known, keeper.occupied()))
         return tuple(reports)
 
     async def follow(self, role: RoleEntry, *, after: int, follow: bool) -> AsyncIterator[LogLine]:
@@ -357,11 +319,10 @@ class LinkPool:
         try:
             for link in self._links.values():
                 follower.ask(link)
-            if follow:
-                self._followers.add(follower)
+            self._followers.add(follower)
+            follower.seek(self._keepers.values())
             async for line in follower.reader.lines():
                 yield line
         finally:
             self._followers.discard(follower)
-            for link, request in follower.asked:
-                link.stop_logs(request)
+            follower.end()

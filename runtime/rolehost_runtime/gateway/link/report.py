@@ -3,13 +3,46 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from rolehost_api.link.messages import LoadError, Probe
 from rolehost_api.observed import Observed, PodReport, RevisionReport
+from rolehost_runtime.gateway.tables import PodEntry
 
 TICK_SECONDS = 1.0
 """How often a waiting reader's picture is looked at again for sessions that fell silent."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a pod, for the report. It outlives the links that it came over: losing one is no news."""
+
+    probe: Probe | None = None
+    """The first one, from before any tenant byte; what it says after that proves nothing."""
+    loaded: bool = False
+    stood: bool = False
+    """The last link to it came as far as Bound."""
+    error: LoadError | None = None
+    refused: bool = False
+    """Its sandbox leaks: it is never bound. A fresh pod may do better, this one may not."""
+    carried: int = 0
+    """How often it was sent its bundle from here."""
+
+
+def pod_report(pod: PodEntry, known: Known, sessions: int) -> PodReport:
+    return PodReport(
+        uid=pod.uid,
+        name=pod.name,
+        namespace=pod.tenant.name,
+        role=pod.role,
+        revision=pod.revision,
+        probe=known.probe,
+        loaded=known.loaded,
+        error=known.error,
+        sessions=sessions,
+    )
 
 
 class Pins:

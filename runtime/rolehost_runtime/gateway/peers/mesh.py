@@ -71,14 +71,14 @@ class Mesh:
         prove: Prove,
         me: str,
         pod: str,
-        changed: Callable[[], None] = lambda: None,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
-        """`me` is this process's name, `pod` that of its row in the table, `prove` signs as the platform; `changed` is
-        called when members came or went."""
+        """`me` is this process's name, `pod` that of its row in the table, `prove` signs as the platform."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when members came or went."""
         self._tables, self._dialer, self._prove = tables, dialer, prove
         self._me, self._pod = me, pod
-        self._changed, self._backoff = changed, backoff_seconds
+        self._backoff = backoff_seconds
         self._links: dict[str, _Link] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._untried: set[str] = set()
@@ -91,6 +91,11 @@ class Mesh:
         self._tables.gateways.listen(lambda _key: self._doorbell.set())
         self._doorbell.set()
         self._watcher = asyncio.create_task(self._watch(), name="peers")
+
+    def leave(self) -> None:
+        """This gateway is about to stop: it takes on nothing new, and says so with its next beat."""
+        self.leaving = True
+        self.changed()
 
     async def stop(self) -> None:
         tasks = [*self._keepers.values()] + ([self._watcher] if self._watcher else [])
@@ -174,7 +179,7 @@ class Mesh:
                 self._links[connection.peer] = link
                 self._untried.discard(row.name)
                 log.info("linked to gateway %s", connection.peer)
-            self._changed()
+            self.changed()
 
         try:
             await connection.run(link.receive, news)
@@ -182,6 +187,6 @@ class Mesh:
             if self._links.get(connection.peer) is link:
                 del self._links[connection.peer]
                 log.info("the link to gateway %s ended", connection.peer)
-                self._changed()
+                self.changed()
             link.lose()
         return bool(connection.peer)

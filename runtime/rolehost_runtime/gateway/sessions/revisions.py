@@ -68,7 +68,4 @@ def settle(tables: Tables, role: RoleEntry, pinned: str, *, wanted: str = "", id
 
 
 def _has_pods(tables: Tables, revision: RevisionEntry) -> bool:
-    return any(
-        (pod.tenant, pod.revision) == (revision.tenant, revision.name) and not pod.leaving
-        for pod in tables.pods.values()
-    )
+    return any(not pod.leaving for pod in tables.pods.of(revision.tenant, revision.name))

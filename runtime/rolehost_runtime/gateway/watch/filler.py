@@ -137,7 +137,9 @@ def pod_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> P
     if not (trusted and role and revision and ip) or pod.status.phase in ("Succeeded", "Failed"):
         return None
     address = f"[{ip}]:{names.LINK_PORT}" if ":" in ip else f"{ip}:{names.LINK_PORT}"
-    return PodEntry(tenant, meta.uid, meta.name, role, revision, address, leaving=meta.deletion_timestamp is not None)
+    leaving = meta.deletion_timestamp is not None
+    ready = any((seen.type, seen.status) == ("Ready", "True") for seen in pod.status.conditions)
+    return PodEntry(tenant, meta.uid, meta.name, role, revision, address, leaving=leaving, ready=ready)
 
 
 class Namespaces:

@@ -22,9 +22,15 @@ class PodSpecView(Struct, frozen=True, kw_only=True, rename="camel"):
     ephemeral_containers: tuple[ContainerView, ...] = ()
 
 
+class ConditionView(Struct, frozen=True, kw_only=True, rename="camel"):
+    type: str = ""
+    status: str = ""
+
+
 class PodStatusView(Struct, frozen=True, kw_only=True, rename="camel"):
     phase: str = ""
     pod_ip: str = field(name="podIP", default="")
+    conditions: tuple[ConditionView, ...] = ()
 
 
 class PodView(Struct, frozen=True, kw_only=True, rename="camel"):
