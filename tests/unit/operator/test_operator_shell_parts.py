@@ -10,15 +10,17 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from tests.support.observing import role
+from tests.support.observing import PLATFORM, role
 
 from rolehost_api.errors import BadRequest, InvalidManifest
 from rolehost_api.names import LINK_SECRET_KEY
 from rolehost_operator.commands import plan
+from rolehost_operator.handlers import shell
 from rolehost_operator.handlers.queue import KeyedQueue
 from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
 from rolehost_operator.preview import preview
 from rolehost_operator.settings import attestation_root, public_keys
+from rolehost_operator.telemetry import Metrics
 
 # ── the queue ───────────────────────────────────────────────────────────────────────
 
@@ -109,6 +111,36 @@ def test_public_keys_are_read_from_pem_in_order(tmp_path: Path) -> None:
         pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         (tmp_path / name).write_bytes(pem)
     assert [base64.b64decode(one) for one in public_keys(tmp_path)] == [key.public_bytes_raw() for key in keys]
+
+
+async def test_public_keys_are_followed_and_where_there_are_none_the_last_ones_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shell, "KEYS_SECONDS", 0)
+    no_client: Any = None
+    made = shell.Shell(no_client, PLATFORM, Metrics(), "me")
+    made.world.put({**role(), "metadata": {**role()["metadata"], "resourceVersion": "1"}})
+    answers: list[tuple[str, ...] | Exception] = [
+        PLATFORM.public_keys,
+        BadRequest("no *.pem"),
+        OSError("gone"),
+        ("a2V5", "bmV4dA=="),
+    ]
+    seen: list[tuple[tuple[str, ...], int]] = []
+
+    def read() -> tuple[str, ...]:
+        seen.append((made.platform.public_keys, len(made.queue)))
+        if not answers:
+            raise EOFError
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(EOFError):
+        await made.keep_keys(read)
+    before = (PLATFORM.public_keys, 0)
+    assert seen == [before, before, before, before, (("a2V5", "bmV4dA=="), 1)]
 
 
 @pytest.mark.parametrize("content", [None, b"nothing", "rsa"])
