@@ -249,6 +249,16 @@ async def _until_listening(port: int) -> None:
                 return
 
 
+def template_of(agent: AgentProcess) -> int:
+    """The agent's one child."""
+    (template,) = (pid for pid in descendants(agent.process.pid) if _parent(pid) == agent.process.pid)
+    return template
+
+
+def _parent(pid: int) -> int:
+    return int(Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
 def descendants(root: int) -> set[int]:
     """Living processes below one."""
     parents: dict[int, int] = {}

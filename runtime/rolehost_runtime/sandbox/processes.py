@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rolehost_api.errors import ProtocolViolation, RolehostError
-from rolehost_runtime.sandbox.logs import LineSplitter, Stream
+from rolehost_runtime.sandbox.logs import MAX_BYTES, OVERHEAD, LineSplitter, Stream
+from rolehost_runtime.sandbox.procs import Usage, usage, worn
 from rolehost_runtime.sandbox.steps import (
     Died,
     Drop,
@@ -31,14 +32,24 @@ from rolehost_runtime.sandbox.steps import (
 
 MAX_STEP_BYTES = 4 * 1_048_576
 """The most that a worker may answer: a full reply, a full state and sixteen full questions."""
+MAX_MESSAGES = 65_536
+"""That a worker may send during one step: notes for the log, nearly all of them."""
 PIPE_BYTES = 65_536
+"""What a pipe holds; workers may not make it hold more."""
+PIPE_PIECE = 4096
+WINDOW_SECONDS = 0.1
+WINDOW_COST = MAX_BYTES
+"""Read from one pipe within a window, measured as the ring does: what prints faster than it could be kept waits."""
 
 Printed = Callable[[Stream, str, object], None]
 """(stream, line, owner of the step that ran)."""
 
 
 class WorkerLost(RolehostError):
-    """The worker is gone; `entered` is the run and the hook that it was in, if any."""
+    """The worker is gone; `entered` is the run and the hook that it was in, if any.
+
+    Codes: hook_deadline, hook_died, and template_died, which no hook can bring about.
+    """
 
     code = "hook_died"
 
@@ -77,14 +88,19 @@ class _Running:
     """On the loop's clock: the end of the turn's own time."""
     timer: asyncio.TimerHandle
     entered: Entering | None = None
+    messages: int = 0
 
 
 class Worker(asyncio.Protocol):
     """One worker process, seen from the agent."""
 
-    def __init__(self, pool: Keeper, number: int) -> None:
+    def __init__(self, pool: Keeper, number: int, *, memory_bytes: int, apart: bool = False) -> None:
         self._pool = pool
+        self._memory_bytes = memory_bytes
+        self._born = Usage()
         self.number = number
+        self.apart = apart
+        """It runs one step and is no one else's."""
         self.pid = 0
         self.alive = True
         self._frames: Frames[Entering | LogNote | Stepped | Missing] = Frames(FromWorker, MAX_STEP_BYTES)
@@ -92,7 +108,9 @@ class Worker(asyncio.Protocol):
         self._pipes: list[Pipe] = []
         self._running: _Running | None = None
 
-    def attach(self, *pipes: "Pipe") -> None:
+    def attach(self, pid: int, *pipes: "Pipe") -> None:
+        self.pid = pid
+        self._born = usage(pid)
         self._pipes += pipes
 
     @property
@@ -137,6 +155,9 @@ class Worker(asyncio.Protocol):
             return  # a thread that a hook left behind
         if running is None:
             raise ProtocolViolation("a worker spoke without being asked")
+        running.messages += 1
+        if running.messages > MAX_MESSAGES:
+            raise ProtocolViolation("a worker does not stop talking")
         if isinstance(said, Entering):
             running.entered = said
             running.timer.cancel()
@@ -153,6 +174,13 @@ class Worker(asyncio.Protocol):
             self._running = None
             if not running.done.done():
                 running.done.set_result(said)
+            self._free()
+
+    def _free(self) -> None:
+        """For the next step, which may be another session's."""
+        if worn(usage(self.pid), self._born, self._memory_bytes):
+            self.kill("hook_died")
+        else:
             self._pool.free(self)
 
     def _overrun(self) -> None:
@@ -184,7 +212,7 @@ class Worker(asyncio.Protocol):
 
 
 class Pipe:
-    """Reads what a process prints, without ever making it wait for long."""
+    """Reads what a process prints, without making it wait for long, and without being kept busy by one that floods."""
 
     def __init__(self, fd: int, stream: Stream, owner: Callable[[], object], printed: Printed) -> None:
         os.set_blocking(fd, False)
@@ -194,11 +222,30 @@ class Pipe:
         self._printed = printed
         self._lines = LineSplitter()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(fd, self._read)
+        self._until = 0.0
+        self._left = 0
+        self._loop.add_reader(fd, self._readable)
+
+    def _readable(self) -> None:
+        if not self._room():
+            self._loop.remove_reader(self._fd)
+            self._loop.call_at(self._until, self._go_on)
+        else:
+            self._read()
+
+    def _go_on(self) -> None:
+        if self._fd >= 0:
+            self._loop.add_reader(self._fd, self._readable)
+
+    def _room(self) -> bool:
+        now = self._loop.time()
+        if now >= self._until:
+            self._until, self._left = now + WINDOW_SECONDS, WINDOW_COST
+        return self._left > 0
 
     def _read(self) -> bool:
         try:
-            data = os.read(self._fd, PIPE_BYTES)
+            data = os.read(self._fd, PIPE_PIECE)
         except BlockingIOError:
             return False
         except OSError:
@@ -206,15 +253,28 @@ class Pipe:
         if not data:
             self.close()
             return False
-        for line in self._lines.feed(data):
+        lines = self._lines.feed(data)
+        self._left -= len(data) + OVERHEAD * len(lines)
+        for line in lines:
             self._printed(self._stream, line, self._owner())
         return True
 
     def drain(self) -> None:
-        """What was printed before now belongs to the step that ends now. Bounded: a pipe holds 64 KiB."""
-        for _ in range(4):
-            if self._fd < 0 or not self._read():
+        """What was printed before now belongs to the step that ends now; a flood's end is left out."""
+        for _ in range(PIPE_BYTES // PIPE_PIECE + 1):
+            if self._fd < 0:
                 return
+            if not self._room():
+                self._leave_out()
+                return
+            if not self._read():
+                return
+
+    def _leave_out(self) -> None:
+        with suppress(OSError):  # BlockingIOError: there was no more
+            if os.read(self._fd, PIPE_BYTES):
+                self._lines = LineSplitter()
+                self._printed(self._stream, "(more was printed than can be kept, and is left out)", self._owner())
 
     def close(self) -> None:
         if self._fd < 0:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
+from dataclasses import dataclass
 
 MAX_ROUNDS = 50
 """A bomb may fork while it is swept; its processes are bounded, so the rounds may be too."""
@@ -23,6 +24,33 @@ def _table() -> Iterator[tuple[int, int]]:
                 fields = file.read().rpartition(b")")[2].split()
             if fields[0] not in (b"Z", b"X"):
                 yield int(name), int(fields[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has of what its neighbours in time could miss."""
+
+    threads: int = 1
+    memory: int = 0
+    """Bytes of address space."""
+
+
+def usage(pid: int) -> Usage:
+    """Zero memory and one thread where it cannot be seen."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        return Usage(int(fields[17]), int(fields[20]))
+    return Usage()
+
+
+def worn(now: Usage, born: Usage, most: int) -> bool:
+    """Whether a worker should end between two steps, for what the first left behind would harm the second:
+    a thread, or less than half of the memory that a new worker has for itself, of `most` bytes in all.
+
+    >>> worn(Usage(1, 60), Usage(1, 40), 100), worn(Usage(1, 80), Usage(1, 40), 100), worn(Usage(2, 41), Usage(1, 40), 100)
+    (False, True, True)
+    """
+    return now.threads > 1 or now.memory - born.memory > (most - born.memory) // 2
 
 
 def strays(table: Mapping[int, int], template: int, alive: Set[int]) -> set[int]:
