@@ -86,6 +86,8 @@ def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str
         "volumes": [
             # The one place that a pod can write.
             {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(share.scratch)}},
+            # Laid over /dev/shm, read-only: what is written there is memory that no limit of ours counts.
+            {"name": "nothing", "emptyDir": {}},
         ],
     }
 
@@ -136,7 +138,10 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "nothing", "mountPath": "/dev/shm", "readOnly": True},  # noqa: S108
+        ],
     }
 
 

@@ -238,7 +238,7 @@ async def test_the_session_is_named_by_a_reference_that_says_nothing(bench: Benc
     await bench.start("the-key")
     await bench.until(lambda: bool(pod.starts()))
     (start,) = pod.starts()
-    assert (start.session_id, "the-key" in start.session, len(start.session)) == ("abc", False, 16)
+    assert (start.session_id, "the-key" in start.session, len(start.session)) == ("abc", False, 32)
 
 
 async def turn_over(bench: Bench, pod: FakePod, channel: int, start: StartTurn) -> None:
