@@ -11,7 +11,7 @@ from rolehost_api import bundle
 from rolehost_api.errors import BadRequest, ProtocolViolation
 from rolehost_api.link import credit
 from rolehost_runtime.core import patch
-from rolehost_runtime.sandbox import logs, procs, settings, states
+from rolehost_runtime.sandbox import logs, procs, quarantine, seccomp, settings, states
 from rolehost_runtime.sandbox.logs import LineSplitter, LogRing
 from rolehost_runtime.sandbox.states import States
 from rolehost_runtime.sandbox.steps import Drop, Frames, FromWorker, Stepped, ToWorker, pack
@@ -19,7 +19,9 @@ from rolehost_runtime.sandbox.steps import Drop, Frames, FromWorker, Stepped, To
 KEY = "A" * 43 + "="
 
 
-@pytest.mark.parametrize("module", [bundle, credit, patch, states, logs, procs], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [bundle, credit, patch, states, logs, procs, quarantine, seccomp], ids=lambda module: module.__name__
+)
 def test_worked_examples_hold(module: ModuleType) -> None:
     tried = doctest.testmod(module)
     assert tried.attempted
