@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.link.credit import Credits, cost
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
+    Abort,
     Bind,
     Bound,
     BundleChunk,
@@ -27,16 +30,20 @@ from rolehost_api.link.messages import (
     Committed,
     Credit,
     Hello,
+    LogBatch,
     LogicSource,
+    LogLine,
     Message,
     ModelResult,
     Prove,
+    ReadLogs,
     Say,
     StartTurn,
     ToGateway,
     TurnFailed,
     proof_text,
 )
+from rolehost_runtime.sandbox.procs import parents
 
 M = TypeVar("M", bound=Message)
 UID = "pod-uid-1"
@@ -62,6 +69,7 @@ class End:
         self._heard: defaultdict[int, deque[Message]] = defaultdict(deque)
         self._rung = asyncio.Condition()
         self._channel = 0
+        self._request = 0
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -90,14 +98,17 @@ class End:
 
     async def hear(self, channel: int, kind: type[M]) -> M:
         """The channel's next message, which must be of this kind. EOFError where the link ended."""
+        message = await self.hear_any(channel)
+        assert isinstance(message, kind), message
+        return message
+
+    async def hear_any(self, channel: int) -> Message:
         heard = self._heard
         async with asyncio.timeout(WAIT), self._rung:
             await self._rung.wait_for(lambda: heard[channel] or heard[-1])
             if not heard[channel]:
                 raise EOFError
-            message = heard[channel].popleft()
-        assert isinstance(message, kind), message
-        return message
+            return heard[channel].popleft()
 
     async def closed(self) -> bool:
         async with asyncio.timeout(WAIT), self._rung:
@@ -154,6 +165,18 @@ class End:
             await self.send(channel, Committed(version=options.get("version", 0) + 1))
         return told
 
+    async def abort(self, channel: int) -> None:
+        await self.send(channel, Abort(code="cancelled"))
+
+    async def logs(self) -> list[LogLine]:
+        """All that the pod still has of what its logic printed."""
+        self._request += 1
+        await self.send(0, ReadLogs(request=self._request))
+        found: list[LogLine] = []
+        while batch := (await self.hear(0, LogBatch)).lines:
+            found += batch
+        return found
+
     async def close(self) -> None:
         self.writer.close()
         self._task.cancel()
@@ -167,6 +190,14 @@ class AgentProcess:
     port: int
     health: int
     ends: list[End] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The agent's own, below whatever started it."""
+        found = self.process.pid
+        while _module(found) != "rolehost_runtime.sandbox" and (below := _children(found)):
+            found = min(below)
+        return found
 
     async def dial(self) -> End:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -191,12 +222,32 @@ def environment(key: Ed25519PrivateKey, scratch: Path, **more: str) -> dict[str,
     public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     other = base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "ROLEHOST_POD_UID": UID,
         "ROLEHOST_PLATFORM_KEYS": f"{other},{public}",
         "ROLEHOST_SCRATCH": str(scratch),
         **more,
     }
+
+
+USER = 65532
+"""As in a pod."""
+CAGE = (
+    *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", '"$@"; exit $?', "rolehost-cage"),
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+"""A PID namespace of its own, and a user who is nobody: what runs there can reach no process of this machine, whatever
+else fails. The capability is for reading a Python that only root may. Needs root."""
+
+
+@asynccontextmanager
+async def caged_agent(**more: str) -> AsyncIterator[AgentProcess]:
+    """An agent for logic that means harm, and for nothing else may such logic be run on a machine."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root, for a PID namespace")
+    async with agent(*CAGE, **more) as caged:
+        yield caged
 
 
 @asynccontextmanager
@@ -205,6 +256,8 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
     key = Ed25519PrivateKey.generate()
     port, health = await _free_ports(2)
     with tempfile.TemporaryDirectory() as scratch:
+        if prefix:
+            os.chown(scratch, USER, USER)
         process = await asyncio.create_subprocess_exec(
             *prefix,
             *(sys.executable, "-m", "rolehost_runtime.sandbox"),
@@ -219,7 +272,7 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
             for end in running.ends:
                 await end.close()
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                os.kill(running.pid, signal.SIGTERM)
                 try:
                     async with asyncio.timeout(WAIT):
                         await process.wait()
@@ -251,25 +304,23 @@ async def _until_listening(port: int) -> None:
 
 def template_of(agent: AgentProcess) -> int:
     """The agent's one child."""
-    (template,) = (pid for pid in descendants(agent.process.pid) if _parent(pid) == agent.process.pid)
+    (template,) = _children(agent.pid)
     return template
 
 
-def _parent(pid: int) -> int:
-    return int(Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[1])
+def _module(pid: int) -> str:
+    words = Path("/proc", str(pid), "cmdline").read_bytes().decode(errors="replace").split("\0")
+    return words[words.index("-m") + 1] if "-m" in words and "python" in words[0] else ""
+
+
+def _children(pid: int) -> set[int]:
+    return {child for child, parent in parents().items() if parent == pid}
 
 
 def descendants(root: int) -> set[int]:
     """Living processes below one."""
-    parents: dict[int, int] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != b"Z":
-            parents[int(name)] = int(fields[1])
     found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    table = parents()
+    while more := {pid for pid, parent in table.items() if parent in found} - found:
         found |= more
     return found - {root}

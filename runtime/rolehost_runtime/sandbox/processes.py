@@ -37,7 +37,7 @@ MAX_MESSAGES = 65_536
 PIPE_BYTES = 65_536
 """What a pipe holds; workers may not make it hold more."""
 PIPE_PIECE = 4096
-WINDOW_SECONDS = 0.1
+WINDOW_SECONDS = 0.05
 WINDOW_COST = MAX_BYTES
 """Read from one pipe within a window, measured as the ring does: what prints faster than it could be kept waits."""
 
