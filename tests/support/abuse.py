@@ -123,6 +123,7 @@ DEEDS = {
 @bully.on_message
 async def obey(t: Turn) -> None:
     t.state.turns += 1
+    print("served by", os.getpid())
     if t.message in DEEDS:
         DEEDS[t.message]()
     elif t.message == "notes":
