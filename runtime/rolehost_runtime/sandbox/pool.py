@@ -17,7 +17,7 @@ from typing import Any
 
 from rolehost_api.link.messages import LoadError
 from rolehost_runtime.sandbox.processes import NoWorkers, Pipe, Printed, Template, Worker
-from rolehost_runtime.sandbox.procs import sweep
+from rolehost_runtime.sandbox.procs import parent, sweep
 from rolehost_runtime.sandbox.steps import Fork, Forked, Load, Loaded
 
 TEMPLATE = "rolehost_runtime.sandbox.template"
@@ -253,7 +253,7 @@ class Pool:
             finally:
                 for fd in given:
                     os.close(fd)
-            if not isinstance(forked, Forked) or not forked.pid or not template.alive:
+            if not isinstance(forked, Forked) or not template.alive or not _child(forked.pid, template):
                 mine.close()
                 os.close(out_read)
                 os.close(err_read)
@@ -278,6 +278,11 @@ class Pool:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _child(pid: int, template: Template) -> bool:
+    """Whether it is one of the template's, whose word alone would let the tenant's code choose what is killed later."""
+    return pid > 0 and (sys.platform != "linux" or parent(pid) == template.process.pid)
 
 
 def _unwanted(birth: asyncio.Task[Worker | None]) -> None:

@@ -19,11 +19,21 @@ def _table() -> Iterator[tuple[int, int]]:
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not name.isdigit():
             continue
-        with suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            if fields[0] not in (b"Z", b"X"):
-                yield int(name), int(fields[1])
+        fields = _fields(int(name))
+        if fields[0] not in (b"Z", b"X", b"0"):
+            yield int(name), int(fields[1])
+
+
+def parent(pid: int) -> int:
+    """0 where the process cannot be seen."""
+    return int(_fields(pid)[1])
+
+
+def _fields(pid: int) -> list[bytes]:
+    """Of /proc/PID/stat, from the state on; zeroes where there is none."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+    return [b"0"] * 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +46,9 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Zero memory and one thread where it cannot be seen."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-        return Usage(int(fields[17]), int(fields[20]))
-    return Usage()
+    """Nothing at all where it cannot be seen."""
+    fields = _fields(pid)
+    return Usage(int(fields[17]), int(fields[20]))
 
 
 def worn(now: Usage, born: Usage, most: int) -> bool:

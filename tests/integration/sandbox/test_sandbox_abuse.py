@@ -281,3 +281,20 @@ async def test_a_thread_that_an_import_left_spinning_does_not_reach_the_workers(
         end = await pod.link()
         assert (await end.bind(AT_IMPORT.format(deed=deed))).error is None
         assert (await end.turn()).said == "fine"
+
+
+FORGES = """
+import sys
+template = sys.modules["__main__"].Template
+honest = template._fork
+template._fork = lambda self, fds: honest(self, fds) and os.getppid()
+"""
+
+
+async def test_a_template_that_names_a_process_that_is_not_its_child_gets_nothing_killed() -> None:
+    """The import has rewritten the template's own code, which then says that its worker is the agent."""
+    async with caged_agent() as pod:
+        bound = await (await pod.link()).bind(AT_IMPORT.format(deed=FORGES))
+        assert bound.error is not None
+        assert bound.error.code == "logic_died"
+        assert pod.process.returncode is None

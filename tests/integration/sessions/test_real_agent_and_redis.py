@@ -78,7 +78,7 @@ def free_port() -> int:
 
 
 class Slow:
-    """ports.ModelProvider that takes two seconds for its words, and counts who asks."""
+    """ports.ModelProvider that takes twice as long for its words as a hook may, and counts who asks."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -86,7 +86,7 @@ class Slow:
     async def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
         self.asked.append(request.messages[-1].content)
         for word in WORDS:
-            await asyncio.sleep(2 / len(WORDS))
+            await asyncio.sleep(4 / len(WORDS))
             yield word
         yield ModelEnd("stop", Usage())
 
@@ -235,7 +235,7 @@ async def test_eight_streams_go_on_while_the_worker_that_their_turns_wait_on_is_
     await asyncio.gather(*turns)
     for (_, ear), heard in zip(streams, before, strict=True):
         (done,) = ear.of(ResponseDone)
-        assert (done.status, done.message, done.degraded) == ("completed", "".join(WORDS) + " Dragons: 1.", ())
+        assert (done.status, done.message, done.degraded) == ("completed", "".join(WORDS) + " Dragons: 1.", None)
         assert ear.text() == done.message
         assert heard < len(done.message), "it was in the middle of its stream"
     await looping
