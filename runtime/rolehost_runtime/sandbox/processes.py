@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rolehost_api.errors import ProtocolViolation, RolehostError
 from rolehost_runtime.sandbox.logs import MAX_BYTES, OVERHEAD, LineSplitter, Stream
-from rolehost_runtime.sandbox.procs import Usage, usage, worn
+from rolehost_runtime.sandbox.procs import Gauge
 from rolehost_runtime.sandbox.steps import (
     Died,
     Drop,
@@ -97,7 +97,7 @@ class Worker(asyncio.Protocol):
     def __init__(self, pool: Keeper, number: int, *, memory_bytes: int, apart: bool = False) -> None:
         self._pool = pool
         self._memory_bytes = memory_bytes
-        self._born = Usage()
+        self._gauge: Gauge | None = None
         self.number = number
         self.apart = apart
         """It runs one step and is no one else's."""
@@ -110,7 +110,7 @@ class Worker(asyncio.Protocol):
 
     def attach(self, pid: int, *pipes: "Pipe") -> None:
         self.pid = pid
-        self._born = usage(pid)
+        self._gauge = Gauge(pid)
         self._pipes += pipes
 
     @property
@@ -178,7 +178,7 @@ class Worker(asyncio.Protocol):
 
     def _free(self) -> None:
         """For the next step, which may be another session's."""
-        if worn(usage(self.pid), self._born, self._memory_bytes):
+        if self._gauge is not None and self._gauge.worn(self._memory_bytes):
             self.kill("hook_died")
         else:
             self._pool.free(self)
@@ -200,6 +200,8 @@ class Worker(asyncio.Protocol):
                     end(self.pid, signal.SIGKILL)
         if self._transport is not None:
             self._transport.abort()
+        if self._gauge is not None:
+            self._gauge.close()
         for pipe in self._pipes:
             pipe.drain()
             pipe.close()

@@ -30,10 +30,10 @@ def parent(pid: int) -> int:
 
 
 def _fields(pid: int) -> list[bytes]:
-    """Of /proc/PID/stat, from the state on; zeroes where there is none."""
+    """State and parent, as /proc/PID/stat has them; zeroes where there is none."""
     with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()
-    return [b"0"] * 50
+        return file.read().rpartition(b")")[2].split()[:2]
+    return [b"0", b"0"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,29 @@ class Usage:
     """Bytes of address space."""
 
 
-def usage(pid: int) -> Usage:
-    """Nothing at all where it cannot be seen."""
-    fields = _fields(pid)
-    return Usage(int(fields[17]), int(fields[20]))
+class Gauge:
+    """Reads one process's usage, after each of its steps. The file stays open: to open it costs ten reads under gVisor."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = -1
+        with suppress(OSError):
+            self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._born = self.read()
+
+    def read(self) -> Usage:
+        """Nothing at all where the process cannot be seen (any more)."""
+        with suppress(OSError, ValueError, IndexError):
+            fields = os.pread(self._fd, 1024, 0).rpartition(b")")[2].split()
+            return Usage(int(fields[17]), int(fields[20]))
+        return Usage()
+
+    def worn(self, most: int) -> bool:
+        return worn(self.read(), self._born, most)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def worn(now: Usage, born: Usage, most: int) -> bool:

@@ -136,6 +136,21 @@ async def step(t: Turn) -> None:
             assert (told.said, told.end) == ("fine", Commit())
 
 
+@pytest.mark.parametrize("deed", ["thread-that-spins", "allocate", "files"])
+async def test_a_worker_that_a_hook_left_worn_serves_nobody_else(deed: str) -> None:
+    """With a thread still running, memory or files still taken; the turn itself is none the worse for it."""
+    async with caged_agent(ROLEHOST_WORKER_MEMORY_MIB=MEMORY_MIB) as pod:
+        end = await pod.link()
+        await end.bind(LOGIC)
+        await end.turn(deed)
+        (worn,) = {line.text for line in await end.logs() if line.text.startswith("served by")}
+        for number in range(6):
+            await end.turn("hello", session=f"n{number}")
+        served = {line.text for line in await end.logs() if line.text.startswith("served by") and line.session != "s1"}
+        assert served
+        assert worn not in served
+
+
 async def test_a_session_that_killed_twice_has_a_worker_of_its_own_and_leaves_it_by_good_turns() -> None:
     logic = """
 import os
