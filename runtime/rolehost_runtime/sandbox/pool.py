@@ -16,7 +16,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rolehost_api.link.messages import LoadError
-from rolehost_runtime.sandbox.processes import NoWorkers, Pipe, Printed, Template, Worker
+from rolehost_runtime.sandbox.pipes import Pipe, Printed
+from rolehost_runtime.sandbox.processes import NoWorkers, Template, Worker
 from rolehost_runtime.sandbox.procs import parent, sweep
 from rolehost_runtime.sandbox.steps import Fork, Forked, Load, Loaded
 
