@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import ssl
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.identities import make_identity, mount_keys
 
@@ -22,6 +24,7 @@ from rolehost_api.link.credit import Credits, cost
 from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
+    Abort,
     Bind,
     Bound,
     BundleChunk,
@@ -30,16 +33,20 @@ from rolehost_api.link.messages import (
     Committed,
     Credit,
     Hello,
+    LogBatch,
     LogicSource,
+    LogLine,
     Message,
     ModelResult,
     Prove,
+    ReadLogs,
     Say,
     StartTurn,
     ToGateway,
     TurnFailed,
     proof_text,
 )
+from rolehost_runtime.sandbox.procs import parents
 
 M = TypeVar("M", bound=Message)
 UID, NAMESPACE_UID = "pod-uid-1", "uid-acme"
@@ -65,6 +72,7 @@ class End:
         self._heard: defaultdict[int, deque[Message]] = defaultdict(deque)
         self._rung = asyncio.Condition()
         self._channel = 0
+        self._request = 0
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -93,14 +101,17 @@ class End:
 
     async def hear(self, channel: int, kind: type[M]) -> M:
         """The channel's next message, which must be of this kind. EOFError where the link ended."""
+        message = await self.hear_any(channel)
+        assert isinstance(message, kind), message
+        return message
+
+    async def hear_any(self, channel: int) -> Message:
         heard = self._heard
         async with asyncio.timeout(WAIT), self._rung:
             await self._rung.wait_for(lambda: heard[channel] or heard[-1])
             if not heard[channel]:
                 raise EOFError
-            message = heard[channel].popleft()
-        assert isinstance(message, kind), message
-        return message
+            return heard[channel].popleft()
 
     async def closed(self) -> bool:
         async with asyncio.timeout(WAIT), self._rung:
@@ -164,6 +175,18 @@ class End:
             await self.send(channel, Committed(version=options.get("version", 0) + 1))
         return told
 
+    async def abort(self, channel: int) -> None:
+        await self.send(channel, Abort(code="cancelled"))
+
+    async def logs(self) -> list[LogLine]:
+        """All that the pod still has of what its logic printed."""
+        self._request += 1
+        await self.send(0, ReadLogs(request=self._request))
+        found: list[LogLine] = []
+        while batch := (await self.hear(0, LogBatch)).lines:
+            found += batch
+        return found
+
     async def close(self) -> None:
         self.writer.close()
         self._task.cancel()
@@ -179,6 +202,14 @@ class AgentProcess:
     folder: Path
     """What is mounted in it: identity/ and keys/."""
     ends: list[End] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The agent's own, below whatever started it."""
+        found = self.process.pid
+        while _module(found) != "rolehost_runtime.sandbox" and (below := _children(found)):
+            found = min(below)
+        return found
 
     async def dial(self) -> End:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=anybody(), server_hostname="")
@@ -211,12 +242,32 @@ def environment(key: Ed25519PrivateKey, scratch: Path, **more: str) -> dict[str,
     public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     other = base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "ROLEHOST_POD_UID": UID,
         "ROLEHOST_PLATFORM_KEYS": f"{other},{public}",
         "ROLEHOST_SCRATCH": str(scratch),
         **more,
     }
+
+
+USER = 65532
+"""As in a pod."""
+CAGE = (
+    *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", '"$@"; exit $?', "rolehost-cage"),
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+"""A PID namespace of its own, and a user who is nobody: what runs there can reach no process of this machine, whatever
+else fails. The capability is for reading a Python that only root may. Needs root."""
+
+
+@asynccontextmanager
+async def caged_agent(**more: str) -> AsyncIterator[AgentProcess]:
+    """An agent for logic that means harm, and for nothing else may such logic be run on a machine."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root, for a PID namespace")
+    async with agent(*CAGE, **more) as caged:
+        yield caged
 
 
 @asynccontextmanager
@@ -227,13 +278,16 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         variables = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "ROLEHOST_POD_UID": UID,
             "ROLEHOST_PLATFORM_KEYS_DIR": str(mount_keys(folder / "keys", [other.public_key(), key.public_key()])),
             "ROLEHOST_IDENTITY_DIR": str(make_identity(folder / "identity", NAMESPACE_UID, UID)),
             "ROLEHOST_SCRATCH": str(folder / "logic"),
             **more,
         }
+        if prefix:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, USER, USER)
         process = await asyncio.create_subprocess_exec(
             *prefix,
             *(sys.executable, "-m", "rolehost_runtime.sandbox"),
@@ -248,7 +302,7 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
             for end in running.ends:
                 await end.close()
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                os.kill(running.pid, signal.SIGTERM)
                 try:
                     async with asyncio.timeout(WAIT):
                         await process.wait()
@@ -278,17 +332,25 @@ async def _until_listening(port: int) -> None:
                 return
 
 
+def template_of(agent: AgentProcess) -> int:
+    """The agent's one child."""
+    (template,) = _children(agent.pid)
+    return template
+
+
+def _module(pid: int) -> str:
+    words = Path("/proc", str(pid), "cmdline").read_bytes().decode(errors="replace").split("\0")
+    return words[words.index("-m") + 1] if "-m" in words and "python" in words[0] else ""
+
+
+def _children(pid: int) -> set[int]:
+    return {child for child, parent in parents().items() if parent == pid}
+
+
 def descendants(root: int) -> set[int]:
     """Living processes below one."""
-    parents: dict[int, int] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != b"Z":
-            parents[int(name)] = int(fields[1])
     found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    table = parents()
+    while more := {pid for pid, parent in table.items() if parent in found} - found:
         found |= more
     return found - {root}

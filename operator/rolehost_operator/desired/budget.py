@@ -6,8 +6,8 @@ AT_REST = 96
 """MiB of a pod without any logic: gVisor's kernel, agent, template and three workers. 87 to 91 were measured."""
 WORKER_AT_REST = 34
 """MiB of address space of a worker without any logic, as measured. Nearly all of it is the template's own memory."""
-WORKERS = 5
-"""That may run hooks at the same time: the four that Bind says by default, and the spare."""
+WORKERS = 6
+"""That may run hooks at the same time: the four that Bind says by default, the spare, and one for a turn apart."""
 MOST_SCRATCH = 64
 """MiB; holds the largest bundle, unpacked."""
 MOST_STATES = 64
@@ -30,14 +30,14 @@ def budget(pod: int) -> Budget:
 
     All workers together cannot fill the pod, with scratch and the agent's states full too. So
     a hook that allocates without end meets a MemoryError of its own, and not the pod its
-    end: (pod - at rest - scratch - states) / 5, on top of what a worker has anyway.
+    end: (pod - at rest - scratch - states) / 6, on top of what a worker has anyway.
 
     >>> budget(256)
-    Budget(scratch=32, states=16, worker=56)
+    Budget(scratch=32, states=16, worker=52)
     >>> budget(512)
-    Budget(scratch=64, states=32, worker=98)
+    Budget(scratch=64, states=32, worker=87)
     >>> budget(2048)
-    Budget(scratch=64, states=64, worker=398)
+    Budget(scratch=64, states=64, worker=338)
     """
     scratch = min(MOST_SCRATCH, pod // 8)
     states = min(MOST_STATES, pod // 16)

@@ -99,6 +99,8 @@ def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str
             {"name": "identity", "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(1)}},
             {"name": "namespace-key", "secret": {"secretName": LINK_SECRET}},
             {"name": "platform-keys", "configMap": {"name": PLATFORM_KEYS}},
+            # Laid over /dev/shm, read-only: what is written there is memory that no limit of ours counts.
+            {"name": "nothing", "emptyDir": {}},
         ],
     }
 
@@ -177,6 +179,7 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108
             {"name": "identity", "mountPath": IDENTITY_FOLDER, "readOnly": True},
             {"name": "platform-keys", "mountPath": KEYS_FOLDER, "readOnly": True},
+            {"name": "nothing", "mountPath": "/dev/shm", "readOnly": True},  # noqa: S108
         ],
     }
 

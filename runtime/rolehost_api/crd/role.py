@@ -145,7 +145,7 @@ class Resources(Spec, frozen=True, kw_only=True):
         int,
         Meta(
             description="Memory limit of a pod in MiB. At rest a pod takes about 90; less than 256 would leave too "
-            "little for hooks that run at the same time. One that takes more than its share, of 512 about 64, "
+            "little for hooks that run at the same time. One that takes more than its share, of 512 about 53, "
             "meets a MemoryError.",
             ge=256,
             le=65_536,

@@ -177,7 +177,7 @@ class Credit(Message, frozen=True, kw_only=True, tag="credit"):
 
 class StartTurn(Message, frozen=True, kw_only=True, tag="start"):
     session: Word
-    """The link's own name for the session; not its key, and worth nothing elsewhere."""
+    """The session's name on this pod, the same over every link; not its key, and worth nothing elsewhere."""
     session_id: Word
     """The word that the client chose; `t.session.id`."""
     turn: Annotated[int, Meta(ge=1)]

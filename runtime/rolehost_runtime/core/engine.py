@@ -55,6 +55,9 @@ class Reporter:
     def log(self, text: str) -> None:
         """`t.log`, for the tenant's eyes."""
 
+    def caught_up(self) -> None:
+        """A run by a journal has made its last effect again: all before it happened once already, all after is new."""
+
     def failed(self, hook: Hook, error: BaseException) -> None:
         """A hook failed; the traceback is for the tenant's eyes."""
 
@@ -299,6 +302,8 @@ class TurnEngine:
         elif self._journal[index].mark != entry(message).mark:
             self._over = TurnFailed(code="replay_diverged")
             raise _TurnOver(self._over)
+        elif self._count == len(self._journal):
+            self._reporter.caught_up()
 
     # State
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from rolehost_api.link.messages import Draining
-from rolehost_runtime.sandbox import health
+from rolehost_runtime.sandbox import health, limits
 from rolehost_runtime.sandbox.binding import Binding
 from rolehost_runtime.sandbox.identity import Identity
 from rolehost_runtime.sandbox.link import Link, Pod
@@ -156,4 +156,5 @@ def run(settings: Settings, identity: Identity, *, stdio: bool, listen: Address,
         return await (agent.serve_stdio() if stdio else agent.serve(listen, health_at))
 
     sys.stdout.flush()
+    limits.hide()
     return asyncio.run(main())

@@ -6,6 +6,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 MAX_FILE_BYTES = 64 * 1_048_576
@@ -36,6 +37,11 @@ def confine(memory_bytes: int) -> None:
 def die_with_parent() -> None:
     """Nobody of ours outlives the agent, a worker that loops included."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def hide() -> None:
+    """Others of the same user may not trace this process or write into what /proc has of it, nor into its forks."""
+    _prctl(PR_SET_DUMPABLE, 0)
 
 
 def adopt_orphans() -> None:

@@ -1,8 +1,9 @@
 """The processes under the agent: one template, and workers that come and go.
 
 A worker that overruns its deadline is killed with everything that it started; the spare
-takes its place at once and a new one is forked. A template that dies takes its workers
-with it, and is started again a few times before the pod is given up.
+takes its place at once and a new one is forked. Beside them one worker at a time may be
+forked for a single step, for a turn that must not share. A template that dies takes its
+workers with it, and is started again a few times before the pod is given up.
 """
 
 import asyncio
@@ -15,11 +16,14 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rolehost_api.link.messages import LoadError
-from rolehost_runtime.sandbox.processes import NoWorkers, Pipe, Printed, Template, Worker
-from rolehost_runtime.sandbox.procs import sweep
+from rolehost_runtime.sandbox.pipes import Pipe, Printed
+from rolehost_runtime.sandbox.processes import NoWorkers, Template, Worker
+from rolehost_runtime.sandbox.procs import parent, sweep
 from rolehost_runtime.sandbox.steps import Fork, Forked, Load, Loaded
 
 TEMPLATE = "rolehost_runtime.sandbox.template"
+MIN_WORKERS = 2
+"""So that there is one for the others while one is in a hook that never ends."""
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 60.0
 FORK_SECONDS = 10.0
@@ -32,12 +36,13 @@ class Pool:
         self.printed = printed
         self._memory_bytes = memory_bytes
         self._import_seconds = import_seconds
-        self._max_workers = 1
+        self._max_workers = MIN_WORKERS
         self._template: Template | None = None
         self._load: Load | None = None
         self._workers: dict[int, Worker] = {}
         self._idle: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._one_apart = asyncio.Lock()
         self._numbers = 0
         self._processes = asyncio.Lock()
         """Held while forking and while sweeping, so that a newborn is never taken for a stray."""
@@ -53,13 +58,12 @@ class Pool:
 
     async def load(self, load: Load, max_workers: int) -> Loaded:
         """Import the logic, and have workers ready. Never raises: what is wrong is in the answer."""
-        self._max_workers = max(1, max_workers)
+        self._max_workers = max(MIN_WORKERS, max_workers)
         await self.warm()
         loaded = await self._load_into(load)
         if loaded.error is None:
             self._load = load
-            for _ in range(min(2, self._max_workers) + 1):
-                await self._fork()
+            await self._fill()
             if not self._workers:
                 return Loaded(error=LoadError(code="logic_died", hint="no worker could be started"))
         return loaded
@@ -85,9 +89,33 @@ class Pool:
                 self.free(waiting.result())
             raise
 
+    async def acquire_apart(self) -> Worker:
+        """A worker that was forked for this and runs one step; `part` with it. One at a time. Raises NoWorkers."""
+        await self._one_apart.acquire()
+        try:
+            while not self.broken.is_set() and not self._closing:
+                birth = asyncio.create_task(self._born(apart=True))  # a fork under way must be seen to its end
+                try:
+                    worker = await asyncio.shield(birth)
+                except asyncio.CancelledError:
+                    birth.add_done_callback(_unwanted)
+                    raise
+                if worker is not None:
+                    return worker
+                await asyncio.sleep(RETRY_SECONDS)
+            raise NoWorkers("the logic's processes keep dying")
+        except BaseException:
+            self._one_apart.release()
+            raise
+
+    def part(self, worker: Worker) -> None:
+        """End a worker that ran apart, with all that it remembers."""
+        worker.kill("hook_died")
+        self._one_apart.release()
+
     def free(self, worker: Worker) -> None:
         """A worker is idle: hand it to who waits longest."""
-        if not worker.alive:
+        if not worker.alive or worker.apart:
             return
         while self._waiting:
             waiting = self._waiting.popleft()
@@ -113,7 +141,7 @@ class Pool:
     def template_lost(self, template: Template) -> None:
         self._template = None
         for worker in list(self._workers.values()):
-            worker.kill("hook_died")
+            worker.kill("template_died")
         if self._closing or self._load is None:
             return
         now = asyncio.get_running_loop().time()
@@ -146,8 +174,7 @@ class Pool:
         if loaded.error is not None:
             self._give_up()
             return
-        for _ in range(min(2, self._max_workers) + 1):
-            await self._fork()
+        await self._fill()
 
     def _give_up(self) -> None:
         self.broken.set()
@@ -170,7 +197,13 @@ class Pool:
         if not isinstance(loaded, Loaded):
             template.kill()
             return Loaded(error=LoadError(code="logic_died"))
+        await self._sweep()  # what the import left running
         return loaded
+
+    async def _fill(self) -> None:
+        """The workers that are there from the start, and the spare."""
+        for _ in range(MIN_WORKERS + 1):
+            await self._fork()
 
     async def _spawn_template(self) -> Template:
         loop = asyncio.get_running_loop()
@@ -186,18 +219,29 @@ class Pool:
         """Keep one idle worker as a spare, within the bound."""
         if self._closing or self.broken.is_set():
             return
-        if not self._idle and len(self._workers) <= self._max_workers and self._load is not None:
+        if not self._idle and self._room and self._load is not None:
             self._go(self._fork(spare=True))
 
+    @property
+    def _room(self) -> bool:
+        """For one more worker that is shared: so many as may run hooks, and the spare."""
+        return sum(not worker.apart for worker in self._workers.values()) <= self._max_workers
+
     async def _fork(self, *, spare: bool = False) -> None:
-        """One more worker; as a spare only where there is still none."""
+        """One more worker that is shared; as a spare only where there is still none."""
+        worker = await self._born(spare=spare)
+        if worker is not None:
+            self.free(worker)
+
+    async def _born(self, *, spare: bool = False, apart: bool = False) -> Worker | None:
+        """A new worker, or None: there is no template, no room for it, or the fork failed."""
         loop = asyncio.get_running_loop()
         async with self._processes:
             template = self._template
-            if template is None or len(self._workers) > self._max_workers or (spare and self._idle):
-                return
+            if template is None or (not apart and not self._room) or (spare and self._idle):
+                return None
             self._numbers += 1
-            worker = Worker(self, self._numbers)
+            worker = Worker(self, self._numbers, memory_bytes=self._memory_bytes, apart=apart)
             mine, theirs = _socketpair()
             out_read, out_write = os.pipe()
             err_read, err_write = os.pipe()
@@ -210,20 +254,20 @@ class Pool:
             finally:
                 for fd in given:
                     os.close(fd)
-            if not isinstance(forked, Forked) or not forked.pid or not template.alive:
+            if not isinstance(forked, Forked) or not template.alive or not _child(forked.pid, template):
                 mine.close()
                 os.close(out_read)
                 os.close(err_read)
                 loop.call_later(RETRY_SECONDS, self._replenish)
-                return
-            worker.pid = forked.pid
+                return None
             self._workers[worker.number] = worker
             worker.attach(
+                forked.pid,
                 Pipe(out_read, "stdout", lambda: worker.owner, self.printed),
                 Pipe(err_read, "stderr", lambda: worker.owner, self.printed),
             )
             await loop.create_unix_connection(lambda: worker, sock=mine)
-        self.free(worker)
+        return worker
 
     async def _sweep(self) -> None:
         async with self._processes:
@@ -235,6 +279,16 @@ class Pool:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _child(pid: int, template: Template) -> bool:
+    """Whether it is one of the template's, whose word alone would let the tenant's code choose what is killed later."""
+    return pid > 0 and (sys.platform != "linux" or parent(pid) == template.process.pid)
+
+
+def _unwanted(birth: asyncio.Task[Worker | None]) -> None:
+    if not birth.cancelled() and birth.exception() is None and (worker := birth.result()) is not None:
+        worker.kill("hook_died")
 
 
 def _socketpair() -> tuple[socket.socket, socket.socket]:

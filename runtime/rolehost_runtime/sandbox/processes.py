@@ -1,17 +1,17 @@
-"""A process under the agent as the agent sees it: its socket, its pipes, its deadline."""
+"""A process under the agent as the agent sees it: its socket, its deadline."""
 
 import asyncio
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from rolehost_api.errors import ProtocolViolation, RolehostError
-from rolehost_runtime.sandbox.logs import LineSplitter, Stream
+from rolehost_runtime.sandbox.pipes import Pipe, Printed
+from rolehost_runtime.sandbox.procs import Gauge
 from rolehost_runtime.sandbox.steps import (
     Died,
     Drop,
@@ -31,14 +31,15 @@ from rolehost_runtime.sandbox.steps import (
 
 MAX_STEP_BYTES = 4 * 1_048_576
 """The most that a worker may answer: a full reply, a full state and sixteen full questions."""
-PIPE_BYTES = 65_536
-
-Printed = Callable[[Stream, str, object], None]
-"""(stream, line, owner of the step that ran)."""
+MAX_MESSAGES = 65_536
+"""That a worker may send during one step: notes for the log, nearly all of them."""
 
 
 class WorkerLost(RolehostError):
-    """The worker is gone; `entered` is the run and the hook that it was in, if any."""
+    """The worker is gone; `entered` is the run and the hook that it was in, if any.
+
+    Codes: hook_deadline, hook_died, and template_died, which no hook can bring about.
+    """
 
     code = "hook_died"
 
@@ -77,14 +78,19 @@ class _Running:
     """On the loop's clock: the end of the turn's own time."""
     timer: asyncio.TimerHandle
     entered: Entering | None = None
+    messages: int = 0
 
 
 class Worker(asyncio.Protocol):
     """One worker process, seen from the agent."""
 
-    def __init__(self, pool: Keeper, number: int) -> None:
+    def __init__(self, pool: Keeper, number: int, *, memory_bytes: int, apart: bool = False) -> None:
         self._pool = pool
+        self._memory_bytes = memory_bytes
+        self._gauge: Gauge | None = None
         self.number = number
+        self.apart = apart
+        """It runs one step and is no one else's."""
         self.pid = 0
         self.alive = True
         self._frames: Frames[Entering | LogNote | Stepped | Missing] = Frames(FromWorker, MAX_STEP_BYTES)
@@ -92,7 +98,9 @@ class Worker(asyncio.Protocol):
         self._pipes: list[Pipe] = []
         self._running: _Running | None = None
 
-    def attach(self, *pipes: "Pipe") -> None:
+    def attach(self, pid: int, *pipes: Pipe) -> None:
+        self.pid = pid
+        self._gauge = Gauge(pid)
         self._pipes += pipes
 
     @property
@@ -137,6 +145,9 @@ class Worker(asyncio.Protocol):
             return  # a thread that a hook left behind
         if running is None:
             raise ProtocolViolation("a worker spoke without being asked")
+        running.messages += 1
+        if running.messages > MAX_MESSAGES:
+            raise ProtocolViolation("a worker does not stop talking")
         if isinstance(said, Entering):
             running.entered = said
             running.timer.cancel()
@@ -153,6 +164,13 @@ class Worker(asyncio.Protocol):
             self._running = None
             if not running.done.done():
                 running.done.set_result(said)
+            self._free()
+
+    def _free(self) -> None:
+        """For the next step, which may be another session's."""
+        if self._gauge is not None and self._gauge.worn(self._memory_bytes):
+            self.kill("hook_died")
+        else:
             self._pool.free(self)
 
     def _overrun(self) -> None:
@@ -172,6 +190,8 @@ class Worker(asyncio.Protocol):
                     end(self.pid, signal.SIGKILL)
         if self._transport is not None:
             self._transport.abort()
+        if self._gauge is not None:
+            self._gauge.close()
         for pipe in self._pipes:
             pipe.drain()
             pipe.close()
@@ -181,49 +201,6 @@ class Worker(asyncio.Protocol):
             if not running.done.done():
                 running.done.set_exception(WorkerLost(code, running.entered))
         self._pool.lost(self)
-
-
-class Pipe:
-    """Reads what a process prints, without ever making it wait for long."""
-
-    def __init__(self, fd: int, stream: Stream, owner: Callable[[], object], printed: Printed) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self._stream = stream
-        self._owner = owner
-        self._printed = printed
-        self._lines = LineSplitter()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(fd, self._read)
-
-    def _read(self) -> bool:
-        try:
-            data = os.read(self._fd, PIPE_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return False
-        for line in self._lines.feed(data):
-            self._printed(self._stream, line, self._owner())
-        return True
-
-    def drain(self) -> None:
-        """What was printed before now belongs to the step that ends now. Bounded: a pipe holds 64 KiB."""
-        for _ in range(4):
-            if self._fd < 0 or not self._read():
-                return
-
-    def close(self) -> None:
-        if self._fd < 0:
-            return
-        for line in self._lines.end():
-            self._printed(self._stream, line, self._owner())
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
-        self._fd = -1
 
 
 class Template(asyncio.Protocol):

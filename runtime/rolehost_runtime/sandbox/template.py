@@ -12,7 +12,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from rolehost_runtime.sandbox import limits
+from rolehost_runtime.sandbox import limits, seccomp
 from rolehost_runtime.sandbox.loading import NotLoaded, fields, load, show
 from rolehost_runtime.sandbox.steps import Died, Fork, Forked, Frames, Load, Loaded, Said, ToTemplate, pack
 from rolehost_runtime.sandbox.worker import Logic, Worker
@@ -91,6 +91,7 @@ class Template:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         limits.die_with_parent()
         os.setsid()
+        seccomp.wall_in_worker()
         self._sock.close()
         link, stdout, stderr = fds
         os.dup2(stdout, 1)
@@ -114,6 +115,8 @@ def main() -> None:
     limits.die_with_parent()
     limits.adopt_orphans()
     limits.confine(memory_bytes)
+    limits.hide()
+    seccomp.wall_in_template()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     with socket.socket(fileno=fd) as sock, suppress(ConnectionError):

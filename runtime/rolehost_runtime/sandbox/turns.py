@@ -8,10 +8,11 @@ from rolehost_api.link.messages import CallModel, Commit, ModelResult, Say, Star
 from rolehost_runtime.core.journal import Entry, Stop, entry
 from rolehost_runtime.sandbox.pool import Pool
 from rolehost_runtime.sandbox.processes import NoWorkers, Worker, WorkerLost
-from rolehost_runtime.sandbox.steps import Entering, Missing, Out, Step, Stepped
+from rolehost_runtime.sandbox.quarantine import Quarantine
+from rolehost_runtime.sandbox.steps import Missing, Out, Step, Stepped
 
 MAX_KILLS = 2
-"""Workers that one turn may cost; then it fails."""
+"""Workers that the hooks of one turn may cost for certain; then it fails."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +29,11 @@ class OpenTurn:
     stops: list[Stop] = field(default_factory=list)
     holder: Worker | None = None
     """Where the turn is suspended."""
+    doubted: bool = False
+    """A worker died in one of its hooks, which another session may have brought about before. Alone it will show."""
+    losses: int = 0
     kills: int = 0
+    """Of the losses those that nobody else can be blamed for."""
     spent: float = 0.0
     """Seconds in hooks and in the queue; time in the model is not among them."""
 
@@ -47,11 +52,16 @@ class OpenTurn:
 
 
 class Turns:
-    """Runs steps of open turns on the pool, and again where a worker was lost."""
+    """Runs steps of open turns on the pool, and again where a worker was lost.
+
+    A turn may run apart, on a worker forked for one step of it and then ended: where its
+    session has cost the others workers before, or to find out whether it does.
+    """
 
     def __init__(self, pool: Pool, *, hook_seconds: float) -> None:
         self._pool = pool
         self._hook_seconds = hook_seconds
+        self._quarantine = Quarantine()
 
     async def begin(self, turn: OpenTurn) -> Sequence[Out]:
         return await self._timed(turn, None)
@@ -62,9 +72,7 @@ class Turns:
 
     def end(self, turn: OpenTurn) -> None:
         """Nobody goes on with this turn."""
-        if turn.holder is not None:
-            turn.holder.forget(turn.key)
-            turn.holder = None
+        self._let_go(turn)
 
     async def _timed(self, turn: OpenTurn, result: ModelResult | None) -> Sequence[Out]:
         """The effects of one step; the turn's last one is Commit or TurnFailed."""
@@ -74,10 +82,7 @@ class Turns:
                 return [TurnFailed(code="turn_deadline")]
             began = loop.time()
             try:
-                async with asyncio.timeout(turn.left):
-                    worker = await self._pool.acquire(turn.holder)
-                if not worker.alive:
-                    continue  # it died on its way here
+                worker = await self._worker(turn)
                 said = await self._on(worker, turn, result)
             except TimeoutError:
                 return [TurnFailed(code="turn_deadline")]
@@ -90,37 +95,62 @@ class Turns:
                 continue
             finally:
                 turn.spent += loop.time() - began
-            if isinstance(said, Missing):
-                turn.holder = None
-                continue
-            return self._accept(turn, worker, said)
+            if isinstance(said, Stepped):
+                return self._accept(turn, worker, said)
+            turn.holder = None
 
-    async def _on(self, worker: Worker, turn: OpenTurn, result: ModelResult | None) -> Stepped | Missing:
+    async def _worker(self, turn: OpenTurn) -> Worker:
+        """Raises TimeoutError where the turn's time ends first, or NoWorkers."""
+        apart = turn.doubted or self._quarantine.holds(turn.start.session, asyncio.get_running_loop().time())
+        async with asyncio.timeout(turn.left):
+            return await (self._pool.acquire_apart() if apart else self._pool.acquire(turn.holder))
+
+    async def _on(self, worker: Worker, turn: OpenTurn, result: ModelResult | None) -> Stepped | Missing | None:
+        """What the worker says; None: it died on its way here. Raises WorkerLost."""
+        try:
+            if not worker.alive:
+                return None
+            step = self._step(worker, turn, result)
+            return await worker.run(step, turn.owner, wall=self._hook_seconds, left=turn.left)
+        finally:
+            if worker.apart:
+                turn.holder = None
+                self._pool.part(worker)
+
+    def _step(self, worker: Worker, turn: OpenTurn, result: ModelResult | None) -> Step:
+        """On from where the worker holds the turn, else from its start by the journal."""
         if turn.holder is worker and result is not None:
-            step = Step(turn=turn.key, result=result)
-        else:
-            if turn.holder is not None:
-                turn.holder.forget(turn.key)
-            step = Step(
-                turn=turn.key,
-                start=turn.start,
-                state=turn.state,
-                journal=tuple(turn.journal),
-                stops=tuple(turn.stops),
-            )
-            turn.holder = worker
-        return await worker.run(step, turn.owner, wall=self._hook_seconds, left=turn.left)
+            return Step(turn=turn.key, result=result)
+        self._let_go(turn)
+        turn.holder = worker
+        return Step(
+            turn=turn.key, start=turn.start, state=turn.state, journal=tuple(turn.journal), stops=tuple(turn.stops)
+        )
+
+    def _let_go(self, turn: OpenTurn) -> None:
+        if turn.holder is not None:
+            turn.holder.forget(turn.key)
+            turn.holder = None
 
     def _after_loss(self, turn: OpenTurn, lost: WorkerLost, lasted: float) -> TurnFailed | None:
-        turn.kills += 1
-        entered: Entering | None = lost.entered
+        """Why the turn fails now, or None: it is run again, without the hook that is to blame."""
+        entered = lost.entered
         hook = entered.hook if entered else ""
+        if lost.code == "template_died":
+            return None
+        self._quarantine.lost(turn.start.session, asyncio.get_running_loop().time())
+        turn.losses += 1
+        if lost.code == "hook_died" and not turn.doubted:
+            turn.doubted = True
+            return None
+        turn.kills += 1
         if lost.code == "hook_deadline" and turn.left - lasted <= 0:
             return TurnFailed(code="turn_deadline", hook=hook)
         if turn.kills >= MAX_KILLS:
             return TurnFailed(code="logic_unavailable", hook=hook)
         if entered:
             turn.stops.append(Stop(entered.run, len(turn.journal), lost.code))
+            self._pool.printed("log", f"({hook} was ended: {lost.code}. The turn runs again without it.)", turn.owner)
         return None
 
     def _accept(self, turn: OpenTurn, worker: Worker, said: Stepped) -> Sequence[Out]:
@@ -134,4 +164,6 @@ class Turns:
         turn.journal += (entry(one) for one in effects)
         if not isinstance(last, CallModel):
             turn.holder = None
+            if not turn.losses:
+                self._quarantine.ended_well(turn.start.session)
         return said.out

@@ -1,8 +1,10 @@
 """A worker: runs one step of one turn at a time, blocking, in a process that may be killed any time."""
 
+import os
 import socket
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,8 @@ from rolehost_runtime.sandbox.steps import (
 MAX_SUSPENDED = 64
 """Turns that wait for the model here; what is let go is run again from its journal."""
 MAX_LOG_CHARS = 8192
+MOST_FILES = 128
+"""Open files, of the 256 that it may have, with which a worker still serves others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,44 @@ class Logic:
     max_state_bytes: int
 
 
+class _Output:
+    """What this process prints. Muted while a turn comes back to where it was: those lines were shown before.
+
+    A turn is recorded up to the end of a step, and all that a step printed was shown by
+    then, so nothing is lost by it, and what is printed twice was printed by hooks that
+    did run twice.
+    """
+
+    def __init__(self) -> None:
+        self._kept = (os.dup(1), os.dup(2))
+        self._nowhere = os.open(os.devnull, os.O_WRONLY)
+        self._muted = False
+
+    def mute(self) -> None:
+        self._flush()
+        for number in (1, 2):
+            os.dup2(self._nowhere, number)
+        self._muted = True
+
+    def show(self) -> None:
+        """All that is printed from here on; and nothing stays behind in a buffer."""
+        self._flush()
+        if self._muted:
+            for number, kept in enumerate(self._kept, start=1):
+                os.dup2(kept, number)
+            self._muted = False
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a hook may have put anything there
+                stream.flush()
+
+
 class _Telling(Reporter):
-    def __init__(self, sock: socket.socket, folder: str) -> None:
+    def __init__(self, sock: socket.socket, folder: str, output: _Output) -> None:
         self._sock = sock
         self._folder = folder
+        self._output = output
 
     def entering(self, run: int, hook: Hook) -> None:
         self._sock.sendall(pack(Entering(run=run, hook=hook.name)))
@@ -52,6 +90,9 @@ class _Telling(Reporter):
     def log(self, text: str) -> None:
         clean = text[:MAX_LOG_CHARS].encode(errors="replace").decode()
         self._sock.sendall(pack(LogNote(text=clean)))
+
+    def caught_up(self) -> None:
+        self._output.show()
 
     def failed(self, hook: Hook, error: BaseException) -> None:
         show(error, self._folder)
@@ -64,29 +105,40 @@ class Worker:
     def __init__(self, sock: socket.socket, logic: Logic) -> None:
         self._sock = sock
         self._logic = logic
-        self._telling = _Telling(sock, logic.folder)
+        self._output = _Output()
+        self._telling = _Telling(sock, logic.folder, self._output)
         self._suspended: OrderedDict[int, TurnEngine] = OrderedDict()
 
     def serve(self) -> None:
-        """Until the agent hangs up."""
+        """Until the agent hangs up, or hooks have left too many files open for the next one to find room."""
         decode = msgspec.msgpack.Decoder(ToWorker).decode
-        while (asked := read_one(self._sock, decode)) is not None:
+        while self._has_room() and (asked := read_one(self._sock, decode)) is not None:
             if isinstance(asked, Drop):
                 self._drop(asked.turn)
             else:
                 self._sock.sendall(pack(self._answer(asked)))
 
+    def _has_room(self) -> bool:
+        try:
+            lowest = os.dup(self._sock.fileno())
+        except OSError:
+            return False
+        os.close(lowest)
+        return lowest < MOST_FILES
+
     def _answer(self, step: Step) -> Stepped | Missing:
         if step.start is None and step.turn not in self._suspended:
             return Missing(turn=step.turn)
+        if step.journal:
+            self._output.mute()
         try:
             out = self._run(step)
         except Exception as error:  # a fault of ours must not look like the tenant's, nor end the worker
+            self._output.show()
             show(error, "")
             self._drop(step.turn)
             out = [TurnFailed(code="engine_failed")]
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        self._output.show()
         return Stepped(turn=step.turn, out=tuple(out))
 
     def _run(self, step: Step) -> list[Out]:

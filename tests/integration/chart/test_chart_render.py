@@ -209,6 +209,22 @@ def test_the_service_monitor_is_behind_its_switch(helm: Helm) -> None:
     assert found == {"rolehost-gateway-metrics", "rolehost-operator-metrics"}
 
 
+@pytest.mark.parametrize(
+    ("values", "overhead"),
+    [
+        ((), {"podFixed": {"memory": "32Mi", "cpu": "10m"}}),
+        (("runtimeClass.overhead.memory=64Mi",), {"podFixed": {"memory": "64Mi", "cpu": "10m"}}),
+        (("runtimeClass.overhead=null",), None),
+    ],
+)
+def test_the_runtime_class_says_what_a_sandbox_takes_beside_its_role(
+    helm: Helm, values: tuple[str, ...], overhead: dict[str, Any] | None
+) -> None:
+    objects = helm.template("--set", ",".join(("runtimeClass.create=true", *values)))
+    [found] = [one for one in objects if one["kind"] == "RuntimeClass"]
+    assert found.get("overhead") == overhead
+
+
 def test_no_crds_where_somebody_else_installs_them(helm: Helm) -> None:
     assert "CustomResourceDefinition" in [one["kind"] for one in helm.template()]
     assert "CustomResourceDefinition" not in [one["kind"] for one in helm.template("--set", "crds.enabled=false")]

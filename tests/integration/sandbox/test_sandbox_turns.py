@@ -1,12 +1,14 @@
 """The real agent over a real socket with real workers: turns, and logic that misbehaves in them."""
 
 import asyncio
+import os
 import random
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.support.pod import AgentProcess, agent, descendants
+from tests.support.pod import AgentProcess, agent, template_of
 
 from rolehost_api.link.messages import (
     Abort,
@@ -58,17 +60,6 @@ async def obey(t: Turn) -> None:
         os._exit(3)
     if verb == "gibibyte":
         t.say("x" * (1 << 30))
-    if verb == "forks":
-        for _ in range(5):
-            if os.fork() == 0:
-                os.setsid()
-                if os.fork() == 0:
-                    time.sleep(600)
-                os._exit(0)
-        while True: pass
-    if verb == "kill-parent":
-        os.kill(os.getppid(), 9)
-        time.sleep(5)
     if verb == "pid":
         await t.reply(str(os.getpid()))
     if verb == "environment":
@@ -126,7 +117,7 @@ async def test_two_links_do_not_share_the_states_of_a_reference(pod: AgentProces
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [("loop", "hook_deadline"), ("loop-deaf", "hook_deadline"), ("forks", "hook_deadline"), ("exit", "hook_died")],
+    [("loop", "hook_deadline"), ("loop-deaf", "hook_deadline"), ("exit", "hook_died")],
 )
 async def test_a_hook_that_never_returns_is_left_out_and_the_turn_goes_on(
     pod: AgentProcess, message: str, code: str
@@ -169,15 +160,6 @@ async def test_neighbours_finish_while_hooks_loop(pod: AgentProcess) -> None:
         assert told.end.degraded == (Degraded("on_message:obey", "hook_deadline"),)
 
 
-async def test_nothing_that_a_hook_forked_outlives_it(pod: AgentProcess) -> None:
-    end = await pod.link()
-    await end.turn("forks")
-    async with asyncio.timeout(10):
-        while len(sleepers := descendants(pod.process.pid)) > 1 + 4:
-            await asyncio.sleep(0.05)
-    assert len(sleepers) >= 2
-
-
 async def test_an_aborted_turn_ends_and_its_channel_is_free(pod: AgentProcess) -> None:
     end = await pod.link()
     channel = await end.start("hello")
@@ -201,7 +183,7 @@ async def test_a_template_that_is_killed_comes_back(pod: AgentProcess) -> None:
     end = await pod.link()
     channel = await end.start("hello", session="bystander")
     question = await end.hear(channel, CallModel)
-    await end.turn("kill-parent", session="killer")
+    os.kill(template_of(pod), signal.SIGKILL)
     await end.send(channel, ModelResult(index=question.index, text="still here"))
     assert await end.hear(channel, Commit) == Commit(patch=(PatchOp("incr", "/dragons", 1),))
 
@@ -257,8 +239,9 @@ async def test_a_template_that_dies_again_and_again_ends_the_pod() -> None:
         end = await doomed.link()
         await end.bind(LOGIC, hook_wall_ms=2000)
         for _ in range(4):
+            os.kill(template_of(doomed), signal.SIGKILL)
             try:
-                await end.turn("kill-parent")
+                await end.turn("hello")
             except EOFError:
                 break
         async with asyncio.timeout(15):

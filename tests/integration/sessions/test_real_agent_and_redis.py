@@ -28,15 +28,16 @@ from tests.support.rooms import (
     world,
 )
 
-from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.errors import Unavailable
-from rolehost_api.wire import ResponseDone, Said, SessionCreated, StateDelta
+from rolehost_api.wire import ResponseDone, Said, SessionCreated, StateDelta, TextDelta, Usage
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.ports import ModelEnd, ModelProvider, ModelRequest
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import PodEntry, Tables
 
@@ -59,6 +60,7 @@ async def answer(t: Turn[Tale]) -> None:
     await t.reply(t.ask())
     t.say(f" Dragons: {t.state.dragons}.")
 """
+WORDS = [f"word{number} " for number in range(40)]
 REVISION = revision_entry(template=RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC)))
 
 
@@ -70,6 +72,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Slow:
+    """ports.ModelProvider that takes twice as long for its words as a hook may, and counts who asks."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
+        self.asked.append(request.messages[-1].content)
+        for word in WORDS:
+            await asyncio.sleep(4 / len(WORDS))
+            yield word
+        yield ModelEnd("stop", Usage())
 
 
 class Agents:
@@ -85,7 +101,7 @@ class Agents:
         scratch.mkdir()
         port = free_port()
         environment = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "ROLEHOST_POD_UID": uid,
             "ROLEHOST_PLATFORM_KEYS_DIR": str(self._keys),
             "ROLEHOST_IDENTITY_DIR": str(make_identity(self._folder / f"{uid}-identity", ACME.uid, uid)),
@@ -114,11 +130,11 @@ class House:
         self.clock = Clock()
         self.open()
 
-    def open(self) -> None:
+    def open(self, provider: ModelProvider | None = None) -> None:
         """A gateway, new as after a restart."""
         self.store = RedisSessionStore.connect(self.redis.url)
         self.pool = LinkPool(self.tables, dialer(), Shelves(), self.key, self.clock, "gw", require_gvisor=False)
-        models = Models({BackendType.SCRIPTED: ScriptedProvider()})
+        models = Models({BackendType.SCRIPTED: provider or ScriptedProvider()})
         self.service = SessionService(self.tables, self.pool, self.store, models, self.clock)
 
     async def close(self) -> None:
@@ -196,6 +212,34 @@ async def test_a_pod_killed_in_mid_turn_is_replaced_in_mid_turn(house: House) ->
     done = ear.of(ResponseDone)[1]
     assert (done.status, done.message) == ("completed", "Before: a dragon")
     assert [degraded.code for degraded in done.degraded] == ["hook_deadline"]
+
+
+async def test_eight_streams_go_on_while_the_worker_that_their_turns_wait_on_is_killed(house: House) -> None:
+    """A ninth session's hook loops there until it is killed; nobody else hears of it, and no model is asked twice."""
+    await house.close()
+    model = Slow()
+    house.open(model)
+    await house.pool.start()
+    streams = [await house.attach(f"stream-{number}") for number in range(8)]
+    killer, killed = await house.attach("killer")
+    turns = []
+    for number, (handle, ear) in enumerate(streams):
+        turns.append(asyncio.create_task(handle.say(Said(message=f"a dragon {number}"))))
+        async with asyncio.timeout(10):
+            while not ear.of(TextDelta):  # its turn waits in a worker now, and leaves it idle for the next
+                await asyncio.sleep(0.01)
+    before = [len(ear.text()) for _, ear in streams]
+    looping = asyncio.create_task(killer.say(Said(message="spin")))
+    await asyncio.gather(*turns)
+    for (_, ear), heard in zip(streams, before, strict=True):
+        (done,) = ear.of(ResponseDone)
+        assert (done.status, done.message, done.degraded) == ("completed", "".join(WORDS) + " Dragons: 1.", None)
+        assert ear.text() == done.message
+        assert heard < len(done.message), "it was in the middle of its stream"
+    await looping
+    (done,) = killed.of(ResponseDone)
+    assert [degraded.code for degraded in done.degraded] == ["hook_deadline"]
+    assert sorted(model.asked) == sorted([*(f"a dragon {number}" for number in range(8)), "spin"])
 
 
 async def test_a_session_survives_its_gateway(house: House) -> None:

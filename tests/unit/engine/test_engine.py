@@ -24,7 +24,7 @@ from rolehost_api.link.messages import (
     TextSegment,
     TurnFailed,
 )
-from rolehost_runtime.core.engine import Out, TurnEngine
+from rolehost_runtime.core.engine import Out, Reporter, TurnEngine
 from rolehost_runtime.core.journal import Entry, Stop, entry
 
 START = StartTurn(
@@ -405,6 +405,59 @@ def test_a_turn_cut_anywhere_and_run_again_asks_and_commits_the_same(scripts: li
         assert again.begin() == []
         seen += follow(again, kept, [], 99)
     assert seen == whole
+
+
+class Screen(Reporter):
+    """Shows what hooks print, except while a run by a journal comes back to where it was."""
+
+    def __init__(self, *, muted: bool) -> None:
+        self.shown: list[str] = []
+        self.muted = muted
+
+    def print(self, text: str) -> None:
+        if not self.muted:
+            self.shown.append(text)
+
+    def caught_up(self) -> None:
+        self.muted = False
+
+
+def printing(scripts: list[list[str]], screen: Screen) -> Role[Tale]:
+    cat = role()
+    for number, script in enumerate(scripts):
+
+        async def hook(t: Turn[Tale], number: int = number, script: list[str] = script) -> None:
+            for line, act in enumerate(script):
+                screen.print(f"{number}:{line}")
+                if act == "say":
+                    await t.say("a")
+                elif act == "ask":
+                    await t.ask("?")
+                elif act == "raise":
+                    raise ValueError
+            screen.print(f"{number}:end")
+
+        cat.on_message(hook)
+    return cat
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["say", "ask", "print", "raise"]), max_size=5), min_size=1, max_size=3),
+    st.integers(0, 12),
+)
+def test_a_turn_run_again_shows_what_hooks_print_once(scripts: list[list[str]], cut: int) -> None:
+    alone = Screen(muted=False)
+    play(TurnEngine(printing(scripts, alone), START, {}, reporter=alone), moody)
+
+    one = Screen(muted=False)
+    journal: list[Entry] = []
+    first = TurnEngine(printing(scripts, one), START, {}, reporter=one)
+    follow(first, journal, first.begin(), cut)
+    other = Screen(muted=True)
+    if not first.done:
+        again = TurnEngine(printing(scripts, other), START, {}, reporter=other, journal=tuple(journal))
+        follow(again, list(journal), again.begin(), 99)
+    assert one.shown + other.shown == alone.shown
 
 
 def test_another_run_that_asks_for_something_else_is_noticed_even_if_the_hook_swallows_it() -> None:

@@ -52,7 +52,7 @@ from rolehost_api.link.messages import (
     StopLogs,
     TurnFailed,
 )
-from rolehost_runtime.gateway.link.link import MAX_LOG_READERS
+from rolehost_runtime.gateway.link.link import MAX_LOG_READERS, session_ref
 from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.link.rules import TurnStage
@@ -239,7 +239,13 @@ async def test_the_session_is_named_by_a_reference_that_says_nothing(bench: Benc
     await bench.start("the-key")
     await bench.until(lambda: bool(pod.starts()))
     (start,) = pod.starts()
-    assert (start.session_id, "the-key" in start.session, len(start.session)) == ("abc", False, 16)
+    assert (start.session_id, "the-key" in start.session, len(start.session)) == ("abc", False, 32)
+
+
+async def test_a_session_has_the_same_name_on_a_pod_over_every_link_and_another_on_every_pod() -> None:
+    names = {session_ref(key, pod) for key in ("k1", "k2") for pod in ("p1", "p2")}
+    assert len(names) == 4
+    assert session_ref("k1", "p1") in names
 
 
 async def turn_over(bench: Bench, pod: FakePod, channel: int, start: StartTurn) -> None:

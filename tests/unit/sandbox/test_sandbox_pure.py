@@ -18,7 +18,7 @@ from rolehost_api.errors import BadRequest, ProtocolViolation
 from rolehost_api.link import credit
 from rolehost_api.link.attestation import attests, namespace_key
 from rolehost_runtime.core import patch
-from rolehost_runtime.sandbox import certificate, identity, keys, logs, procs, settings, states
+from rolehost_runtime.sandbox import certificate, identity, keys, logs, procs, quarantine, seccomp, settings, states
 from rolehost_runtime.sandbox.logs import LineSplitter, LogRing
 from rolehost_runtime.sandbox.states import States
 from rolehost_runtime.sandbox.steps import Drop, Frames, FromWorker, Stepped, ToWorker, pack
@@ -27,7 +27,9 @@ KEY = "A" * 43 + "="
 
 
 @pytest.mark.parametrize(
-    "module", [bundle, credit, patch, states, logs, procs, keys, certificate], ids=lambda module: module.__name__
+    "module",
+    [bundle, credit, patch, states, logs, procs, keys, certificate, quarantine, seccomp],
+    ids=lambda module: module.__name__,
 )
 def test_worked_examples_hold(module: ModuleType) -> None:
     tried = doctest.testmod(module)

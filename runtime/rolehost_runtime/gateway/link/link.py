@@ -5,7 +5,7 @@ floods its link takes its turn like every other. How writing is bounded: `writer
 """
 
 import asyncio
-import secrets
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -41,6 +41,16 @@ MAX_LOG_READERS = 16
 LATE_MS = 5000
 """How long what a pod sent before it read our Abort may still arrive."""
 MAX_LATE = 1024
+
+
+def session_ref(session_key: str, pod_uid: str) -> str:
+    """A session's name on one pod: always the same there, so that the pod knows it again over another link, and
+    elsewhere another, so that two pods cannot find out that they served the same session. It leads to no key.
+
+    >>> session_ref("k", "pod-1") == session_ref("k", "pod-1"), session_ref("k", "pod-1") == session_ref("k", "pod-2")
+    (True, False)
+    """
+    return hashlib.blake2b(f"{pod_uid}/{session_key}".encode(), digest_size=16, person=b"rolehost session").hexdigest()
 
 
 class Link:
@@ -201,7 +211,7 @@ class Link:
             self._held.pop(seat[0], None)
 
     def _seat(self, session_key: str, session_id: str, until_ms: int) -> str:
-        ref = self._seats[session_key][0] if session_key in self._seats else secrets.token_hex(8)
+        ref = session_ref(session_key, self.pod_uid)
         self._seats[session_key] = (ref, until_ms)
         self._seats.move_to_end(session_key)
         self._keys[ref] = (session_key, session_id)
