@@ -47,6 +47,7 @@ from rolehost_api.link.messages import (
     proof_text,
 )
 from rolehost_runtime.gateway.link.binder import order
+from rolehost_runtime.gateway.link.budget import TRANSFERS, Budget
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.tables import PodEntry, Tenant
 
@@ -78,6 +79,8 @@ class FleetPod:
     """Takes no new link."""
     forgetful: bool = False
     """Says to every link that it is bound to nothing."""
+    deaf: bool = False
+    """Gives no credit back."""
     bound: str = ""
     dialled: int = 0
     bundle_bytes: int = 0
@@ -110,7 +113,7 @@ class FleetPod:
                     if isinstance(message, Credit):
                         continue
                     credits.received(size)
-                    if grant := credits.worked(size):
+                    if (grant := credits.worked(size)) and not self.deaf:
                         send(0, Credit(bytes=grant))
                     match message:
                         case Prove(signature=signature):
@@ -188,7 +191,9 @@ class FleetDialer:
 class Gang:
     """Gateways over the same tables, and pods of one revision that Kubernetes calls Ready once they are bound."""
 
-    def __init__(self, *names: str, **options: Any) -> None:
+    def __init__(self, *names: str, transfers: int = TRANSFERS) -> None:
+        """`transfers`: how many bundles each gateway may send at a time."""
+        self._transfers = transfers
         self.tables, self.clock, self.key = world(ACME), Clock(), PodDialer().key
         serve(self.tables, REVISION)
         self.members = set(names)
@@ -197,7 +202,7 @@ class Gang:
         self.pools: dict[str, LinkPool] = {}
         self.dialers: dict[str, FleetDialer] = {}
         for name in names:
-            self.add_gateway(name, **options)
+            self.add_gateway(name)
 
     async def __aenter__(self) -> "Gang":
         await self.start()
@@ -214,11 +219,13 @@ class Gang:
         for pool in self.pools.values():
             await pool.stop()
 
-    def add_gateway(self, name: str, **options: Any) -> LinkPool:
+    def add_gateway(self, name: str) -> LinkPool:
+        """A new process of that name; of an old one, only the pods know."""
         dialer = self.dialers[name] = FleetDialer(self.pods)
         pool = self.pools[name] = LinkPool(
             self.tables, dialer, self.shelves, self.key, self.clock, name,
-            backoff_seconds=(0,), me=name, members=lambda: self.members, **options,
+            backoff_seconds=(0,), me=name, members=lambda: self.members,
+            budget=Budget(transfers=self._transfers),
         )  # fmt: skip
         return pool
 
@@ -279,7 +286,7 @@ class Gang:
     async def pass_ms(self, ms: int) -> None:
         self.clock.now_ms += ms
         for pool in self.pools.values():
-            pool.look()
+            pool._keepers.look()
         await self.settled()
 
     def linked(self, name: str) -> set[str]:
