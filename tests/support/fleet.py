@@ -273,7 +273,7 @@ class Gang:
     async def pass_ms(self, ms: int) -> None:
         self.clock.now_ms += ms
         for pool in self.pools.values():
-            pool.look()
+            pool._keepers.look()
         await self.settled()
 
     def linked(self, name: str) -> set[str]:

@@ -479,7 +479,7 @@ async def test_a_bug_while_looking_is_not_the_last_look() -> None:
                 raise failure
             return {"a"}
 
-        gang.pools["a"]._members = members
+        gang.pools["a"]._keepers._members = members
         gang.add_pod("p1")
         await gang.settled()
         gang.pools["a"].members_changed()

@@ -1,10 +1,16 @@
 """The gateway's end of the links to sandbox pods.
 
-`rules` says what a pod may send when (pure), `call` is one turn on a link, `link` one
-connection, `bind` what a pod is told about its revision, `placement` which pod serves a
-session, `report` the picture for the operator, `logs` what role logic printed, `pool`
-keeps a link to every trusted pod. The pod is hostile: whoever it is, whose turn it runs
-and how long that takes comes from our own tables, never from it.
+Pure: `rules` says what a pod may send when, `bind` what a pod is told about its revision,
+`binder` which gateway binds it, `budget` who may be sent a bundle now, `placement` which
+pod serves a session. Shell: `call` is one turn on a link, `link` one connection, `keeper`
+one pod's link and the reasons for it, `keepers` all of them, `carrier` the bundles on
+their way, `serving` the wait for a pod, `logs` and `followers` what role logic printed,
+`report` the picture for the operator, `pool` the whole, as other rooms see it.
+
+There are several gateways. A pod is bound by one of them, its binder, which stays linked
+and has the word on it; the others link when a turn or a reader needs the pod, and let go
+after a minute. Every pod is hostile: whoever it is, whose turn it runs and how long that
+takes comes from our own tables, never from it.
 
 Does not belong here: what a turn means (sessions), how a pod is reached (a Dialer).
 """

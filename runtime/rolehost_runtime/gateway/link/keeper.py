@@ -32,7 +32,7 @@ class Keeper:
     def __init__(
         self,
         pod: PodEntry,
-        serve: "Callable[[Keeper], Awaitable[None]]",
+        serve: "Serve",
         ring: Callable[[], None],
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
@@ -199,3 +199,6 @@ class Keeper:
 
     def occupied(self) -> int:
         return self.usable.occupied() if self.usable is not None else 0
+
+
+Serve = Callable[[Keeper], Awaitable[None]]

@@ -1,17 +1,13 @@
-"""A link to every pod that this gateway must or may speak to; which of them serves a session; what they report.
+"""Links to pods: a link's whole life, and all that the other rooms of the gateway ask of them.
 
-Level-triggered: whatever rang, every pod of the table has a keeper and no other has, and
-each keeper knows whether it is this gateway's duty to link to its pod (`binder`). A link's
-life is: dial, hear the probe, prove ourselves, bind, then read until it ends. What a pod
-says decides nothing here but its own report: whose pod it is comes from the table.
+Who is linked, and when, is for `keepers` to say. The life of a link is: dial, hear the
+probe, prove ourselves, bind, then read until it ends. What a pod says decides nothing
+here but its own report: whose pod it is comes from the table.
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from typing import Protocol
 
 from rolehost_api.crd.role import LogPolicy
@@ -28,31 +24,28 @@ from rolehost_api.link.messages import (
     proof_text,
 )
 from rolehost_api.observed import Observed, PodReport
-from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.link.bind import Verdicts, bind_message, breach, checked_hello
-from rolehost_runtime.gateway.link.binder import rank
 from rolehost_runtime.gateway.link.budget import Budget
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.carrier import Carrier
 from rolehost_runtime.gateway.link.followers import Follower, Followers
-from rolehost_runtime.gateway.link.keeper import BACKOFF_SECONDS, Keeper, Rows
+from rolehost_runtime.gateway.link.keeper import BACKOFF_SECONDS, Keeper
+from rolehost_runtime.gateway.link.keepers import Keepers
 from rolehost_runtime.gateway.link.link import Link
 from rolehost_runtime.gateway.link.logs import LogReader
 from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_report
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.link.serving import Serving
 from rolehost_runtime.gateway.ports import Bundles, Dialer
-from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables
-
-log = logging.getLogger(__name__)
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
 DIAL_SECONDS = 5.0
 HELLO_SECONDS = 10.0
+CARRY_SECONDS = 30.0
+"""For the bundle's way over the link. A pod that reads slowly must not hold one of the few transfers for long."""
 BIND_SECONDS = 60.0
-"""For the bundle's way over the link and the import of the logic in it."""
-LOOK_SECONDS = 5.0
-"""How often time itself is looked at: links that fell idle, pods that wait for too long."""
+"""For the import of the logic."""
 
 
 class Signer(Protocol):
@@ -87,101 +80,43 @@ class LinkPool:
         self._tables, self._dialer, self._signer = tables, dialer, signer
         self._now_ms = now_ms
         self._require_gvisor = require_gvisor
-        self._backoff = backoff_seconds
-        self._me = me or gateway_name
-        self._members = members
-        self._ranks: dict[str, int | None] = {}
-        self._ranked_among: frozenset[str] = frozenset()
-        self._keepers: dict[str, Keeper] = {}
         self._followers = Followers()
         self._verdicts = Verdicts()
         self._carrier = Carrier(bundles, budget)
-        self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._alive()))
-        self._doorbell = asyncio.Event()
-        self._watcher: asyncio.Task[None] | None = None
+        self._keepers = Keepers(
+            tables,
+            self._serve,
+            self._ring,
+            now_ms,
+            me=me or gateway_name,
+            members=members,
+            congested=lambda: self._carrier.congested,
+            followers=self._followers,
+            backoff_seconds=backoff_seconds,
+        )
+        self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._keepers.alive()))
         self._pins = Pins(now_ms)
         self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
 
     async def start(self) -> None:
-        for table in (self._tables.pods, self._tables.revisions, self._tables.roles):
-            table.listen(lambda _key: self._doorbell.set())
-        self._doorbell.set()
-        self._watcher = asyncio.create_task(self._watch(), name="links")
+        self._keepers.start()
 
     async def stop(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        tasks = [task for keeper in self._keepers.values() if (task := keeper.stop()) is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._keepers.clear()
+        await self._keepers.stop()
 
     def members_changed(self) -> None:
         """Gateways came, went or began to drain: pods may have another binder."""
-        self._doorbell.set()
-
-    # ── keeping links up ────────────────────────────────────────────────────────────
-
-    async def _watch(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._doorbell.wait()
-            rung = self._doorbell.is_set()
-            self._doorbell.clear()
-            try:
-                self.look()
-            except Exception as error:  # a bug of ours: without this task no pod would ever be bound again
-                faults.internal(log, "looking after links", error)
-            if rung:
-                self._ring()
-
-    def look(self) -> None:
-        """Make it so that every pod of the table has a keeper and no other has, and that each knows its duty."""
-        now_ms, congested = self._now_ms(), self._carrier.congested
-        pods = {pod.uid: pod for pod in self._tables.pods.values()}
-        self._rank(pods.keys())
-        for uid in self._keepers.keys() - pods.keys():
-            self._keepers.pop(uid).stop()
-        for uid, pod in pods.items():
-            keeper = self._keepers.get(uid)
-            if keeper is None:
-                keeper = self._keepers[uid] = Keeper(pod, self._serve, self._ring, self._backoff)
-            keeper.look(pod, self._rows(pod), self._ranks[uid], now_ms, congested=congested)
-        self._followers.seek(self._keepers.values())
-
-    def _alive(self) -> frozenset[str]:
-        return frozenset(self._members() or (self._me,))
-
-    def _rank(self, pods: AbstractSet[str]) -> None:
-        """This gateway's place in the order of each pod; worked out again where the members changed."""
-        members = self._alive()
-        if members != self._ranked_among:
-            self._ranks.clear()
-            self._ranked_among = members
-        for gone in self._ranks.keys() - pods:
-            del self._ranks[gone]
-        for uid in pods - self._ranks.keys():
-            self._ranks[uid] = rank(uid, self._me, members)
+        self._keepers.members_changed()
 
     def _ring(self) -> None:
         """Pods or links changed: wake whoever waits for one, and whoever reads the report."""
         self._serving.ring()
         self._picture.ring()
 
-    def _rows(self, pod: PodEntry) -> Rows:
-        """What a link to this pod is made of; where one of them changes, it is tried again at once."""
-        tables, namespace = self._tables, pod.tenant.name
-        return (
-            tables.pods.get(pod.uid),
-            tables.roles.get(namespace, pod.role),
-            tables.revisions.get(namespace, pod.revision),
-        )
-
     async def _serve(self, keeper: Keeper) -> None:
         """One link's whole life. Raises what ended it before it stood, or the pod's own fault."""
         pod, known = keeper.pod, keeper.known
-        _, role, revision = self._rows(pod)
+        _, role, revision = self._keepers.rows(pod)
         if role is None or revision is None or revision.tenant != pod.tenant or role.tenant != pod.tenant:
             raise Unavailable("the revision of this pod is not known here yet", code="revision_not_seen")
         async with asyncio.timeout(DIAL_SECONDS):
@@ -258,13 +193,11 @@ class LinkPool:
             self._dutiful(link).known.carried += 1  # asked again: it may have waited for long
             link.stage = LinkStage.BINDING
             link.send(0, bind_message(role, revision, bundle))
-            async with asyncio.timeout(BIND_SECONDS):
-                for start in range(0, len(bundle), BUNDLE_CHUNK_BYTES):
-                    if link.bound.done():  # by another gateway meanwhile
-                        return
-                    end = start + BUNDLE_CHUNK_BYTES
-                    link.send(0, BundleChunk(data=bundle[start:end], last=end >= len(bundle)))
-                    await link.room()
+            try:
+                async with asyncio.timeout(CARRY_SECONDS):
+                    await _carry(link, bundle)
+            except TimeoutError:
+                raise Unavailable("the pod did not take its bundle in time", code="pod_stalled") from None
 
     def _dutiful(self, link: Link) -> Keeper:
         """The keeper of a pod that is this gateway's to bind. Raises Unavailable where it is another's."""
@@ -331,3 +264,13 @@ class LinkPool:
         finally:
             self._followers.discard(follower)
             follower.end()
+
+
+async def _carry(link: Link, bundle: bytes) -> None:
+    """The whole bundle, or as much of it as the pod still wants. Raises Unavailable `pod_lost`."""
+    for start in range(0, len(bundle), BUNDLE_CHUNK_BYTES):
+        if link.bound.done():  # by another gateway meanwhile
+            return
+        end = start + BUNDLE_CHUNK_BYTES
+        link.send(0, BundleChunk(data=bundle[start:end], last=end >= len(bundle)))
+        await link.room()
