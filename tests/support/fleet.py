@@ -76,6 +76,8 @@ class FleetPod:
     """Takes no new link."""
     forgetful: bool = False
     """Says to every link that it is bound to nothing."""
+    deaf: bool = False
+    """Gives no credit back."""
     bound: str = ""
     dialled: int = 0
     bundle_bytes: int = 0
@@ -108,7 +110,7 @@ class FleetPod:
                     if isinstance(message, Credit):
                         continue
                     credits.received(size)
-                    if grant := credits.worked(size):
+                    if (grant := credits.worked(size)) and not self.deaf:
                         send(0, Credit(bytes=grant))
                     match message:
                         case Prove(signature=signature):

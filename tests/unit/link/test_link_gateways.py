@@ -9,6 +9,7 @@ from tests.support.fleet import ARCHIVE, REVISION, START, FleetPod, Gang
 from tests.support.rooms import CAT_1, pod_entry, put, revision_entry, role_entry
 
 from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_api.link.framing import WINDOW
 from rolehost_api.link.messages import BUNDLE_CHUNK_BYTES, LoadError
 from rolehost_runtime.gateway.link.binder import STEP_IN_SECONDS, order
 from rolehost_runtime.gateway.link.budget import Budget
@@ -227,6 +228,21 @@ async def test_a_pod_that_somebody_else_bound_meanwhile_is_sent_no_more_of_its_b
         put(gang.tables, pod_entry("p1", revision=REVISION.name))
         await gang.until(lambda: gang.linked("a") == {"p1"})
         assert pod.bundle_bytes < len(archive) / 2
+
+
+async def test_a_pod_that_does_not_take_its_bundle_gives_up_its_place_and_that_is_no_fault_of_the_logic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rolehost_runtime.gateway.link.pool.CARRY_SECONDS", 0.01)
+    async with Gang("a", budget=Budget(transfers=1)) as gang:
+        gang.shelve(bytes(WINDOW + 1))
+        gang.add_pod("deaf", deaf=True)
+        await gang.until(lambda: gang.pods["deaf"].bundle_bytes > WINDOW // 2)
+        gang.shelve(ARCHIVE)
+        other = gang.add_pod("other")
+        await gang.until(lambda: bool(other.bound))
+        errors = [report.error for report in gang.pools["a"]._pod_reports()]
+        assert errors == [None, None]
 
 
 async def test_a_pod_that_says_again_and_again_that_it_has_no_bundle_gets_it_ever_less_often() -> None:
