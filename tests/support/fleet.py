@@ -45,6 +45,7 @@ from rolehost_api.link.messages import (
     proof_text,
 )
 from rolehost_runtime.gateway.link.binder import order
+from rolehost_runtime.gateway.link.budget import TRANSFERS, Budget
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.tables import PodEntry, Tenant
 
@@ -184,7 +185,9 @@ class FleetDialer:
 class Gang:
     """Gateways over the same tables, and pods of one revision that Kubernetes calls Ready once they are bound."""
 
-    def __init__(self, *names: str, **options: Any) -> None:
+    def __init__(self, *names: str, transfers: int = TRANSFERS) -> None:
+        """`transfers`: how many bundles each gateway may send at a time."""
+        self._transfers = transfers
         self.tables, self.clock, self.key = world(ACME), Clock(), PodDialer().key
         serve(self.tables, REVISION)
         self.members = set(names)
@@ -193,7 +196,7 @@ class Gang:
         self.pools: dict[str, LinkPool] = {}
         self.dialers: dict[str, FleetDialer] = {}
         for name in names:
-            self.add_gateway(name, **options)
+            self.add_gateway(name)
 
     async def __aenter__(self) -> "Gang":
         await self.start()
@@ -210,11 +213,13 @@ class Gang:
         for pool in self.pools.values():
             await pool.stop()
 
-    def add_gateway(self, name: str, **options: Any) -> LinkPool:
+    def add_gateway(self, name: str) -> LinkPool:
+        """A new process of that name; of an old one, only the pods know."""
         dialer = self.dialers[name] = FleetDialer(self.pods)
         pool = self.pools[name] = LinkPool(
             self.tables, dialer, self.shelves, self.key, self.clock, name,
-            backoff_seconds=(0,), me=name, members=lambda: self.members, **options,
+            backoff_seconds=(0,), me=name, members=lambda: self.members,
+            budget=Budget(transfers=self._transfers),
         )  # fmt: skip
         return pool
 
