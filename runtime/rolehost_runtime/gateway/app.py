@@ -30,6 +30,7 @@ from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
+from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
@@ -37,7 +38,7 @@ from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore
+from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, StoreFacts
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
@@ -100,6 +101,8 @@ class Adapters:
     """Proves to pods (and to the upload service) that this is the platform."""
     store_answers: Callable[[], Awaitable[bool]]
     """For /readyz."""
+    store_facts: Callable[[], Awaitable[StoreFacts]] | None = None
+    """For /v1/platform/health; None: there is none here."""
     durability: str = "local-fsync"
     """What session.created says an acknowledged turn survives."""
     require_gvisor: bool = True
@@ -180,6 +183,7 @@ class Gateway:
             uploads=adapters.uploads,
             store_answers=adapters.store_answers,
             page=options.page,
+            platform=PlatformHealth(adapters.store_facts, wall_ms, lambda: (options.name,)),
         )
         self._edge = EdgeServer(
             make_rest(rooms, policy),
@@ -262,6 +266,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         auth=KeyAuth(tables.keys),
         signing_key=key,
         store_answers=store.answers,
+        store_facts=store.facts,
         uploads=uploads,
         reviewer=TokenReview(api),
         feeds=(feed,),
