@@ -13,8 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketE
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from rolehost.cli.kubectl import Kubectl, cluster_options
-from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint, plainly
+from rolehost.cli.address import plainly
+from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
+from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint
 from rolehost.cli.terminal import visible
 from rolehost_api.wire import SUBPROTOCOL
 
@@ -26,14 +27,26 @@ PATIENCE = 330.0
 @click.argument("role")
 @click.option("-m", "--message", help="Say one thing, print the answer and exit.")
 @click.option("--session", default="", help="Go on with this session; a fresh one where left out.")
+@namespace_option
 @gateway_options
 @cluster_options
 def chat(
-    role: str, message: str | None, session: str, url: str, key: str, context: str, platform_namespace: str
+    role: str,
+    message: str | None,
+    session: str,
+    namespace: str,
+    url: str,
+    key: str,
+    context: str,
+    platform_namespace: str,
 ) -> None:
-    """Talk to ROLE. An empty line or Ctrl-D ends it; the session can be taken up again."""
+    """Talk to ROLE. An empty line or Ctrl-D ends it; the session can be taken up again.
+
+    The gateway is --url, else a `rolehost dev` on this machine, else the address in the Role's status, else a
+    port-forward through kubectl that ends with the chat. A CA of your own: SSL_CERT_FILE=/path/to/ca.pem.
+    """
     kubectl = Kubectl(context, platform_namespace)
-    with gateway(url, key, kubectl, local=not context) as found:
+    with gateway(url, key, kubectl, local=not context, role=role, namespace=namespace) as found:
         talk = Talk(found, role, session or f"cli-{secrets.token_hex(4)}")
         try:
             if message is not None:
@@ -139,6 +152,7 @@ class Talk:
     def _connected(self) -> ClientConnection:
         if self._socket is None:
             address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
+            self._gateway.ensure()
             headers = {"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {}
             try:
                 self._socket = self._held.enter_context(

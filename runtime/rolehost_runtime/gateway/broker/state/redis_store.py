@@ -125,16 +125,15 @@ class RedisSessionStore:
         return store_facts(info, await self._fsync(), time)
 
     async def _fsync(self) -> str | None:
-        async def ask() -> str | None:
+        async def ask() -> Any:
             try:
-                found = await self._redis.config_get("appendfsync")
+                return await self._redis.config_get("appendfsync")
             except ResponseError:
-                return None
-            word = found.get("appendfsync") or found.get(b"appendfsync")
-            return word.decode() if isinstance(word, bytes) else word
+                return {}
 
-        asked: str | None = await self._bounded(ask)
-        return asked
+        found = await self._bounded(ask)
+        word = found.get("appendfsync")
+        return word if isinstance(word, str) else None
 
     async def _bounded(self, operation: Callable[[], Any]) -> Any:
         """One operation, over in OPERATION_SECONDS. A lost connection is tried once more by the client itself:
