@@ -41,7 +41,7 @@ class Gateway:
         self, method: str, path: str, body: bytes | None = None, kind: str = "", *, timeout: float = TIMEOUT
     ) -> Any:
         """The response as a stream. Raises ClickException with the gateway's own sentence."""
-        request = urllib.request.Request(f"{self.url}{path}", data=body, method=method)  # noqa: S310 - http(s), see `_checked`
+        request = urllib.request.Request(f"{self.url}{path}", data=body, method=method)  # noqa: S310 - http(s), see `checked`
         if self.key:
             request.add_header("Authorization", f"Bearer {self.key}")
         if kind:
@@ -105,7 +105,7 @@ def gateway(
     if url:
         if role:
             _tell(f"{url} (--url or ROLEHOST_URL)")
-        yield Gateway(_checked(url), key)
+        yield Gateway(checked(url), key)
     elif local and not namespace and _answers(LOCAL):
         _tell(f"{LOCAL} (on this machine)")
         yield Gateway(LOCAL, key)
@@ -144,7 +144,8 @@ def _published(context: str, namespace: str, role: str) -> str:
     return "" if why is not None else base
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
+    """The address as it is used, without a slash at its end; a socket's means the same. Raises BadParameter."""
     url = re.sub(r"^ws(s?)://", r"http\1://", url)
     if not re.match(r"https?://[^/\s]+", url):
         raise click.BadParameter("must start with http:// or https://", param_hint="--url")
