@@ -196,6 +196,27 @@ async def test_a_gateway_tells_of_its_redis_to_a_key_that_lives_as_long_as_the_r
     assert left(platform) == []
 
 
+def test_a_nodes_clock_is_read_from_its_lease(platform: ApiServer) -> None:
+    """A kubelet stamps its Lease by its own clock, the apiserver notes when that came in by its own."""
+
+    def renewal(name: str, ahead: float, version: str = "") -> dict[str, Any]:
+        made = lease(name, age_seconds=-ahead)
+        metadata = {"name": name, "namespace": "kube-node-lease", **({"resourceVersion": version} if version else {})}
+        return {**made, "metadata": metadata}
+
+    try:
+        for name, ahead in (("doctor-good", 0.0), ("doctor-fast", 6.0)):
+            platform.kubectl("create", "-f", "-", stdin=json.dumps(renewal(name, 0.0)))
+            time.sleep(1.1)  # the apiserver's stamp has whole seconds
+            version = platform.get("lease", name, "-n", "kube-node-lease")["metadata"]["resourceVersion"]
+            platform.kubectl("replace", "-f", "-", stdin=json.dumps(renewal(name, ahead, version)))
+        _, found = doctor(platform, "--no-pods", "--url", "http://127.0.0.1:1")
+        assert found["clocks"]["state"] == "warn"
+        assert found["clocks"]["what"].startswith("node doctor-fast is about ")
+    finally:
+        platform.kubectl("delete", "lease", "doctor-good", "doctor-fast", "-n", "kube-node-lease", "--ignore-not-found")
+
+
 # ── pods that never run ─────────────────────────────────────────────────────────────
 
 

@@ -11,14 +11,15 @@ from urllib.parse import quote
 from rolehost.cli.doctor import clocks, cluster, durability, parts, walls
 from rolehost.cli.doctor.api import Api
 from rolehost.cli.doctor.finding import Finding, Seen, skipped, unseen, warn
-from rolehost.cli.doctor.gateway import Heard, OwnKey, heard, reached
+from rolehost.cli.doctor.gateway import Heard, heard, reached
+from rolehost.cli.doctor.ownkey import OwnKey
 from rolehost.cli.doctor.trials import Trials
 from rolehost.cli.kubectl import Kubectl
 from rolehost.cli.tenants import OPERATOR
 from rolehost_api import __version__
 from rolehost_api.names import LEASE, OPERATOR_WRITER, RUNTIME_CLASS, TENANT
 
-TRIAL_SECONDS = 7.5
+TRIAL_SECONDS = 7.0
 """From the start of a run; what pods have not said then they need not say."""
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"

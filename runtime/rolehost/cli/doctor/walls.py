@@ -56,7 +56,7 @@ def network(server: Trial, client: Trial) -> Finding:
     """
     if client.said is None:
         # Without the server there is no client: whatever kept the first from running is the reason.
-        return _not_run("network", client if client.pod or client.refused else server)
+        return _not_run("network", client if client.pod is not None or client.refused else server)
     rounds: Sequence[Mapping[str, bool]] = client.said.get("rounds") or ()
     if not any(one.get(str(BOTH)) for one in rounds):
         return fail(
