@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -151,25 +151,35 @@ class Talk:
 
     def _connected(self) -> ClientConnection:
         if self._socket is None:
-            address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
-            self._gateway.ensure()
-            headers = {"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {}
             try:
-                self._socket = self._held.enter_context(
-                    connect(
-                        f"{address}?session_id={quote(self.session)}",
-                        subprotocols=[Subprotocol(SUBPROTOCOL)],
-                        additional_headers=headers,
-                        compression=None,
-                        open_timeout=15,
-                        proxy=None,
-                    )
-                )
+                self._socket = self._held.enter_context(self._opened_socket())
             except InvalidHandshake as error:
                 raise click.ClickException(f"{self._gateway.url} refused the connection: {error}") from None
             except (OSError, WebSocketException) as error:
                 raise click.ClickException(f"{self._gateway.url} does not answer: {plainly(error)}") from None
         return self._socket
+
+    def _opened_socket(self) -> ClientConnection:
+        """A way that broke is mended first, and where it only seems to stand it is made anew, once."""
+        if self._gateway.ensure is None:
+            return self._dialled()
+        self._gateway.ensure(False)
+        try:
+            return self._dialled()
+        except (OSError, InvalidMessage):
+            self._gateway.ensure(True)
+            return self._dialled()
+
+    def _dialled(self) -> ClientConnection:
+        address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
+        return connect(
+            f"{address}?session_id={quote(self.session)}",
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers={"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {},
+            compression=None,
+            open_timeout=15,
+            proxy=None,
+        )
 
     def close(self) -> None:
         self._held.close()

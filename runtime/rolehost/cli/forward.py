@@ -36,9 +36,9 @@ class Forward:
     def address(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    def ensure(self) -> None:
-        """Raises ClickException with what kubectl said."""
-        if self._process is not None and self._process.poll() is None:
+    def ensure(self, broken: bool = False) -> None:
+        """`broken`: it was tried and led nowhere, whatever kubectl thinks. Raises ClickException with kubectl's words."""
+        if self._process is not None and self._process.poll() is None and not broken:
             return
         self.stop()
         self._process = process = subprocess.Popen(  # noqa: S603 - the user's own kubectl

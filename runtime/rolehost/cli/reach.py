@@ -34,8 +34,8 @@ class Gateway:
     key: str = ""
     lasting: bool = True
     """Whether the address is there when this command has ended."""
-    ensure: Callable[[], None] = lambda: None
-    """Mends the way there, if it is one that can break. Raises ClickException."""
+    ensure: Callable[[bool], None] | None = None
+    """Where the way there can break: stands it up again, also one that only seems to stand. Raises ClickException."""
 
     def open(
         self, method: str, path: str, body: bytes | None = None, kind: str = "", *, timeout: float = TIMEOUT

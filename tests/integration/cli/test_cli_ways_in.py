@@ -203,6 +203,8 @@ async def test_a_port_forward_that_died_comes_back_on_the_same_port(
         forward.ensure()
         forward.ensure()
         assert log.read_text().split() == [":8080", "18123:8080"]
+        forward.ensure(broken=True)
+        assert log.read_text().split() == [":8080", "18123:8080", "18123:8080"]
     finally:
         forward.stop()
 

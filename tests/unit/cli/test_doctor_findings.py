@@ -10,7 +10,7 @@ from rolehost.cli.tenants import onboarding
 
 FAIL, WARN, OK, SKIPPED = State.FAIL, State.WARN, State.OK, State.SKIPPED
 PLATFORM = "plat"
-FORBIDDEN = Seen(refused='x is forbidden: User "u" cannot get', forbidden=True)
+FORBIDDEN = Seen(refused='x is forbidden: User "u" cannot get path "/x"', forbidden=True)
 
 
 def told(finding: Finding) -> tuple[State, str, str]:
@@ -142,6 +142,12 @@ def test_tenants(change: dict[str, Seen], state: State, word: str, fix: str) -> 
     assert found[0] is state
     assert word in found[1]
     assert fix in found[2]
+
+
+def test_a_namespace_that_is_being_deleted_is_no_tenant_without_rights() -> None:
+    namespace, binding = onboarding("acme", PLATFORM)
+    going = {"metadata": {"name": "gone", "labels": {}, "deletionTimestamp": "2030-01-01T00:00:00Z"}}
+    assert tenancy(namespaces=Seen({"items": [going, namespace]}), bindings=Seen({"items": [binding]})).state is OK
 
 
 def test_a_binding_of_another_role_or_nobody_is_not_complete() -> None:

@@ -137,7 +137,7 @@ def tenants(namespaces: Seen, bindings: Seen, writer: Seen, platform: str) -> Fi
         return fail(
             "tenants", f"ClusterRole {OPERATOR_WRITER} is not there: the operator may write nowhere", upgrade(platform)
         )
-    items = (namespaces.value or {}).get("items", [])
+    items = living(namespaces)
     if not items:
         return skipped("tenants", "there is none yet; the first one: rolehost tenants add NAME")
     bound = {one["metadata"]["namespace"] for one in bindings.value["items"] if complete(one, platform)}
@@ -151,6 +151,12 @@ def tenants(namespaces: Seen, bindings: Seen, writer: Seen, platform: str) -> Fi
             "tenants", f"pods that are not restricted are let into {some(loose)}", f"rolehost tenants add {loose[0]}"
         )
     return ok("tenants", f"{len(named)}, all of them bound")
+
+
+def living(namespaces: Seen) -> list[Mapping[str, Any]]:
+    """Those that are not on their way out, where things go missing one after another."""
+    items = (namespaces.value or {}).get("items", [])
+    return [one for one in items if "deletionTimestamp" not in one["metadata"]]
 
 
 def complete(binding: Mapping[str, Any], platform: str) -> bool:

@@ -1,8 +1,14 @@
 """What a check found, and what was seen to find it."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+_RBAC = re.compile(
+    r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "[^"]*"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)")?'
+)
 
 
 class State(StrEnum):
@@ -53,15 +59,25 @@ def skipped(check: str, why: str) -> Finding:
 def unseen(check: str, seen: Seen) -> Finding:
     """The finding where there was no answer.
 
-    >>> unseen("lease", Seen(refused="leases are forbidden", forbidden=True)).what
-    "your rights do not reach: leases are forbidden. A platform administrator's do"
     >>> unseen("lease", Seen(refused="no answer in 5 s")).state
     <State.WARN: 'warn'>
     """
     if seen.forbidden:
-        return skipped(check, f"your rights do not reach: {seen.refused}. A platform administrator's do")
-    return warn(
-        check,
-        f"could not be seen: {seen.refused}",
-        "Run `rolehost doctor` again; if it stays, kubectl get --raw /readyz?verbose",
-    )
+        return skipped(check, without_rights(seen.refused))
+    fix = "Run `rolehost doctor` again; if it stays: kubectl get --raw '/readyz?verbose'"
+    return warn(check, f"could not be seen: {seen.refused}", fix)
+
+
+def without_rights(refused: str) -> str:
+    """What RBAC said, shortened to what matters.
+
+    >>> without_rights('leases "x" is forbidden: User "u" cannot get resource "leases" in API group "c" in the namespace "p"')
+    'you may not get leases in namespace p; a platform administrator may'
+    >>> without_rights("Unauthorized")
+    'your rights do not reach (Unauthorized); a platform administrator may'
+    """
+    found = _RBAC.search(refused)
+    if found is None:
+        return f"your rights do not reach ({refused}); a platform administrator may"
+    where = f" in namespace {found['namespace']}" if found["namespace"] else ""
+    return f"you may not {found['verb']} {found['resource']}{where}; a platform administrator may"

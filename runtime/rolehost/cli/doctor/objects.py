@@ -22,9 +22,14 @@ USER = 65532
 
 SERVE = """
 import selectors, socket, sys
+def listen(port):
+    try:
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        return socket.create_server(("", port))
 ready = selectors.DefaultSelector()
 for port in map(int, sys.argv[1:]):
-    ready.register(socket.create_server(("", port)), selectors.EVENT_READ)
+    ready.register(listen(port), selectors.EVENT_READ)
 while True:
     for key, _ in ready.select():
         key.fileobj.accept()[0].close()
@@ -105,7 +110,7 @@ def _pod(run: str, part: str, image: str, pull: str, script: str, *arguments: ob
         "image": image,
         "imagePullPolicy": pull,
         "command": ["python", "-c", script, *map(str, arguments)],
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from rolehost.cli.doctor.api import MERGE, Answer, Api, refusal
 from rolehost.cli.doctor.clocks import seconds
+from rolehost.cli.doctor.cluster import living
 from rolehost.cli.doctor.finding import Seen
 from rolehost_api.identity import new_key
 from rolehost_api.names import KEYS
@@ -30,7 +31,7 @@ class OwnKey:
     async def make(self) -> Seen:
         """The key, in the name of any tenant: it is not used for anything of theirs."""
         namespaces = await self._tenants
-        items = (namespaces.value or {}).get("items") or ()
+        items = living(namespaces)
         if namespaces.refused or not items:
             return namespaces if namespaces.refused else Seen(refused="there is no tenant yet whose key it could be")
         self._id, key, sha256 = new_key()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rolehost.cli.doctor.finding import Finding, fail, ok, skipped, warn
+from rolehost.cli.doctor.finding import Finding, fail, ok, skipped, warn, without_rights
 from rolehost.cli.doctor.objects import BOTH, NO_EGRESS, NO_INGRESS
 
 GVISOR = "https://gvisor.dev/docs/user_guide/containerd/quick_start"
@@ -76,7 +76,7 @@ def network(server: Trial, client: Trial) -> Finding:
 
 def _not_run(check: str, trial: Trial) -> Finding:
     if trial.forbidden:
-        return skipped(check, f"your rights do not reach: {trial.refused}. A platform administrator's do")
+        return skipped(check, without_rights(trial.refused))
     if trial.pod is None:
         return fail(
             check,
