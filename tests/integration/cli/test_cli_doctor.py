@@ -76,6 +76,8 @@ def platform(role_api: ApiServer) -> Iterator[ApiServer]:
         "metadata": {"name": "gvisor"},
         "handler": "runsc",
     }
+    # Tenants that tests before these left on the session's apiserver belong to another platform.
+    role_api.kubectl("label", "namespaces", "--all", f"{TENANT}-")
     role_api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLATFORM}})
     role_api.apply(
         writer,
