@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,23 +19,24 @@ from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
+from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Channel, Principal
+from rolehost_runtime.gateway.ports import Channel, Principal, StoreFacts
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
-ACME_KEY, ACME_CHAT_KEY, EVIL_KEY = "rh_1_acme", "rh_2_acme", "rh_3_evil"
+ACME_KEY, ACME_CHAT_KEY, EVIL_KEY, ACME_ADMIN_KEY = "rh_1_acme", "rh_2_acme", "rh_3_evil", "rh_4_acme"
 SPEC = RoleSpec(template=RoleTemplate(persona=Persona(system="You tell stories.")), display_name="Storyteller")
 NOW_MS = 1_730_000_000_000
 
 
 def tables_with_storyteller() -> Tables:
-    """`acme` has a Role `storyteller` and two keys; `evil` has a key, and a Role of its own."""
+    """`acme` has a Role `storyteller` and three keys; `evil` has a key, and a Role of its own."""
     tables = Tables()
     revision = RevisionSpec(role_name="storyteller", sequence=3, hash_version=1, hash="0" * 64, template=SPEC.template)
     all_scopes = frozenset({Scope.CHAT, Scope.PUSH})
@@ -43,6 +44,7 @@ def tables_with_storyteller() -> Tables:
         KeyEntry("1", key_hash(ACME_KEY), ACME, all_scopes),
         KeyEntry("2", key_hash(ACME_CHAT_KEY), ACME, frozenset({Scope.CHAT})),
         KeyEntry("3", key_hash(EVIL_KEY), EVIL, all_scopes),
+        KeyEntry("4", key_hash(ACME_ADMIN_KEY), ACME, frozenset({Scope.ADMIN})),
     ]
     tables.tenants.replace_all({(tenant.name,): tenant for tenant in (ACME, EVIL)})
     tables.roles.replace_all(
@@ -197,6 +199,7 @@ async def start_edge(
     full: bool = False,
     page: bool = False,
     store_up: bool = True,
+    store_facts: Callable[[], Awaitable[StoreFacts]] | None = None,
 ) -> Edge:
     tables, sessions, metrics = tables_with_storyteller(), EchoSessions(), Metrics()
     hub = Hub(tables.keys)
@@ -207,6 +210,7 @@ async def start_edge(
     async def store_answers() -> bool:
         return store_up
 
+    platform = PlatformHealth(store_facts, lambda: NOW_MS, lambda: ("this",))
     rooms = Rooms(
         gate=gate,
         auth=auth,
@@ -215,6 +219,7 @@ async def start_edge(
         store_answers=store_answers,
         settled=lambda: True,
         page=page,
+        platform=platform,
     )
     server = EdgeServer(
         make_rest(rooms, policy),

@@ -19,7 +19,14 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.redisSecret" -}}{{ .Values.redis.existingSecret | default (ternary "" (include "rolehost.redis" .) (ne .Values.redis.url "")) }}{{- end }}
 {{- define "rolehost.redisUrl" -}}{{ .Values.redis.url | default (printf "redis://%s:6379/0" (include "rolehost.redis" .)) }}{{- end }}
 {{- define "rolehost.uploadUrl" -}}http://{{ include "rolehost.upload" . }}:8082{{- end }}
-{{- define "rolehost.publicUrl" -}}{{ .Values.gateway.publicUrl | default (printf "ws://%s.%s.svc:8080" (include "rolehost.gateway" .) .Release.Namespace) | trimSuffix "/" }}{{- end }}
+{{- define "rolehost.gatewayPublic" -}}rolehost-gateway-public{{- end }}
+
+{{/* Where clients connect, without a path: as given, else the host of the way in, else the Service. */}}
+{{- define "rolehost.publicUrl" -}}
+{{- $host := .Values.gateway.exposure.host -}}
+{{- $inside := printf "ws://%s.%s.svc:8080" (include "rolehost.gateway" .) .Release.Namespace -}}
+{{- .Values.gateway.publicUrl | default (ternary (printf "wss://%s" $host) $inside (ne $host "")) | trimSuffix "/" -}}
+{{- end }}
 
 {{/* An image's full name: (dict "image" … "root" $). */}}
 {{- define "rolehost.image" -}}

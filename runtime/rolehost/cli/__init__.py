@@ -26,6 +26,7 @@ COMMANDS = {
     "deploy": ("rolehost.cli.deploy:deploy", "Check, push, apply, wait, and print the URL."),
     "keys": ("rolehost.cli.keys:keys", "Make, list and revoke a tenant's keys."),
     "tenants": ("rolehost.cli.tenants:tenants", "Make a namespace a tenant."),
+    "doctor": ("rolehost.cli.doctor.command:doctor", "Say whether the platform is as it has to be."),
 }
 PLUGINS = {
     "dev": ("dev", "Run Roles on this machine, without a cluster."),
@@ -38,7 +39,7 @@ PLUGINS = {
 """Commands of the other rooms: the extra that brings what they import, and a summary."""
 SECTIONS = {
     "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "plan"),
-    "Running the platform": ("tenants", "keys", "operator", "gateway", "upload", "sandbox"),
+    "Running the platform": ("tenants", "keys", "doctor", "operator", "gateway", "upload", "sandbox"),
 }
 """What the help shows, and where. A command of another package comes after these."""
 

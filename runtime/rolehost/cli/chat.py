@@ -9,12 +9,13 @@ from urllib.parse import quote
 
 import click
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from rolehost.cli.kubectl import Kubectl, cluster_options
-from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint, plainly
+from rolehost.cli.address import plainly
+from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
+from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint
 from rolehost.cli.terminal import visible
 from rolehost_api.wire import SUBPROTOCOL
 
@@ -26,14 +27,26 @@ PATIENCE = 330.0
 @click.argument("role")
 @click.option("-m", "--message", help="Say one thing, print the answer and exit.")
 @click.option("--session", default="", help="Go on with this session; a fresh one where left out.")
+@namespace_option
 @gateway_options
 @cluster_options
 def chat(
-    role: str, message: str | None, session: str, url: str, key: str, context: str, platform_namespace: str
+    role: str,
+    message: str | None,
+    session: str,
+    namespace: str,
+    url: str,
+    key: str,
+    context: str,
+    platform_namespace: str,
 ) -> None:
-    """Talk to ROLE. An empty line or Ctrl-D ends it; the session can be taken up again."""
+    """Talk to ROLE. An empty line or Ctrl-D ends it; the session can be taken up again.
+
+    The gateway is --url, else a `rolehost dev` on this machine, else the address in the Role's status, else a
+    port-forward through kubectl that ends with the chat. A CA of your own: SSL_CERT_FILE=/path/to/ca.pem.
+    """
     kubectl = Kubectl(context, platform_namespace)
-    with gateway(url, key, kubectl, local=not context) as found:
+    with gateway(url, key, kubectl, local=not context, role=role, namespace=namespace) as found:
         talk = Talk(found, role, session or f"cli-{secrets.token_hex(4)}")
         try:
             if message is not None:
@@ -138,24 +151,35 @@ class Talk:
 
     def _connected(self) -> ClientConnection:
         if self._socket is None:
-            address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
-            headers = {"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {}
             try:
-                self._socket = self._held.enter_context(
-                    connect(
-                        f"{address}?session_id={quote(self.session)}",
-                        subprotocols=[Subprotocol(SUBPROTOCOL)],
-                        additional_headers=headers,
-                        compression=None,
-                        open_timeout=15,
-                        proxy=None,
-                    )
-                )
+                self._socket = self._held.enter_context(self._opened_socket())
             except InvalidHandshake as error:
                 raise click.ClickException(f"{self._gateway.url} refused the connection: {error}") from None
             except (OSError, WebSocketException) as error:
                 raise click.ClickException(f"{self._gateway.url} does not answer: {plainly(error)}") from None
         return self._socket
+
+    def _opened_socket(self) -> ClientConnection:
+        """A way that broke is mended first, and where it only seems to stand it is made anew, once."""
+        if self._gateway.ensure is None:
+            return self._dialled()
+        self._gateway.ensure(False)
+        try:
+            return self._dialled()
+        except (OSError, InvalidMessage):
+            self._gateway.ensure(True)
+            return self._dialled()
+
+    def _dialled(self) -> ClientConnection:
+        address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
+        return connect(
+            f"{address}?session_id={quote(self.session)}",
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers={"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {},
+            compression=None,
+            open_timeout=15,
+            proxy=None,
+        )
 
     def close(self) -> None:
         self._held.close()

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from rolehost.cli import checkout, tenants
+from rolehost.cli.address import inside
 from rolehost.cli.failing import told
 from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
 from rolehost.cli.push import filled, packed_logic, send
@@ -162,8 +162,7 @@ def address_for(role: str, said: str, url: str) -> str:
     >>> address_for("cat", "ws://rolehost-gateway.rolehost-system.svc:8080/role/cat", "")
     'ws://rolehost-gateway.rolehost-system.svc:8080/role/cat'
     """
-    inside = (urlsplit(said).hostname or "").endswith((".svc", ".cluster.local"))
-    return f"{url.replace('http', 'ws', 1)}/role/{role}" if url and (inside or not said) else said
+    return f"{url.replace('http', 'ws', 1)}/role/{role}" if url and (inside(said) or not said) else said
 
 
 def _edits(folder: Path) -> Iterator[None]:

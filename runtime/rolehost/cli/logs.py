@@ -25,7 +25,7 @@ def logs(role: str, follow: bool, session: str, url: str, key: str, context: str
     path = f"/v1/roles/{quote(role, safe='@:.')}/logs" + ("?follow=1" if follow else "")
     try:
         with (
-            gateway(url, key, Kubectl(context, platform_namespace), local=not context) as found,
+            gateway(url, key, Kubectl(context, platform_namespace), local=not context, role=role) as found,
             found.open("GET", path, timeout=3600.0 if follow else 60.0) as lines,
         ):
             while raw := lines.readline(MAX_LINE):

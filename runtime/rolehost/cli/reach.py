@@ -1,31 +1,29 @@
 """Find a gateway and speak HTTP to it.
 
 `--url` (ROLEHOST_URL) where it is given; else a `rolehost dev` on this machine, where the
-command may use one; else a port-forward to the gateway of the cluster that kubectl means.
+command may use one; else the address in the Role's status, where it leads to a gateway from
+here; else a port-forward to the gateway of the cluster that kubectl means.
 """
 
 import json
 import re
-import signal
-import subprocess
-import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
-from rolehost.cli.kubectl import Kubectl, sentence
-from rolehost_api.names import GATEWAY_PORT
+from rolehost.cli.address import base_of, inside, plainly, unreachable
+from rolehost.cli.forward import forwarded
+from rolehost.cli.kubectl import Kubectl
+from rolehost_api.names import GATEWAY_PORT, GROUP, ROLES
 
 LOCAL = f"http://127.0.0.1:{GATEWAY_PORT}"
 TIMEOUT = 60.0
 MAX_ANSWER = 4 * 1_048_576
-_FORWARDING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+)")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -36,12 +34,14 @@ class Gateway:
     key: str = ""
     lasting: bool = True
     """Whether the address is there when this command has ended."""
+    ensure: Callable[[bool], None] | None = None
+    """Where the way there can break: stands it up again, also one that only seems to stand. Raises ClickException."""
 
     def open(
         self, method: str, path: str, body: bytes | None = None, kind: str = "", *, timeout: float = TIMEOUT
     ) -> Any:
         """The response as a stream. Raises ClickException with the gateway's own sentence."""
-        request = urllib.request.Request(f"{self.url}{path}", data=body, method=method)  # noqa: S310 - http(s), see `_checked`
+        request = urllib.request.Request(f"{self.url}{path}", data=body, method=method)  # noqa: S310 - http(s), see `checked`
         if self.key:
             request.add_header("Authorization", f"Bearer {self.key}")
         if kind:
@@ -59,16 +59,6 @@ class Gateway:
         """The JSON answer."""
         with self.open(method, path, body, kind) as response:
             return json.loads(response.read(MAX_ANSWER) or b"null")
-
-
-def plainly(error: Exception) -> str:
-    """Why a connection failed, without the number of the error.
-
-    >>> plainly(urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")))
-    'Connection refused'
-    """
-    inner = getattr(error, "reason", error)
-    return str(getattr(inner, "strerror", None) or inner)
 
 
 def refusal(body: bytes, status: int) -> str:
@@ -105,21 +95,57 @@ def gateway_options(command: F) -> F:
 
 
 @contextmanager
-def gateway(url: str, key: str, kubectl: Kubectl, *, local: bool) -> Iterator[Gateway]:
-    """A gateway that answers, for as long as the block runs."""
+def gateway(
+    url: str, key: str, kubectl: Kubectl, *, local: bool, role: str = "", namespace: str = ""
+) -> Iterator[Gateway]:
+    """A gateway that answers, for as long as the block runs; a line on stderr says which way was found.
+
+    With `role` the address in that Role's status is tried before a port-forward. Raises ClickException.
+    """
     if url:
-        yield Gateway(_checked(url), key)
-    elif local and _answers(LOCAL):
-        click.echo(f"gateway: {LOCAL} (on this machine)", err=True)
+        if role:
+            _tell(f"{url} (--url or ROLEHOST_URL)")
+        yield Gateway(checked(url), key)
+    elif local and not namespace and _answers(LOCAL):
+        _tell(f"{LOCAL} (on this machine)")
         yield Gateway(LOCAL, key)
+    elif role and (base := _published(kubectl.context, namespace, role)):
+        _tell(f"{base} (the Role's address)")
+        yield Gateway(base, key)
     else:
-        with _forwarded(
-            kubectl, "Start one here with `rolehost dev`, or give --url" if local else "Give --url"
-        ) as address:
-            yield Gateway(f"http://{address}", key, lasting=False)
+        with ExitStack() as held:
+            try:
+                forward = held.enter_context(forwarded(kubectl))
+            except click.ClickException as error:
+                start = "Start one here with `rolehost dev`, or give --url" if local else "Give --url"
+                raise click.ClickException(
+                    f"no gateway was given, and through kubectl none was found: {error.format_message()}\n"
+                    f"{start}, or point kubectl at the cluster (KUBECONFIG, --context)"
+                ) from None
+            _tell(f"{kubectl.namespace}/rolehost-gateway through {forward.address} (kubectl port-forward)")
+            yield Gateway(f"http://{forward.address}", key, lasting=False, ensure=forward.ensure)
 
 
-def _checked(url: str) -> str:
+def _tell(way: str) -> None:
+    click.echo(f"gateway: {way}", err=True)
+
+
+def _published(context: str, namespace: str, role: str) -> str:
+    """Where the Role says that it is, if that leads to a gateway from here; else empty, and why is told."""
+    tenant, _, name = role.partition("@")[0].lower().rpartition("/")
+    try:
+        found = Kubectl(context, namespace or tenant).get(f"{ROLES}.{GROUP}", name) or {}
+    except click.ClickException:
+        return ""  # the port-forward will say it, if it fares no better
+    base = base_of(((found.get("status") or {}).get("address") or {}).get("url") or "", name)
+    why = unreachable(base) if base else None
+    if why is not None and not inside(base):
+        click.echo(f"{base} (the Role's address) is no way from here: {why}", err=True)
+    return "" if why is not None else base
+
+
+def checked(url: str) -> str:
+    """The address as it is used, without a slash at its end; a socket's means the same. Raises BadParameter."""
     url = re.sub(r"^ws(s?)://", r"http\1://", url)
     if not re.match(r"https?://[^/\s]+", url):
         raise click.BadParameter("must start with http:// or https://", param_hint="--url")
@@ -132,35 +158,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (OSError, ValueError):
         return False
-
-
-@contextmanager
-def _forwarded(kubectl: Kubectl, otherwise: str) -> Iterator[str]:
-    """A port-forward to the gateway's Service, on a free port of this machine."""
-    command = kubectl.command("port-forward", "service/rolehost-gateway", f":{GATEWAY_PORT}", "--address=127.0.0.1")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
-    # Killed by name it would leave kubectl behind; so it leaves by its own way out.
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    patience = threading.Timer(20.0, process.terminate)
-    patience.start()
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        found = next((match for line in process.stdout if (match := _FORWARDING.search(line))), None)
-        patience.cancel()
-        if found is None:
-            said = sentence(process.stderr.read()) or "it took over 20 s"
-            raise click.ClickException(
-                f"no gateway was given, and through kubectl none was found: {said}\n"
-                f"{otherwise}, or point kubectl at the cluster (KUBECONFIG, --context)"
-            )
-        # kubectl goes on writing a line per connection: read them, or it blocks.
-        threading.Thread(target=process.stdout.read, daemon=True).start()
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        click.echo(f"gateway: {kubectl.namespace}/rolehost-gateway through {found.group(1)}", err=True)
-        yield found.group(1)
-    finally:
-        patience.cancel()
-        process.terminate()
-        process.wait(5)
-        signal.signal(signal.SIGTERM, before)

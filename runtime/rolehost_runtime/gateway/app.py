@@ -27,6 +27,7 @@ from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
+from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
 from rolehost_runtime.gateway.edge.server import EdgeServer
@@ -39,7 +40,7 @@ from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
 from rolehost_runtime.gateway.peers.mesh import Mesh
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer
+from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer, StoreFacts
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings, attestation_root
@@ -105,6 +106,8 @@ class Adapters:
     """Proves to pods (and to the upload service) that this is the platform."""
     store_answers: Callable[[], Awaitable[bool]]
     """For /readyz."""
+    store_facts: Callable[[], Awaitable[StoreFacts]] | None = None
+    """For /v1/platform/health; None: there is none here."""
     durability: str = "local-fsync"
     """What session.created says an acknowledged turn survives."""
     require_gvisor: bool = True
@@ -210,6 +213,7 @@ class Gateway:
             store_answers=adapters.store_answers,
             settled=lambda: self._mesh is None or self._mesh.settled,
             page=options.page,
+            platform=PlatformHealth(adapters.store_facts, wall_ms, self._members),
         )
         self._edge = EdgeServer(
             make_rest(rooms, policy),
@@ -318,6 +322,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         auth=KeyAuth(tables.keys),
         signing_key=key,
         store_answers=store.answers,
+        store_facts=store.facts,
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,

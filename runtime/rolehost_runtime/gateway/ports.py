@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct
+
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
@@ -279,3 +281,22 @@ class SessionStore(Protocol):
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
         """
+
+
+class StoreFacts(Struct, frozen=True, kw_only=True):
+    """Whether what was acknowledged will be there tomorrow. An empty word: the store does not tell."""
+
+    version: str
+    aof: bool
+    """Every write goes to a log on disk."""
+    aof_writes: str = ""
+    """`ok`, or `err` where the log could not be written last time."""
+    appendfsync: str = ""
+    """`always`: on the disk before it is acknowledged."""
+    eviction: str = ""
+    """`noeviction`: full means an error, not a loss."""
+    used_bytes: int = 0
+    max_bytes: int = 0
+    """0: no bound."""
+    now_ms: int = 0
+    """The store's clock, milliseconds of Unix time."""

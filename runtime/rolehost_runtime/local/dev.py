@@ -104,6 +104,7 @@ async def local(
             auth=OpenAuth(LOCAL),
             signing_key=signing_key,
             store_answers=store.answers,
+            store_facts=store.facts,
             require_gvisor=False,
             closing=(model.close, store.close, dialer.close),
         )

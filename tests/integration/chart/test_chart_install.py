@@ -170,6 +170,23 @@ def test_an_apiserver_takes_it_with_every_switch_turned(release: Release) -> Non
     release.upgrade()
 
 
+def test_an_ingress_is_taken_by_an_apiserver_and_goes_with_its_setting(release: Release) -> None:
+    """HTTPRoute's CRDs are another project's: it is rendered only (test_chart_render.py)."""
+    host = "gateway.exposure.host=roles.example.com"
+    notes = release.upgrade("--set", f"gateway.exposure.type=Ingress,{host},gateway.exposure.tlsSecret=mine")
+    assert "wss://roles.example.com/role/NAME" in notes
+    ingress = release.get("ingress", "rolehost-gateway")
+    assert ingress["spec"]["tls"] == [{"hosts": ["roles.example.com"], "secretName": "mine"}]
+    port = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"]
+    assert port["name"] in {one["name"] for one in release.get("service", "rolehost-gateway")["spec"]["ports"]}
+    notes = release.upgrade("--set", "gateway.exposure.type=LoadBalancer")
+    assert "set gateway.exposure.host" in notes
+    assert release.get("ingress", "rolehost-gateway") is None
+    assert release.get("service", "rolehost-gateway-public")["spec"]["type"] == "LoadBalancer"
+    assert "through kubectl only" in release.upgrade()
+    assert release.get("service", "rolehost-gateway-public") is None
+
+
 def test_uninstalling_keeps_crds_keys_and_bundles(release: Release) -> None:
     """Last in this file: a second install finds its own things again."""
     kept = ("rolehost-link", "rolehost-attestation")

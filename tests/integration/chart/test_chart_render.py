@@ -239,3 +239,118 @@ def test_half_a_key_pair_is_refused(helm: Helm) -> None:
 
 def test_helm_finds_nothing_to_say(helm: Helm) -> None:
     helm.run("lint", "--strict", str(CHART))
+
+
+# ── the way in from outside ─────────────────────────────────────────────────────────
+
+HOST = "roles.example.com"
+WAYS = {
+    "None": (),
+    "Ingress": (f"gateway.exposure.host={HOST}", "gateway.exposure.className=nginx"),
+    "HTTPRoute": (f"gateway.exposure.host={HOST}", "gateway.exposure.parentRefs[0].name=edge"),
+    "LoadBalancer": (f"gateway.exposure.host={HOST}", "gateway.exposure.className=cloud"),
+}
+
+
+def exposed(helm: Helm, way: str, *more: str) -> list[dict[str, Any]]:
+    settings = (f"gateway.exposure.type={way}", *WAYS[way], *more)
+    return helm.template(*[part for setting in settings for part in ("--set", setting)])
+
+
+def named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any] | None:
+    return next((one for one in objects if (one["kind"], one["metadata"]["name"]) == (kind, name)), None)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_in_makes_its_own_object_and_no_other(helm: Helm, way: str) -> None:
+    objects = exposed(helm, way)
+    made = {
+        kind
+        for kind, name in (("Ingress", "rolehost-gateway"), ("HTTPRoute", "rolehost-gateway"), ("Service", "rolehost-gateway-public"))
+        if named(objects, kind, name)
+    }  # fmt: skip
+    assert made == {"None": set(), "LoadBalancer": {"Service"}}.get(way, {way})
+    inside = named(objects, "Service", "rolehost-gateway")
+    assert inside is not None
+    assert "type" not in inside["spec"], "the plain port is never published"
+    url = environment(objects, "rolehost-operator")["ROLEHOST_PUBLIC_URL"]
+    assert url == ("ws://rolehost-gateway.rolehost-system.svc:8080" if way == "None" else f"wss://{HOST}")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_clients_come_in_by_every_way_and_the_internal_port_stays_the_operators(helm: Helm, way: str) -> None:
+    """Where an edge runs is not known: the public port, and what a Service leads to it, are open to everybody."""
+    objects = exposed(helm, way)
+    policy = named(objects, "NetworkPolicy", "rolehost-gateway")
+    assert policy is not None
+    open_to_all = {port["port"] for rule in policy["spec"]["ingress"] if "from" not in rule for port in rule["ports"]}
+    assert 8080 in open_to_all
+    assert 8081 not in open_to_all
+    for service in (one for one in objects if one["kind"] == "Service"):
+        if service["spec"]["selector"].get("app.kubernetes.io/component") == "gateway":
+            assert {port["targetPort"] for port in service["spec"]["ports"]} == {"http"}
+
+
+def test_an_ingress_ends_tls_with_the_secret_or_the_controllers_own(helm: Helm) -> None:
+    def ingress(*more: str) -> dict[str, Any]:
+        found = named(exposed(helm, "Ingress", *more), "Ingress", "rolehost-gateway")
+        assert found is not None
+        return found
+
+    plain = ingress()
+    assert plain["spec"]["ingressClassName"] == "nginx"
+    assert plain["spec"]["tls"] == [{"hosts": [HOST]}]
+    assert plain["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"] == {
+        "name": "rolehost-gateway", "port": {"name": "http"},
+    }  # fmt: skip
+    assert "annotations" not in plain["metadata"]
+    assert ingress("gateway.exposure.tlsSecret=mine")["spec"]["tls"] == [{"hosts": [HOST], "secretName": "mine"}]
+    assert "tls" not in ingress(f"gateway.publicUrl=ws://{HOST}")["spec"]
+    timeouts = "gateway.exposure.annotations.nginx\\.ingress\\.kubernetes\\.io/proxy-body-size=11m"
+    assert ingress(timeouts)["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/proxy-body-size": "11m"}
+
+
+def test_a_route_never_ends_a_conversation_by_its_clock(helm: Helm) -> None:
+    objects = exposed(helm, "HTTPRoute", "gateway.exposure.parentRefs[0].sectionName=https")
+    route, service = named(objects, "HTTPRoute", "rolehost-gateway"), named(objects, "Service", "rolehost-gateway")
+    assert route is not None
+    assert service is not None
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert route["spec"]["parentRefs"] == [{"name": "edge", "sectionName": "https"}]
+    assert route["spec"]["hostnames"] == [HOST]
+    [rule] = route["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert rule["backendRefs"] == [{"name": "rolehost-gateway", "port": 8080}]
+    assert service["spec"]["ports"][0]["appProtocol"] == "kubernetes.io/ws"
+
+
+def test_a_load_balancer_publishes_443_alone(helm: Helm) -> None:
+    public = named(exposed(helm, "LoadBalancer"), "Service", "rolehost-gateway-public")
+    assert public is not None
+    assert (public["spec"]["type"], public["spec"]["loadBalancerClass"]) == ("LoadBalancer", "cloud")
+    assert public["spec"]["ports"] == [{"name": "https", "port": 443, "targetPort": "http"}]
+
+
+def test_an_address_of_ones_own_goes_before_the_host(helm: Helm) -> None:
+    objects = exposed(helm, "Ingress", "gateway.publicUrl=wss://elsewhere.example.com/base/")
+    assert environment(objects, "rolehost-operator")["ROLEHOST_PUBLIC_URL"] == "wss://elsewhere.example.com/base"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param("type=Ingress", "gateway.exposure.host is missing", id="ingress-without-host"),
+        pytest.param(f"type=HTTPRoute,gateway.exposure.host={HOST}", "gateway.exposure.parentRefs is missing", id="route-of-no-gateway"),
+        pytest.param("type=HTTPRoute,gateway.exposure.parentRefs[0].name=edge", "gateway.exposure.host is missing", id="route-without-host"),
+        pytest.param(f"host={HOST}", "gateway.exposure.host is set, and type None", id="forgotten-type"),
+        pytest.param("type=LoadBalancer,gateway.exposure.tlsSecret=x", "gateway.exposure.tlsSecret is set", id="tls-that-nobody-ends"),
+        pytest.param(f"type=Ingress,gateway.exposure.host={HOST},gateway.exposure.parentRefs[0].name=edge", "gateway.exposure.parentRefs is set", id="gateway-of-an-ingress"),
+        pytest.param("type=NodePort", "/gateway/exposure/type", id="unknown-type"),
+        pytest.param(f"type=Ingress,gateway.exposure.host=https://{HOST}", "/gateway/exposure/host", id="url-for-a-host"),
+    ],
+)  # fmt: skip
+def test_a_way_that_cannot_work_is_refused_by_the_fields_name(helm: Helm, settings: str, said: str) -> None:
+    shown = ["template", "rolehost", str(CHART), "--kube-version", "1.34.0", "--set", f"gateway.exposure.{settings}"]
+    done = helm.run(*shown, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr

@@ -8,10 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.support import edge as support
-from tests.support.edge import ACME_CHAT_KEY, ACME_KEY, EVIL_KEY, Edge
+from tests.support.edge import ACME_ADMIN_KEY, ACME_CHAT_KEY, ACME_KEY, EVIL_KEY, NOW_MS, Edge
 
 from rolehost_runtime.gateway.edge import guarded
 from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.ports import StoreFacts
 from rolehost_runtime.gateway.tables import Tenant
 
 Start = Callable[..., Coroutine[Any, Any, Edge]]
@@ -154,6 +155,17 @@ async def ask(edge: Edge, method: str, path: str, *, key: str | None = ACME_KEY,
         return got.status, json.loads(text) if got.content_type == "application/json" else text
 
 
+async def test_the_platforms_health_names_the_store_and_no_tenant(start: Start) -> None:
+    async def facts() -> StoreFacts:
+        return StoreFacts(version="7.2.4", aof=True, appendfsync="always", eviction="noeviction", now_ms=NOW_MS)
+
+    status, told = await ask(await start(store_facts=facts), "GET", "/v1/platform/health", key=ACME_ADMIN_KEY)
+    assert status == 200
+    assert told["store"]["appendfsync"] == "always"
+    assert told["gateways"] == 1
+    assert not {"acme", "evil", "storyteller"} & set(json.dumps(told).replace('"', " ").split())
+
+
 async def test_roles_are_listed_for_their_own_tenant_only(start: Start) -> None:
     edge = await start()
     status, mine = await ask(edge, "GET", "/v1/roles")
@@ -178,6 +190,9 @@ async def test_roles_are_listed_for_their_own_tenant_only(start: Start) -> None:
         ("GET", "/v1/roles/storyteller/sessions/s/events?after_seq=x", ACME_KEY, 400, "invalid_request"),
         ("GET", "/v1/roles/storyteller/sessions/s/events?after_seq=-1", ACME_KEY, 400, "invalid_after_seq"),
         ("GET", "/v1/roles/storyteller/logs", ACME_CHAT_KEY, 403, "forbidden"),
+        ("GET", "/v1/platform/health", None, 401, "unauthorized"),
+        ("GET", "/v1/platform/health", ACME_KEY, 403, "forbidden"),
+        ("GET", "/v1/platform/health", ACME_ADMIN_KEY, 404, "no_platform"),
         ("PUT", "/v1/bundles", ACME_CHAT_KEY, 403, "forbidden"),
         ("PUT", "/v1/bundles", ACME_KEY, 404, "no_uploads"),
         ("GET", "/v1/roles?key=x", ACME_KEY, 400, "key_in_url"),

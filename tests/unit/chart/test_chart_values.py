@@ -52,6 +52,8 @@ def test_every_setting_of_the_schema_has_its_default_in_values() -> None:
         pytest.param({"gateway": {"replica": 1}}, id="typo-below"),
         pytest.param({"gateway": {"replicas": -1}}, id="fewer-gateways-than-none"),
         pytest.param({"gateway": {"publicUrl": "https://x"}}, id="not-a-websocket"),
+        pytest.param({"gateway": {"exposure": {"type": "NodePort"}}}, id="unknown-way-in"),
+        pytest.param({"gateway": {"exposure": {"host": "a.example:443"}}}, id="port-in-a-host"),
         pytest.param({"redis": {"url": "redis://:secret@host:6379"}}, id="password-in-the-url"),
         pytest.param({"modelBackends": {"x": {"type": "Magic"}}}, id="unknown-backend"),
         pytest.param({"tenants": ["acme"]}, id="tenant-without-its-shape"),

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from rolehost.cli.reach import _checked, refusal
+from rolehost.cli.reach import checked, refusal
 from rolehost.cli.terminal import visible
 
 
@@ -18,9 +18,9 @@ def test_a_body_that_is_not_ours_still_gives_a_sentence(body: bytes) -> None:
 
 
 def test_addresses_of_sockets_and_of_pages_mean_the_same_gateway() -> None:
-    assert _checked("wss://roles.example.com/") == "https://roles.example.com"
+    assert checked("wss://roles.example.com/") == "https://roles.example.com"
     with pytest.raises(click.BadParameter):
-        _checked("roles.example.com")
+        checked("roles.example.com")
 
 
 def test_control_characters_are_shown_and_not_obeyed() -> None:

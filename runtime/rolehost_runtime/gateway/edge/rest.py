@@ -23,6 +23,7 @@ from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
 from rolehost_runtime.gateway.edge.handshake import address, find_role, presented_key
 from rolehost_runtime.gateway.edge.oneshot import one_reply
+from rolehost_runtime.gateway.edge.platform import PlatformAnswer, PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.views import (
@@ -59,6 +60,7 @@ class Rooms:
     settled: Callable[[], bool]
     """Every other gateway was heard of; before that one might be taken for dead."""
     page: bool
+    platform: PlatformHealth
 
 
 class _Json(Response):
@@ -81,6 +83,7 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     _health(app, rooms)
     _roles(app, rooms)
     _pushes(app, rooms)
+    _platform(app, rooms)
     if rooms.page:
         pages.serve(app)
     _described(app)
@@ -191,6 +194,14 @@ def _pushes(app: FastAPI, rooms: Rooms) -> None:
         tenant = _caller(rooms, request, Scope.PUSH).tenant
         status, body = await uploads().check(tenant, _stream(request))
         return Response(body, status, media_type="application/json")
+
+
+def _platform(app: FastAPI, rooms: Rooms) -> None:
+    @app.get("/v1/platform/health", responses=answers(PlatformAnswer), response_class=_Json)
+    async def platform_health(request: Request) -> Response:
+        """Versions, the store's durability and memory, clocks: for a key with scope `admin`."""
+        _caller(rooms, request, Scope.ADMIN)
+        return _Json(await rooms.platform.answer())
 
 
 async def _stream(request: Request) -> AsyncIterator[bytes]:

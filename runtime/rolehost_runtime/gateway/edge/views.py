@@ -10,6 +10,7 @@ from rolehost_api import wire
 from rolehost_api.errors import Finding
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway.edge.bodies import ErrorAnswer
+from rolehost_runtime.gateway.edge.platform import PlatformAnswer
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
 
 
@@ -53,7 +54,7 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 ANSWERS = (
     RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
-    wire.ResponseDone, LogLine,
+    wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 
 

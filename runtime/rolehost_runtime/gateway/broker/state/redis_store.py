@@ -13,12 +13,13 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.gateway.broker.state.redis_facts import store_facts
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
 
 OPERATION_SECONDS = 2.0
 SOCKET_SECONDS = 1.5
@@ -125,6 +126,23 @@ class RedisSessionStore:
                 code="superseded",
                 retryable=True,
             )
+
+    async def facts(self) -> StoreFacts:
+        """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
+        info = await self._bounded(lambda: self._redis.info())
+        time = await self._bounded(lambda: self._redis.time())
+        return store_facts(info, await self._fsync(), time)
+
+    async def _fsync(self) -> str | None:
+        async def ask() -> Any:
+            try:
+                return await self._redis.config_get("appendfsync")
+            except ResponseError:
+                return {}
+
+        found = await self._bounded(ask)
+        word = found.get("appendfsync")
+        return word if isinstance(word, str) else None
 
     async def _bounded(self, operation: Callable[[], Any]) -> Any:
         """One operation, over in OPERATION_SECONDS. A lost connection is tried once more by the client itself:
