@@ -5,7 +5,7 @@ import secrets
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, render
+from rolehost_runtime.core.record import CorruptRecord, render, turns_before
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Principal
@@ -17,6 +17,8 @@ from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 MAX_WAITING = 8
 """Messages that may wait in a session's line while one is answered."""
+REPLAY_PAGE = 4
+"""Records read at once for a channel that resumes, and held while it has no room: each may be over 1 MiB."""
 FOLD_QUANTUM = 4
 """Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
 
@@ -141,8 +143,28 @@ class LiveSession:
         )
 
     async def resume(self, channel: Channel, after_seq: int) -> None:
-        """`session.resumed`, the events after `after_seq`, and what the open turn has said so far."""
-        self.audience.resume(channel, await self._world.store.read(self.key), after_seq)
+        """`session.resumed`, the events after `after_seq`, and what the open turn has said so far.
+
+        No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
+        from the log as well, so that what is told is in order and told once.
+        """
+        store, replaying = self._world.store, self.audience.withhold(channel)
+        try:
+            heard = self.audience.resumed(channel, await store.last_seq(self.key), after_seq)
+            turn = turns_before(heard)
+            while True:
+                missed = replaying.missed_seq
+                page = await store.page(self.key, turn, REPLAY_PAGE)
+                for record in page:
+                    if not self.audience.replay(channel, record, heard):
+                        break
+                    turn, heard = record.turn, max(heard, record.seq_first + record.seq_count - 1)
+                    if not await channel.room():
+                        return
+                if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
+                    return
+        finally:
+            self.audience.rejoin(replaying)
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -197,10 +219,9 @@ class LiveSession:
 
     async def _replay(self, channel: Channel, turn: int) -> None:
         """The message was answered before: the same events again, to who asks for them."""
-        for record in await self._world.store.read(self.key):
-            if record.turn == turn:
-                for event in render(record, self.session_id, replay=True):
-                    channel.send(event)
+        for record in await self._world.store.page(self.key, turn - 1, 1):
+            for event in render(record, self.session_id, replay=True):
+                channel.send(event)
 
     def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
         idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None
