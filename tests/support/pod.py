@@ -203,7 +203,7 @@ def environment(key: Ed25519PrivateKey, scratch: Path, **more: str) -> dict[str,
 async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
     """An agent on two free ports of the loopback. Whatever it started is gone afterwards."""
     key = Ed25519PrivateKey.generate()
-    port, health = await _free_ports(2)
+    port, health = await free_ports(2)
     with tempfile.TemporaryDirectory() as scratch:
         process = await asyncio.create_subprocess_exec(
             *prefix,
@@ -228,7 +228,7 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
                     await process.wait()
 
 
-async def _free_ports(count: int) -> Sequence[int]:
+async def free_ports(count: int) -> Sequence[int]:
     servers = [await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0) for _ in range(count)]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     for server in servers:
@@ -249,8 +249,8 @@ async def _until_listening(port: int) -> None:
                 return
 
 
-def descendants(root: int) -> set[int]:
-    """Living processes below one."""
+def parents() -> dict[int, int]:
+    """Every living process and its parent."""
     parents: dict[int, int] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -259,7 +259,18 @@ def descendants(root: int) -> set[int]:
             continue
         if fields[0] != b"Z":
             parents[int(name)] = int(fields[1])
+    return parents
+
+
+def children(of: int) -> list[int]:
+    """Living processes right below one, the oldest number first."""
+    return sorted(pid for pid, parent in parents().items() if parent == of)
+
+
+def descendants(root: int) -> set[int]:
+    """Living processes below one."""
+    below = parents()
     found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    while more := {pid for pid, parent in below.items() if parent in found} - found:
         found |= more
     return found - {root}

@@ -17,12 +17,14 @@ class Numbers:
     """Sandbox pods whose egress is tried from their first instant."""
     deaths: int
     """Times that a pod is killed under a session."""
+    kills: int
+    """Processes of one platform that are killed while clients talk: some two seconds each."""
     fuzz_examples: int
     """Turns into which a hostile pod forges frames."""
 
 
-SLICE = Numbers(starts=10, deaths=3, fuzz_examples=1000)
-FULL = Numbers(starts=100, deaths=50, fuzz_examples=20_000)
+SLICE = Numbers(starts=10, deaths=3, kills=50, fuzz_examples=1000)
+FULL = Numbers(starts=100, deaths=50, kills=1000, fuzz_examples=20_000)
 SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
 NUMBERS = FULL if SOAK else SLICE
 
