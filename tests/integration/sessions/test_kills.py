@@ -228,9 +228,9 @@ async def audit(store: RedisSessionStore, port: int, talker: Talker) -> int:
         assert counted == [str(number) for number in range(1, len(whole) + 1)]
         assert [event["seq"] for event in ledger.events] == list(range(1, fold.seq + 1))
         url = f"http://127.0.0.1:{port}/v1/roles/cat/sessions/{ledger.session_id}/events"
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {CLIENT_KEY}"}) as http:
-            async with http.get(url) as answer:
-                events = (await answer.json())["events"]
+        headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+        async with aiohttp.ClientSession(headers=headers) as http, http.get(url) as answer:
+            events = (await answer.json())["events"]
         assert list(map(gist, events)) == list(map(gist, ledger.events))
     return degraded
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, render, turns_before
+from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_before
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
-from rolehost_runtime.gateway.sessions.audience import Audience
+from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
@@ -39,6 +40,8 @@ class LiveSession:
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
         self._joining = 0
+        self._told_seq: int | None = None
+        """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self._loading = asyncio.Lock()
         self._line = asyncio.Lock()
@@ -83,6 +86,7 @@ class LiveSession:
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
+            self._told_seq = fold.seq
             self._world.room.hold(self.tenant.uid, self.key, fold.weight())
 
     async def load(self) -> SessionFold:
@@ -98,9 +102,17 @@ class LiveSession:
                     await asyncio.sleep(0)
             if (fold.turn, fold.seq) != (head.turn, head.seq):
                 raise CorruptRecord("a session's head and its log disagree")
+            self._tell_missed(records)
             self._weigh(fold)
             self._pinned = self._pinned or fold.revision
             return fold
+
+    def _tell_missed(self, records: Sequence[TurnRecord]) -> None:
+        """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
+        listens is told of them now, as the next event would else leave a gap."""
+        if self._told_seq is not None:
+            for event in events_after(records, self.session_id, self._told_seq):
+                self.audience.broadcast(event)
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -194,10 +206,12 @@ class LiveSession:
     async def _turn(self, accepted: Accepted) -> None:
         began = asyncio.get_running_loop().time()
         self.touched_ms = self._world.now_ms()
+        told = self._told_seq
         fold = await self.load()
         known = fold.turn_of(accepted.said.client_msg_id)
         if known is not None:
-            await self._replay(accepted.channel, known)
+            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
+                await self._replay(accepted.channel, known)
             return
         role = self.role()
         if accepted.said.revision:
