@@ -6,6 +6,8 @@ import os
 import secrets
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -93,18 +95,37 @@ class Client:
                 compression=None,
                 ping_interval=None,
             )
+        with self._noticing(self.socket) as socket:
+            frame: Frame = json.loads(await socket.recv())
+        self.ledger.heard(frame)
+        return frame
+
+    async def say(self, **frame: str) -> None:
+        """Once the session is open and what was missed is heard. Raises as `hear`."""
+        while self.socket is None:
+            opened = await self.hear()
+            while opened["type"] not in ("session.resumed", "error"):
+                opened = await self.hear()
+            if opened["type"] == "error":  # the store is away: it could not be opened, or not be read
+                assert opened["error"]["retryable"], opened
+                await self.close()
+                await asyncio.sleep(0.1)
+        with self._noticing(self.socket) as socket:
+            await socket.send(json.dumps(frame))
+
+    @contextmanager
+    def _noticing(self, socket: ClientConnection) -> Iterator[ClientConnection]:
         try:
-            frame: Frame = json.loads(await self.socket.recv())
+            yield socket
         except WebSocketException:
             self.socket = None
             self.reconnects += 1
             raise
-        self.ledger.heard(frame)
-        return frame
 
     async def close(self) -> None:
         if self.socket is not None:
             await self.socket.close()
+            self.socket = None
 
 
 class Talker:
@@ -156,11 +177,7 @@ class Talker:
 
     async def _ask(self, client: Client, message: str, message_id: str) -> Frame | None:
         """The answer; None where there was none."""
-        if client.socket is None:
-            while (await client.hear())["type"] != "session.resumed":
-                pass
-        assert client.socket is not None
-        await client.socket.send(json.dumps({"message": message, "client_msg_id": message_id}))
+        await client.say(message=message, client_msg_id=message_id)
         while True:
             frame = await client.hear()
             ours = frame.get("client_msg_id") == message_id
