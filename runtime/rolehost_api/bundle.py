@@ -40,6 +40,8 @@ _CHUNK = 65_536
 _FORBIDDEN = {"__pycache__", "sitecustomize", "usercustomize"}
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LINKS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
+_UNUSED_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
+"""Mode, owner, group, time, device: not looked at, but where they are no numbers other readers stop."""
 
 T = TypeVar("T")
 Sink = Callable[[str, Iterator[bytes]], None]
@@ -192,6 +194,8 @@ def _header(block: bytes) -> tuple[str, int, bool]:
         said = _octal(block[148:156])
         name = "/".join(part.rstrip(b"\0").decode() for part in (block[345:500], block[:100]) if part[0])
         size = _octal(block[124:136])
+        for low, high in _UNUSED_NUMBERS:
+            _octal(block[low:high])
     except ValueError:
         raise InvalidBundle("the archive has a header that cannot be read", code="bundle_malformed") from None
     if said != sum(block[:148]) + sum(block[156:]) + 8 * 32 or size < 0:

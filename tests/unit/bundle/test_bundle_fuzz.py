@@ -161,7 +161,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _as_tarfile_reads(tar: bytes) -> dict[str, bytes]:
     found = {}
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8", errors="strict") as opened:
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8") as opened:
         for member in opened:
             assert member.isreg() or member.isdir()
             if member.isreg():
