@@ -30,7 +30,7 @@ class Numbers:
     manifests_fuzzed: int
     """Texts, and specs."""
 
-    # The slice forges and fuzzes for some 60 seconds of one core: turns 16, sockets 15, requests 6, addresses 7,
+    # The slice forges and fuzzes for some 40 seconds of one core: turns 8, sockets 8, requests 3, addresses 7,
     # bundles 8, manifests 6.
 
 
@@ -38,9 +38,9 @@ SLICE = Numbers(
     starts=10,
     deaths=3,
     kills=50,
-    turns_forged=2000,
-    sockets_fuzzed=2000,
-    requests_fuzzed=500,
+    turns_forged=1000,
+    sockets_fuzzed=1000,
+    requests_fuzzed=200,
     addresses_fuzzed=1000,
     bundles_fuzzed=2000,
     manifests_fuzzed=1000,
