@@ -40,6 +40,8 @@ _CHUNK = 65_536
 _FORBIDDEN = {"__pycache__", "sitecustomize", "usercustomize"}
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LINKS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
+_UNUSED_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
+"""Mode, owner, group, time, device: not looked at, but where they are no numbers other readers stop."""
 
 T = TypeVar("T")
 Sink = Callable[[str, Iterator[bytes]], None]
@@ -189,9 +191,11 @@ def _read(archive: bytes, sink: Sink) -> Contents:
 def _header(block: bytes) -> tuple[str, int, bool]:
     """Name, size and whether it is a folder. Only what USTAR itself can say is understood."""
     try:
-        said = int(block[148:156].strip(b" \0"), 8)
+        said = _octal(block[148:156])
         name = "/".join(part.rstrip(b"\0").decode() for part in (block[345:500], block[:100]) if part[0])
-        size = int(block[124:136].strip(b" \0") or b"0", 8)
+        size = _octal(block[124:136])
+        for low, high in _UNUSED_NUMBERS:
+            _octal(block[low:high])
     except ValueError:
         raise InvalidBundle("the archive has a header that cannot be read", code="bundle_malformed") from None
     if said != sum(block[:148]) + sum(block[156:]) + 8 * 32 or size < 0:
@@ -206,6 +210,18 @@ def _header(block: bytes) -> tuple[str, int, bool]:
     if kind == b"5" and size:
         raise _broken(name, "bundle_malformed", "it is a folder with content")
     return name, size, kind == b"5"
+
+
+def _octal(field: bytes) -> int:
+    """A number as every reader of tar takes it: up to the first NUL. Raises ValueError.
+
+    >>> _octal(b"0000017\\0"), _octal(b" 17 \\0"), _octal(b"\\0000017")
+    (15, 15, 0)
+    """
+    digits = field.partition(b"\0")[0].strip(b" ") or b"0"
+    if not digits.isdigit():
+        raise ValueError("not a number")
+    return int(digits, 8)
 
 
 class _Names:

@@ -207,7 +207,7 @@ class AgentProcess:
     def pid(self) -> int:
         """The agent's own, below whatever started it."""
         found = self.process.pid
-        while _module(found) != "rolehost_runtime.sandbox" and (below := _children(found)):
+        while _module(found) != "rolehost_runtime.sandbox" and (below := children(found)):
             found = min(below)
         return found
 
@@ -274,7 +274,7 @@ async def caged_agent(**more: str) -> AsyncIterator[AgentProcess]:
 async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
     """An attested agent on two free ports of the loopback. Whatever it started is gone afterwards."""
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    port, health = await _free_ports(2)
+    port, health = await free_ports(2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         variables = {
@@ -311,7 +311,7 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
                     await process.wait()
 
 
-async def _free_ports(count: int) -> Sequence[int]:
+async def free_ports(count: int) -> Sequence[int]:
     servers = [await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0) for _ in range(count)]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     for server in servers:
@@ -334,7 +334,7 @@ async def _until_listening(port: int) -> None:
 
 def template_of(agent: AgentProcess) -> int:
     """The agent's one child."""
-    (template,) = _children(agent.pid)
+    (template,) = children(agent.pid)
     return template
 
 
@@ -343,8 +343,9 @@ def _module(pid: int) -> str:
     return words[words.index("-m") + 1] if "-m" in words and "python" in words[0] else ""
 
 
-def _children(pid: int) -> set[int]:
-    return {child for child, parent in parents().items() if parent == pid}
+def children(pid: int) -> list[int]:
+    """Living processes right below one, the oldest number first."""
+    return sorted(child for child, parent in parents().items() if parent == pid)
 
 
 def descendants(root: int) -> set[int]:

@@ -77,6 +77,9 @@ class Ear:
     def send(self, event: ServerFrame) -> None:
         self.heard.append(event)
 
+    async def room(self) -> bool:
+        return True
+
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.heard if isinstance(event, kind)]
 

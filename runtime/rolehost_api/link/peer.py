@@ -10,6 +10,7 @@ connection that it dialled it relays; on those that it accepted it owns:
     owner  → Attached | NotHeld | Refused
     relay  → Forward, Replay            numbered; answered by an Outcome of that number
     owner  → Heard…                     the client's frames, in order
+    owner  → AskRoom                    before it goes on with a long history; answered by Room
     relay  → Detach                     the client is gone
     owner  → Moved                      this session is not answered here any more: attach again
 
@@ -111,6 +112,19 @@ class Heard(Message, frozen=True, kw_only=True, tag="heard"):
     more: bool = False
 
 
+class AskRoom(Message, frozen=True, kw_only=True, tag="ask_room"):
+    """The owner has much to say: when has the client read most of what it was sent?"""
+
+    number: int
+
+
+class Room(Message, frozen=True, kw_only=True, tag="room"):
+    """Now; or the client is gone, or was let go of because it did not read."""
+
+    number: int
+    gone: bool = False
+
+
 class Moved(Message, frozen=True, kw_only=True, tag="moved"):
     """This session is not answered here any more; the channel is closed."""
 
@@ -119,5 +133,5 @@ class Detach(Message, frozen=True, kw_only=True, tag="detach"):
     """The client is gone; the channel is closed, a running turn goes on."""
 
 
-ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | Detach
-ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Outcome | Heard | Moved
+ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | Room | Detach
+ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Outcome | Heard | AskRoom | Moved

@@ -16,6 +16,8 @@ from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import DegradedHook, Metrics, ResponseDone, ServerFrame, StateDelta, Usage
 
 RECORD_VERSION = 1
+MAX_EVENTS = 2
+"""Of one turn, as `event_count` counts them."""
 
 
 class CorruptRecord(RolehostError):
@@ -86,6 +88,17 @@ def decode(fields: dict[bytes, bytes]) -> TurnRecord:
 def event_count(patch: tuple[PatchOp, ...]) -> int:
     """How many events `render` makes of a turn with this patch: the state's change if any, and done."""
     return (1 if patch else 0) + 1
+
+
+def turns_before(seq: int) -> int:
+    """Turns whose events all have numbers up to `seq`, for sure: who heard up to there reads on after them.
+
+    A turn has at most two events, so turn 3 ends at 6 or before, and of turn 4 nobody knows:
+
+    >>> turns_before(0), turns_before(6), turns_before(7)
+    (0, 3, 3)
+    """
+    return seq // MAX_EVENTS
 
 
 def render(record: TurnRecord, session_id: str, *, replay: bool = False) -> list[ServerFrame]:

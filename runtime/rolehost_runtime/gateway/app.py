@@ -13,6 +13,7 @@ import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,6 +55,8 @@ from rolehost_runtime.gateway.watch.review import TokenReview
 
 FEED_PAUSE_SECONDS = 1.0
 LAST_TURNS_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
+"""For the first word of every other gateway."""
 SCRIPT_PAUSE_SECONDS = 0.02
 """Between pieces of a scripted answer, so that people see it stream."""
 
@@ -164,10 +167,11 @@ class Gateway:
             durability=adapters.durability,
             peers=self._mesh,
         )
-        if identity is not None:
-            self._guests = Guests(
-                self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed
-            )
+        self._guests = (
+            Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)
+            if identity
+            else None
+        )
         self._peer_server: asyncio.Server | None = None
         self._edge: EdgeServer | None = None
         self._small: list[SmallServer] = []
@@ -229,12 +233,15 @@ class Gateway:
         if options.metrics_port is not None:
             self._small.append(SmallServer(metrics_app(self.metrics.registry), options.host, options.metrics_port))
         self._running = [asyncio.create_task(self._feed(feed)) for feed in adapters.feeds]
-        await self._pool.start()
         for server in self._small:
             await server.start()
         if self._mesh is not None:
             await self._open_to_peers()
             await self._mesh.start()
+            with suppress(TimeoutError):  # who takes itself for alone would offer its bundles to every pod
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._mesh.until_settled()
+        await self._pool.start()
         await self._edge.start()
 
     async def _open_to_peers(self) -> None:

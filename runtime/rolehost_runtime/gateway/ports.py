@@ -38,6 +38,10 @@ class Channel(Protocol):
 
     def send(self, event: ServerFrame) -> None: ...
 
+    async def room(self) -> bool:
+        """Wait until the client has read most of what was sent, for whoever has much to say; False: it is gone,
+        or was let go of because it did not read."""
+
 
 class SessionHandle(Protocol):
     """A session as one channel sees it."""
@@ -54,7 +58,11 @@ class SessionHandle(Protocol):
         """
 
     async def resume(self, after_seq: int) -> None:
-        """Send this channel `session.resumed`, then the events after `after_seq`, flagged as replay."""
+        """Send this channel `session.resumed`, then the events after `after_seq`, flagged as replay.
+
+        As fast as the client reads them, one resume of a channel at a time (else Overloaded `busy`). What happens
+        meanwhile comes after them, in order.
+        """
 
     def detach(self) -> None:
         """The client is gone; a running turn goes on."""
@@ -273,7 +281,13 @@ class SessionStore(Protocol):
         """
 
     async def read(self, key: str) -> list[TurnRecord]:
-        """The log without taking it over; empty where there is none. Raises CorruptRecord."""
+        """The whole log without taking it over; empty where there is none. Raises CorruptRecord."""
+
+    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+        """At most `count` records after that turn, in order; fewer only where the log ends. Raises CorruptRecord."""
+
+    async def last_seq(self, key: str) -> int:
+        """Of the last event in the log; 0 where there is none."""
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch and turn are still right; one server-side call.

@@ -31,7 +31,7 @@ PATIENCE = 25
 async def edge() -> AsyncIterator[Edge]:
     running = await start_edge()
     yield running
-    await running.hub.drain(0)
+    await running.hub.drain(0, 0)
     await running.server.stop()
 
 

@@ -167,7 +167,13 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
 async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(bytes(31))
     for missing in ("/nowhere", tmp_path / "short"):
-        started = await Process.start("gateway", sandbox_images="a", link_key_file=link_key, attestation_file=missing)
+        started = await Process.start(
+            "gateway",
+            sandbox_images="a",
+            link_key_file=link_key,
+            platform_keys_dir=link_key.parent / "public",
+            attestation_file=missing,
+        )
         status, _, err = await started.end()
         assert (status, str(missing) in err, "Traceback" in err) == (1, True, False)
 

@@ -139,6 +139,7 @@ REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("tar-with-a-tail", lambda: gzip.compress(gzip.decompress(named("a.py")) + b"x" * 512), "bundle_malformed"),
     ("says-10-gib", lambda: gzip.compress(header_of(10 << 30)), "bundle_malformed"),
     ("says-7-gib", lambda: gzip.compress(header_of(7 << 30)), "bundle_too_large"),
+    ("size-behind-a-nul", lambda: gzip.compress(hidden_size()), "bundle_malformed"),
     ("bomb", lambda: gzip.compress(bundle.pack_files({"a": bytes(20 << 20)})), "bundle_ratio"),
     ("large", lambda: bytes(bundle.MAX_COMPRESSED + 1), "bundle_too_large"),
 ]
@@ -149,6 +150,15 @@ def header_of(size: int) -> bytes:
     info = entry("a")
     info.size = size
     return info.tobuf(tarfile.USTAR_FORMAT if size < 8 << 30 else tarfile.GNU_FORMAT) + bytes(4096)
+
+
+def hidden_size() -> bytes:
+    """A file of five bytes for who looks past a NUL, of none for everybody else."""
+    packed = bytearray(bundle.pack_files({"a": b"12345"}))
+    packed[124:136] = b"\x0000000000005"
+    packed[148:156] = b" " * 8
+    packed[148:156] = f"{sum(packed[:512]):06o}\0 ".encode()
+    return bytes(packed)
 
 
 @pytest.mark.parametrize(("make", "code"), [pytest.param(make, code, id=name) for name, make, code in REFUSED])

@@ -94,6 +94,45 @@ async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
     assert len(talk.conversation._held) <= 70
 
 
+async def test_who_has_much_to_say_waits_until_nothing_is_held_back() -> None:
+    talk = Talk()
+    assert await talk.conversation.room()
+    talk.wire.paused = True
+    talk.conversation.emit(delta("a", 0))
+    waiting = [asyncio.create_task(talk.conversation.room()) for _ in range(2)]
+    await asyncio.sleep(0)
+    talk.wire.paused = False
+    assert not any(task.done() for task in waiting)
+    talk.conversation.on_writable()
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert [event["delta"] for event in talk.wire.sent] == ["a"]
+
+
+async def test_there_is_no_room_where_the_buffer_filled_again_at_once() -> None:
+    talk = Talk()
+    talk.wire.paused = True
+    talk.conversation.emit(delta("a", 0))
+    waiting = asyncio.create_task(talk.conversation.room())
+    await asyncio.sleep(0)
+    talk.wire.paused = False
+    talk.conversation.on_writable()
+    talk.wire.paused = True
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    talk.conversation.on_gone()
+    assert await waiting is False
+
+
+async def test_who_makes_no_room_in_time_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.dialect.ROOM_SECONDS", 0)
+    talk = Talk()
+    assert await talk.conversation.room()
+    talk.wire.paused = True
+    assert await talk.conversation.room() is False
+    assert talk.wire.closed == 1013
+
+
 async def test_bare_hears_no_more_than_it_knows_but_a_lost_history_is_said() -> None:
     talk = Talk(dialect=Dialect.BARE)
     base: dict[str, Any] = {"session_id": "s", "seq": None, "ts": NOW_MS}

@@ -131,8 +131,8 @@ def test_a_turn_only_ever_moves_by_its_table(said: list[Message], left_out: bool
     assert effects == list(range(len(effects)))
 
 
-@pytest.mark.timeout(120 if not SOAK else 7200)
-@settings(max_examples=NUMBERS.fuzz_examples, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.timeout(300 if not SOAK else 7200)
+@settings(max_examples=NUMBERS.turns_forged, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FRAMES, min_size=1, max_size=12))
 def test_a_hostile_pod_touches_nobody_else(frames: list[bytes]) -> None:
     asyncio.run(_one_hostile_and_one_honest(frames))

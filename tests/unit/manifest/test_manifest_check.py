@@ -1,8 +1,9 @@
 """A manifest's faults: all at once, each with its place and what to write instead."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.proof import NUMBERS, SOAK
 
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.role import Role
@@ -158,12 +159,16 @@ def test_load_raises_with_every_finding() -> None:
     assert "role.yaml is not valid" in str(raised.value)
 
 
+@pytest.mark.timeout(300 if not SOAK else 7200)
+@settings(max_examples=NUMBERS.manifests_fuzzed)
 @given(st.text(max_size=200) | st.text("{}[]:,-&*!|>'\"%@` \n#?ab0", max_size=80))
 def test_no_text_makes_the_check_raise(text: str) -> None:
     check(text)
     check(CAT + "---\n" + text)
 
 
+@pytest.mark.timeout(300 if not SOAK else 7200)
+@settings(max_examples=NUMBERS.manifests_fuzzed)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

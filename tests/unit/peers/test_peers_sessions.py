@@ -192,3 +192,49 @@ async def test_two_tenants_with_the_same_words_are_two_sessions_on_every_gateway
     await evil.say(Said(message="theirs"))
     assert [done.message for done in ear_acme.of(ResponseDone)] == ["You said mine."]
     assert [done.message for done in ear_evil.of(ResponseDone)] == ["You said theirs."]
+
+
+async def test_a_long_history_is_told_to_a_relayed_client_as_fast_as_it_reads(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    for number in range(12):
+        await at_a.say(Said(message=f"m{number}"))
+    at_b, ear_b = await fleet["b"].attach()
+    gate, asked = asyncio.Event(), 0
+
+    async def room() -> bool:
+        nonlocal asked
+        asked += 1
+        await gate.wait()
+        return True
+
+    ear_b.room = room  # type: ignore[method-assign]
+    resuming = asyncio.ensure_future(at_b.resume(0))
+    await settle(lambda: asked == 1)
+    await asyncio.sleep(0.05)
+    assert len(ear_b.of(ResponseDone)) == 1
+    gate.set()
+    await resuming
+    assert [done.message for done in ear_b.of(ResponseDone)] == [f"You said m{number}." for number in range(12)]
+    assert seqs(ear_b) == list(range(1, 25))
+
+
+async def test_a_relayed_client_that_goes_in_mid_history_holds_nothing_up(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    for number in range(3):
+        await at_a.say(Said(message=f"m{number}"))
+    at_b, ear_b = await fleet["b"].attach()
+    stuck = asyncio.Event()
+
+    async def room() -> bool:
+        stuck.set()
+        await asyncio.Event().wait()
+        return True
+
+    ear_b.room = room  # type: ignore[method-assign]
+    resuming = asyncio.ensure_future(at_b.resume(0))
+    await stuck.wait()
+    at_b.detach()
+    with pytest.raises(RolehostError):
+        await resuming
+    await at_a.say(Said(message="and on"))
+    assert fleet["a"].guests.count == 0

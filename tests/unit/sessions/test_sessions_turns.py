@@ -518,6 +518,53 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
     assert (failed.error.code, done.replay, done.seq) == ("state_unavailable", True, 2)
 
 
+async def test_a_turn_that_was_called_failed_and_kept_after_all_is_told_to_all_who_listen(house: House) -> None:
+    house.pod("p1")
+    handle, ear = await house.attach()
+    _, other = await house.attach()
+    commit = house.store.commit
+
+    async def lost_answer(key: str, record: TurnRecord) -> None:
+        await commit(key, record)
+        raise Unavailable("the store does not answer", code="state_unavailable")
+
+    await handle.say(Said(message="one", client_msg_id="c1"))
+    house.store.commit = lost_answer  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await handle.say(Said(message="two", client_msg_id="c2"))
+    house.store.commit = commit  # type: ignore[method-assign]
+    first = len(ear.heard)
+    await handle.say(Said(message="one", client_msg_id="c1"))
+    assert [event.seq for event in ear.heard[first:]] == [3, 4, 1, 2]
+    del ear.heard[-2:]
+    await handle.say(Said(message="two", client_msg_id="c2"))
+    assert [event.seq for event in ear.heard[first:]] == [3, 4, 3, 4]
+    del ear.heard[-2:]
+    await handle.say(Said(message="three", client_msg_id="c3"))
+    for channel in (ear, other):
+        numbers = [event.seq for event in channel.heard if event.seq is not None]
+        assert numbers == [1, 2, 3, 4, 5, 6]
+        done = [done for done in channel.of(ResponseDone) if done.status == "completed"]
+        assert [(each.client_msg_id, each.replay) for each in done] == [("c1", False), ("c2", True), ("c3", False)]
+
+
+async def test_what_another_gateway_added_is_told_when_the_session_comes_back(house: House) -> None:
+    house.pod("p1")
+    handle, ear = await house.attach()
+    await handle.say(Said(message="one"))
+    other = House(house.tables, house.store.shelf)
+    other.dialer.add("p1")
+    await other.pool.start()
+    theirs, _ = await other.attach()
+    await theirs.say(Said(message="two"))
+    await other.service.stop(0)
+    await other.pool.stop()
+    with pytest.raises(Conflict):
+        await handle.say(Said(message="three", client_msg_id="c3"))
+    await handle.say(Said(message="three", client_msg_id="c3"))
+    assert [event.seq for event in ear.heard if event.seq is not None] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("kept", [pytest.param(True, id="kept"), pytest.param(False, id="not-kept")])
 async def test_a_commit_without_an_answer_is_sent_again_and_kept_once(house: House, kept: bool) -> None:
     house.pod("p1")

@@ -4,6 +4,7 @@ Frames of one session run in the order in which they came; several sessions on o
 run beside each other, and the socket goes on reading while they do.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ MAX_PENDING = 32
 MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
 MAX_HELD_BYTES = 1 << 20
+ROOM_SECONDS = 30.0
+"""For a client to make room while it is told of its past: at the socket's bounds that is 6 KiB/s."""
 TRY_AGAIN_LATER = 1013
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
@@ -80,6 +83,9 @@ class _Ear:
             self._line.failed = event.error.code
         self._conversation.emit(event)
 
+    async def room(self) -> bool:
+        return await self._conversation.room()
+
 
 class Conversation:
     def __init__(self, gate: Gate, socket: Socket, principal: Principal, opening: Opening) -> None:
@@ -93,6 +99,8 @@ class Conversation:
         self._pending = 0
         self._held: deque[wire.ServerFrame | _Joined] = deque()
         self._held_bytes = 0
+        self._roomy: asyncio.Event | None = None
+        """Set when there is room again; only where somebody waits for it."""
         self._gone = False
         self._migrating = False
         self._hears = _hears(opening)
@@ -147,11 +155,13 @@ class Conversation:
             self._write(_whole(self._held.popleft()))
         if not self._held:
             self._held_bytes = 0
+            self._make_room()
 
     def on_gone(self) -> None:
         """The client is gone. What it had said already runs on; nobody listens any more."""
         self._gone = True
         self._held.clear()
+        self._make_room()
         for line in self._lines.values():
             if line.handle is not None and not line.working:
                 line.handle.detach()
@@ -171,6 +181,18 @@ class Conversation:
             self._hold(event)
         else:
             self._write(event)
+
+    async def room(self) -> bool:
+        """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
+        try:
+            async with asyncio.timeout(ROOM_SECONDS):
+                while (self._socket.paused or self._held) and not self._gone:
+                    self._roomy = self._roomy or asyncio.Event()
+                    await self._roomy.wait()
+        except TimeoutError:
+            self._too_slow()
+            return False
+        return not self._gone
 
     def tell(self, session_id: str | None, error: RolehostError) -> None:
         self._gate.metrics.told(error)
@@ -193,8 +215,16 @@ class Conversation:
             self._held_bytes += len(wire.encode(event))
             self._held.append(event)
         if self._held_bytes > MAX_HELD_BYTES:
-            self._held.clear()
-            self._socket.close(TRY_AGAIN_LATER, "this client reads too slowly")
+            self._too_slow()
+
+    def _too_slow(self) -> None:
+        self._held.clear()
+        self._socket.close(TRY_AGAIN_LATER, "this client reads too slowly")
+
+    def _make_room(self) -> None:
+        if self._roomy is not None:
+            self._roomy.set()
+            self._roomy = None
 
     # ── one session after the other ─────────────────────────────────────────────────
 

@@ -23,7 +23,8 @@ from rolehost_runtime.gateway.edge.dialect import TRY_AGAIN_LATER, Conversation,
 from rolehost_runtime.gateway.edge.handshake import Dialect, Headers, dialect, find_role, opening, presented_key
 from rolehost_runtime.gateway.edge.policy import Policy
 
-MAX_BUFFERED_BYTES = 1 << 20
+MAX_BUFFERED_BYTES = 1 << 21
+"""What may wait when one more event is written, and the largest of them: 262,144 characters of six bytes."""
 PAUSE_BYTES = 1 << 18
 QUANTUM_BYTES = 1 << 13
 """Read before the other sockets have their turn: a frame may be 20 bytes long and takes some 25 µs."""

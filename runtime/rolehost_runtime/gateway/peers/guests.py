@@ -11,6 +11,7 @@ from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
     HEARD_BYTES,
+    AskRoom,
     Attach,
     Attached,
     Detach,
@@ -21,6 +22,7 @@ from rolehost_api.link.peer import (
     Outcome,
     Refused,
     Replay,
+    Room,
     ToOwner,
 )
 from rolehost_api.wire import ServerFrame, error_body
@@ -47,6 +49,8 @@ class _Guest:
         self.seat: Seat | None = None
         self.errands: set[asyncio.Task[None]] = set()
         self.gone = False
+        self._rooms: dict[int, asyncio.Future[bool]] = {}
+        self._asked = 0
         self.idle: Callable[[], None] = lambda: None
         """Called when the last errand is over."""
 
@@ -55,6 +59,25 @@ class _Guest:
         for start in range(0, len(data), HEARD_BYTES):
             piece = data[start : start + HEARD_BYTES]
             self._send(Heard(data=piece, more=start + HEARD_BYTES < len(data)))
+
+    async def room(self) -> bool:
+        """The client's own, which its gateway knows."""
+        if self.gone:
+            return False
+        self._asked += 1
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._rooms[self._asked] = answer
+        self._send(AskRoom(number=self._asked))
+        try:
+            return await answer
+        finally:
+            self._rooms.pop(self._asked, None)
+
+    def has_room(self, number: int, there: bool) -> None:
+        """Its gateway's answer."""
+        answer = self._rooms.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(there)
 
     def run(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand, name="guest")
@@ -69,6 +92,8 @@ class _Guest:
     def leave(self) -> None:
         """What it had said already runs on; nobody listens any more."""
         self.gone = True
+        for number in tuple(self._rooms):
+            self.has_room(number, False)
         if self.seat is not None:
             self.seat.leave()
 
@@ -125,6 +150,9 @@ class Guests:
                     connection.send(channel, Outcome(number=message.number, error=error_body(busy)))
                     return
                 guest.run(self._do(connection, channel, guest, message))
+            case Room():
+                if guest is not None:
+                    guest.has_room(message.number, not message.gone)
             case Detach():
                 self._bid_farewell(guests, channel)
             case _:

@@ -82,7 +82,7 @@ class Mesh:
         self._links: dict[str, _Link] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._untried: set[str] = set()
-        self._doorbell = asyncio.Event()
+        self._doorbell, self._tried = asyncio.Event(), asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self.leaving = False
         """Said to the others with every beat."""
@@ -138,6 +138,11 @@ class Mesh:
         known = {row.name for row in self._tables.gateways.values()} - {self._pod}
         return self._tables.gateways.filled and known <= self._keepers.keys() and not self._untried
 
+    async def until_settled(self) -> None:
+        while not self.settled:
+            self._tried.clear()
+            await self._tried.wait()
+
     async def _watch(self) -> None:
         while True:
             await self._doorbell.wait()
@@ -149,6 +154,7 @@ class Mesh:
             for new in known - self._keepers.keys():
                 self._untried.add(new)
                 self._keepers[new] = asyncio.create_task(self._keep(new), name=f"peer-{new}")
+            self._tried.set()
 
     async def _keep(self, pod: str) -> None:
         attempt = 0
@@ -162,6 +168,7 @@ class Mesh:
                 faults.internal(log, "keeping a gateway's link", error)
                 attempt += 1
             self._untried.discard(pod)
+            self._tried.set()
             pause = self._backoff[min(attempt, len(self._backoff) - 1)]
             await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
 
@@ -178,6 +185,7 @@ class Mesh:
             if connection.peer not in self._links:
                 self._links[connection.peer] = link
                 self._untried.discard(row.name)
+                self._tried.set()
                 log.info("linked to gateway %s", connection.peer)
             self.changed()
 

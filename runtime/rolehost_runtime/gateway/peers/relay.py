@@ -8,7 +8,19 @@ import msgspec
 
 from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
 from rolehost_api.link.messages import Message
-from rolehost_api.link.peer import Attached, Detach, Forward, Heard, Moved, NotHeld, Outcome, Refused, Replay
+from rolehost_api.link.peer import (
+    AskRoom,
+    Attached,
+    Detach,
+    Forward,
+    Heard,
+    Moved,
+    NotHeld,
+    Outcome,
+    Refused,
+    Replay,
+    Room,
+)
 from rolehost_api.wire import ErrorBody, Said, ServerFrame
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost
 
@@ -37,6 +49,7 @@ class RemoteSeat:
         self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once attached, False where nobody speaks in the session there; or what the owner refuses with."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
         self._last = 0
         self._pieces = bytearray()
         self._over = False
@@ -85,6 +98,10 @@ class RemoteSeat:
                 self._heard(message)
             case Outcome():
                 self._outcome(message)
+            case AskRoom():
+                asking = asyncio.create_task(self._make_room(message.number), name="room")
+                self._errands.add(asking)
+                asking.add_done_callback(self._errands.discard)
             case Moved():
                 self._end(HeldElsewhere(""))
                 self._moved()
@@ -109,6 +126,12 @@ class RemoteSeat:
             raise ProtocolViolation("a relayed event is none that is known here") from None
         self._ear.send(event)
 
+    async def _make_room(self, number: int) -> None:
+        """One at a time: the owner waits for the answer before it goes on."""
+        there = await self._ear.room()
+        if not self._over:
+            self._line.send(self._number, Room(number=number, gone=not there))
+
     def _outcome(self, message: Outcome) -> None:
         waiting = self._waiting.get(message.number)
         if waiting is None or waiting.done():
@@ -124,6 +147,8 @@ class RemoteSeat:
         if self._over:
             return
         self._over = True
+        for errand in tuple(self._errands):
+            errand.cancel()
         self._is_over(self._number)
         _fail(self.taken, error)
         for waiting in tuple(self._waiting.values()):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from rolehost_api.errors import Overloaded
 from rolehost_api.wire import ResponseCreated, Resumed, ServerFrame, TextDelta
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import OpenTurn
@@ -24,12 +25,25 @@ class Running:
     first_text_at: float | None = None
 
 
+@dataclass(slots=True)
+class Replaying:
+    """A channel that is told of the past. What happens meanwhile waits for it in the log, not in memory."""
+
+    channel: Channel
+    heard: Running | None = None
+    """The turn it was hearing when its replay began, and how many of its characters."""
+    chars: int = 0
+    missed_seq: int = 0
+    """The newest event that the others were told meanwhile."""
+
+
 class Audience:
     """The channels of one session. Sending never waits; a channel that cannot keep up closes itself."""
 
     def __init__(self, session_id: str, now_ms: Callable[[], int]) -> None:
         self._session_id, self._now_ms = session_id, now_ms
         self._channels: dict[int, Channel] = {}
+        self._replaying: dict[int, Replaying] = {}
         self.running: Running | None = None
 
     def __bool__(self) -> bool:
@@ -44,15 +58,22 @@ class Audience:
             self.running.listeners.pop(id(channel), None)
 
     def broadcast(self, event: ServerFrame) -> None:
-        for channel in tuple(self._channels.values()):
-            channel.send(event)
+        for number, channel in tuple(self._channels.items()):
+            replaying = self._replaying.get(number)
+            if replaying is None:
+                channel.send(event)
+            elif event.seq is not None:
+                replaying.missed_seq = event.seq
+            elif not isinstance(event, ResponseCreated):  # a failure, another revision: not in the log, and small
+                channel.send(event)
 
     # ── the turn that runs ──────────────────────────────────────────────────────────
 
     def begin(self, opened: OpenTurn) -> Running:
         """A turn begins, before everybody who is here."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.running = Running(opened, done, dict(self._channels))
+        here = {number: channel for number, channel in self._channels.items() if number not in self._replaying}
+        self.running = Running(opened, done, here)
         self.broadcast(self._created(opened))
         return self.running
 
@@ -77,16 +98,27 @@ class Audience:
     def catch_up(self, channel: Channel) -> None:
         """Bring a channel that came in mid-turn to where the others are: one delta, and it goes on from there."""
         running = self.running
-        if running is None or id(channel) in running.listeners:
+        if running is None or id(channel) in running.listeners or id(channel) in self._replaying:
             return
         running.listeners[id(channel)] = channel
         channel.send(self._created(running.opened))
         if running.chars:
             channel.send(self._delta(running, 0, "".join(running.text)))
 
-    def resume(self, channel: Channel, records: Sequence[TurnRecord], after_seq: int) -> None:
-        """What a channel that heard everything up to `after_seq` missed. A position past the log is a lost history."""
-        head = records[-1].seq_first + records[-1].seq_count - 1 if records else 0
+    # ── the past ────────────────────────────────────────────────────────────────────
+
+    def withhold(self, channel: Channel) -> Replaying:
+        """The channel hears no live event until `rejoin`, so that none overtakes its replay. Raises Overloaded `busy`."""
+        if id(channel) in self._replaying:
+            raise Overloaded("this session is being resumed on this socket already", code="busy")
+        replaying = self._replaying[id(channel)] = Replaying(channel)
+        if self.running is not None and self.running.listeners.pop(id(channel), None) is not None:
+            replaying.heard, replaying.chars = self.running, self.running.chars
+        return replaying
+
+    def resumed(self, channel: Channel, head: int, after_seq: int) -> int:
+        """Tell the channel what it will be told: the events after `after_seq`, up to `head` at least. A position
+        past the log is a lost history. Returns the number after which its replay begins."""
         lost = after_seq > head
         after_seq = 0 if lost else after_seq
         channel.send(
@@ -100,9 +132,29 @@ class Audience:
                 code="resume_lost" if lost else None,
             )
         )
-        for event in events_after(records, self._session_id, after_seq):
+        return after_seq
+
+    def replay(self, channel: Channel, record: TurnRecord, after_seq: int) -> bool:
+        """Tell the channel of one turn. False for the turn that is on its way to the log and that nobody was told
+        of yet: its end comes live."""
+        if self.running is not None and record.response_id == self.running.opened.response_id:
+            return False
+        for event in events_after((record,), self._session_id, after_seq):
             channel.send(event)
-        self.catch_up(channel)
+        return True
+
+    def rejoin(self, replaying: Replaying) -> None:
+        """The channel has heard the log: it goes on with the others, from where it was in the turn that runs."""
+        channel, running = replaying.channel, self.running
+        self._replaying.pop(id(channel), None)
+        if id(channel) not in self._channels:
+            return
+        if running is None or running is not replaying.heard:
+            self.catch_up(channel)
+            return
+        running.listeners[id(channel)] = channel
+        if running.chars > replaying.chars:
+            channel.send(self._delta(running, replaying.chars, "".join(running.text)[replaying.chars :]))
 
     def _created(self, opened: OpenTurn) -> ResponseCreated:
         return ResponseCreated(

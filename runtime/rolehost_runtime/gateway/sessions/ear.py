@@ -47,6 +47,9 @@ class Ear:
             self.last = max(self.last, event.seq)
         self._channel.send(event)
 
+    async def room(self) -> bool:
+        return await self._channel.room()
+
     def _ended(self, done: ResponseDone) -> None:
         if self.open is not None and self.open.response_id == done.response_id:
             self.open = None

@@ -2,23 +2,25 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, render
+from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_before
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
-from rolehost_runtime.gateway.sessions.audience import Audience
+from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 MAX_WAITING = 8
 """Messages that may wait in a session's line while one is answered."""
+REPLAY_PAGE = 4
+"""Records read at once for a channel that resumes, and held while it has no room: each may be over 1 MiB."""
 FOLD_QUANTUM = 4
 """Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
 
@@ -51,6 +53,8 @@ class LiveSession:
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
         self._joining = 0
+        self._told_seq: int | None = None
+        """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self._loading = asyncio.Lock()
         self._line = asyncio.Lock()
@@ -81,6 +85,7 @@ class LiveSession:
     def scatter(self, *, guests_only: bool = False) -> None:
         """This session is not answered here any more: whoever listens goes where it is answered."""
         gone = [place for place in self._places.values() if place.guest or not guests_only]
+        self._told_seq = None if not guests_only else self._told_seq  # who comes from now on is told where it joins
         for place in gone:
             self.leave(place.channel)
         for place in gone:
@@ -104,6 +109,7 @@ class LiveSession:
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
+            self._told_seq = fold.seq
             self._world.room.hold(self.tenant.uid, self.key, fold.weight())
 
     async def load(self, yield_to: Collection[str]) -> SessionFold:
@@ -127,9 +133,17 @@ class LiveSession:
                     await asyncio.sleep(0)
             if (fold.turn, fold.seq) != (head.turn, head.seq):
                 raise CorruptRecord("a session's head and its log disagree")
+            self._tell_missed(records)
             self._weigh(fold)
             self._pinned = self._pinned or fold.revision
             return fold
+
+    def _tell_missed(self, records: Sequence[TurnRecord]) -> None:
+        """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
+        listens is told of them now, as the next event would else leave a gap."""
+        if self._told_seq is not None:
+            for event in events_after(records, self.session_id, self._told_seq):
+                self.audience.broadcast(event)
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -173,8 +187,28 @@ class LiveSession:
         )
 
     async def resume(self, channel: Channel, after_seq: int) -> None:
-        """`session.resumed`, the events after `after_seq`, and what the open turn has said so far."""
-        self.audience.resume(channel, await self._world.store.read(self.key), after_seq)
+        """`session.resumed`, the events after `after_seq`, and what the open turn has said so far.
+
+        No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
+        from the log as well, so that what is told is in order and told once.
+        """
+        store, replaying = self._world.store, self.audience.withhold(channel)
+        try:
+            heard = self.audience.resumed(channel, await store.last_seq(self.key), after_seq)
+            turn = turns_before(heard)
+            while True:
+                missed = replaying.missed_seq
+                page = await store.page(self.key, turn, REPLAY_PAGE)
+                for record in page:
+                    if not self.audience.replay(channel, record, heard):
+                        break
+                    turn, heard = record.turn, max(heard, record.seq_first + record.seq_count - 1)
+                    if not await channel.room():
+                        return
+                if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
+                    return
+        finally:
+            self.audience.rejoin(replaying)
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -204,10 +238,12 @@ class LiveSession:
     async def _turn(self, accepted: Accepted) -> None:
         began = asyncio.get_running_loop().time()
         self.touched_ms = self._world.now_ms()
+        told = self._told_seq
         fold = await self.load(self._world.peers.owners())
         known = fold.turn_of(accepted.said.client_msg_id)
         if known is not None:
-            await self._replay(accepted.channel, known)
+            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
+                await self._replay(accepted.channel, known)
             return
         role = self.role()
         if accepted.said.revision:
@@ -229,10 +265,9 @@ class LiveSession:
 
     async def _replay(self, channel: Channel, turn: int) -> None:
         """The message was answered before: the same events again, to who asks for them."""
-        for record in await self._world.store.read(self.key):
-            if record.turn == turn:
-                for event in render(record, self.session_id, replay=True):
-                    channel.send(event)
+        for record in await self._world.store.page(self.key, turn - 1, 1):
+            for event in render(record, self.session_id, replay=True):
+                channel.send(event)
 
     def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
         idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None

@@ -37,6 +37,13 @@ class MemorySessionStore:
     async def read(self, key: str) -> list[TurnRecord]:
         return [decode(fields) for fields in self.shelf.logs.get(key, [])]
 
+    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+        return [decode(fields) for fields in self.shelf.logs.get(key, [])[after_turn : after_turn + count]]
+
+    async def last_seq(self, key: str) -> int:
+        head = self.shelf.heads.get(key)
+        return head.seq if head else 0
+
     async def commit(self, key: str, record: TurnRecord) -> None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
         fields = {name.encode(): value for name, value in encode(record).items()}

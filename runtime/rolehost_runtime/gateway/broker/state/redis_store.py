@@ -89,18 +89,32 @@ class RedisSessionStore:
         return head, await self.read(key) if head.turn else []
 
     async def read(self, key: str) -> list[TurnRecord]:
-        """The log without taking it over; empty where there is none."""
+        """The whole log without taking it over; empty where there is none."""
         records: list[TurnRecord] = []
         while True:
-            after = f"({records[-1].turn}-0" if records else "-"
-            page = await self._bounded(lambda: self._redis.xrange(_wal(key), min=after, count=PAGE))  # noqa: B023
-            for entry_id, fields in page:
-                record = decode(fields)
-                if entry_id != f"{record.turn}-0".encode():
-                    raise CorruptRecord("a record is not where its number says")
-                records.append(record)
+            page = await self.page(key, records[-1].turn if records else 0, PAGE)
+            records += page
             if len(page) < PAGE:
                 return records
+
+    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+        """At most `count` records after that turn; fewer only where the log ends."""
+        records: list[TurnRecord] = []
+        after = f"({after_turn}-0"
+        for entry_id, fields in await self._bounded(lambda: self._redis.xrange(_wal(key), min=after, count=count)):
+            record = decode(fields)
+            if entry_id != f"{record.turn}-0".encode():
+                raise CorruptRecord("a record is not where its number says")
+            records.append(record)
+        return records
+
+    async def last_seq(self, key: str) -> int:
+        """Of the last event in the log; 0 where there is none."""
+        found = await self._bounded(lambda: self._redis.hget(_head(key), "seq"))
+        try:
+            return int(found or 0)
+        except ValueError:
+            raise CorruptRecord("a session's head cannot be read") from None
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""

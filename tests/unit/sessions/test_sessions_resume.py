@@ -1,0 +1,336 @@
+"""A replay goes as fast as its channel has room, holds little, and live events neither overtake it nor are lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.rooms import (
+    ACME,
+    Clock,
+    Ear,
+    FakePod,
+    PodDialer,
+    Shelves,
+    ask_and_commit,
+    pod_entry,
+    principal,
+    put,
+    world,
+)
+
+from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.errors import Overloaded, RolehostError
+from rolehost_api.link.messages import Commit, PatchOp, Say, StartTurn, TurnFailed
+from rolehost_api.wire import ResponseCreated, ResponseDone, Resumed, Said, ServerFrame, SessionCreated, TextDelta
+from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.gateway.broker.models.router import Models
+from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
+from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.sessions.live import REPLAY_PAGE
+from rolehost_runtime.gateway.sessions.service import SessionService
+
+
+class Narrow(Ear):
+    """A channel that has room when it is given some; what is sent to it without is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: asyncio.Queue[bool] = asyncio.Queue()
+        self.asked = self.given = 0
+        self.unasked = self.most = 0
+
+    def send(self, event: ServerFrame) -> None:
+        super().send(event)
+        self.unasked += 1
+        self.most = max(self.most, self.unasked)
+
+    @property
+    def waits(self) -> bool:
+        return self.asked > self.given
+
+    async def room(self) -> bool:
+        self.asked += 1
+        there = await self.steps.get()
+        self.given += 1
+        self.unasked = 0
+        return there
+
+
+class Paged(MemorySessionStore):
+    """Counts records read by pages, and holds a commit's answer back where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_by_page = 0
+        self.hold: asyncio.Event | None = None
+        self.kept = asyncio.Event()
+
+    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+        await asyncio.sleep(0)
+        found = await super().page(key, after_turn, count)
+        self.read_by_page += len(found)
+        await asyncio.sleep(0)
+        return found
+
+    async def commit(self, key: str, record: TurnRecord) -> None:
+        await super().commit(key, record)
+        self.kept.set()
+        if self.hold is not None:
+            await self.hold.wait()
+
+
+class Place:
+    """A gateway's rooms with one pod and one session that is spoken in."""
+
+    def __init__(self) -> None:
+        self.tables, self.clock, self.dialer, self.store = world(ACME), Clock(), PodDialer(), Paged()
+        self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
+        models = Models({BackendType.SCRIPTED: ScriptedProvider()})
+        self.service = SessionService(self.tables, self.pool, self.store, models, self.clock)
+        self.pod = self.dialer.add("p1")
+        put(self.tables, pod_entry("p1"))
+
+    async def start(self) -> "Place":
+        await self.pool.start()
+        self.speaker, self.ear = await self.attach(Ear())
+        return self
+
+    async def stop(self) -> None:
+        await self.service.stop(0)
+        await self.pool.stop()
+
+    async def attach(self, ear: Any) -> tuple[Any, Any]:
+        role = self.tables.roles.get("acme", "cat")
+        assert role is not None
+        return await self.service.attach(principal(ACME), role, "abc", ear), ear
+
+    async def say(self, *messages: str) -> None:
+        for message in messages:
+            await self.speaker.say(Said(message=message))
+
+
+async def until(true: Callable[[], object]) -> None:
+    while not true():
+        await asyncio.sleep(0)
+
+
+def seqs(ear: Ear) -> list[int]:
+    return [event.seq for event in ear.heard if event.seq is not None]
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    built = await Place().start()
+    yield built
+    await built.stop()
+
+
+async def test_a_long_history_comes_as_fast_as_there_is_room_and_little_of_it_is_held(place: Place) -> None:
+    await place.say(*map(str, range(30)))
+    place.store.read_by_page = 0
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    for number in range(30):
+        await until(lambda: narrow.asked == number + 1)  # noqa: B023
+        assert seqs(narrow) == list(range(1, 2 * number + 3))
+        assert place.store.read_by_page <= number + REPLAY_PAGE
+        narrow.steps.put_nowait(True)
+    await resuming
+    assert narrow.most <= 4  # created and resumed, and one turn
+    assert narrow.of(Resumed)[0].to_seq == 60
+
+
+async def test_only_what_was_missed_is_read(place: Place) -> None:
+    await place.say(*map(str, range(30)))
+    place.store.read_by_page = 0
+    late, ear = await place.attach(Ear())
+    await late.resume(57)
+    assert (seqs(ear), place.store.read_by_page) == ([58, 59, 60], 2)
+
+
+async def test_a_turn_that_ends_during_a_replay_comes_after_it_and_once(place: Place) -> None:
+    await place.say("one", "two")
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    await place.say("three")
+    for _ in range(3):
+        narrow.steps.put_nowait(True)
+    await resuming
+    await place.say("four")
+    assert seqs(narrow) == list(range(1, 9))
+    assert [done.replay for done in narrow.of(ResponseDone)] == [True, True, True, False]
+    assert len(narrow.of(ResponseCreated)) == 1
+
+
+async def hesitant(pod: FakePod, channel: int, start: StartTurn) -> None:
+    """Says one word, and the rest when it is told to."""
+    pod.send(channel, Say(index=0, text="Once "))
+    await pod.go_on.wait()  # type: ignore[attr-defined]
+    pod.send(channel, Say(index=1, text="upon "))
+    pod.send(channel, Commit(patch=(PatchOp("incr", "/turns", 1),)))
+
+
+async def test_the_open_turn_follows_the_replay_from_its_first_word(place: Place) -> None:
+    await place.say("one")
+    place.pod.turn = hesitant
+    place.pod.go_on = asyncio.Event()  # type: ignore[attr-defined]
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    turn = asyncio.create_task(place.say("two"))
+    await until(lambda: place.ear.text().endswith("Once "))
+    assert narrow.of(TextDelta) == narrow.of(ResponseCreated) == []
+    narrow.steps.put_nowait(True)
+    await resuming
+    assert [type(event) for event in narrow.heard[-2:]] == [ResponseCreated, TextDelta]
+    place.pod.go_on.set()  # type: ignore[attr-defined]
+    await turn
+    assert [(delta.offset, delta.delta) for delta in narrow.of(TextDelta)] == [(0, "Once "), (5, "upon ")]
+    assert seqs(narrow) == [1, 2, 3, 4]
+
+
+async def test_who_heard_the_turns_beginning_hears_only_the_rest_after_a_replay(place: Place) -> None:
+    await place.say("one")
+    place.pod.turn = hesitant
+    place.pod.go_on = asyncio.Event()  # type: ignore[attr-defined]
+    late, narrow = await place.attach(Narrow())
+    turn = asyncio.create_task(place.say("two"))
+    await until(lambda: narrow.text() == "Once ")
+    place.store.hold = asyncio.Event()
+    resuming = asyncio.create_task(late.resume(2))
+    await resuming
+    again = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    place.store.kept.clear()
+    place.pod.go_on.set()  # type: ignore[attr-defined]
+    await place.store.kept.wait()
+    assert narrow.text() == "Once "
+    narrow.steps.put_nowait(True)
+    await again
+    assert [(delta.offset, delta.delta) for delta in narrow.of(TextDelta)] == [(0, "Once "), (5, "upon ")]
+    assert (len(narrow.of(ResponseCreated)), seqs(narrow)) == (1, [1, 2])
+    place.store.hold.set()
+    await turn
+    assert seqs(narrow) == [1, 2, 3, 4]
+
+
+async def test_a_turn_that_is_kept_but_not_yet_told_is_told_once(place: Place) -> None:
+    await place.say("one")
+    late, ear = await place.attach(Ear())
+    place.store.hold = asyncio.Event()
+    place.store.kept.clear()
+    turn = asyncio.create_task(place.say("two"))
+    await place.store.kept.wait()
+    await late.resume(0)
+    assert seqs(ear) == [1, 2]
+    place.store.hold.set()
+    await turn
+    assert seqs(ear) == [1, 2, 3, 4]
+
+
+async def test_a_turn_that_fails_during_a_replay_is_told(place: Place) -> None:
+    async def fails(pod: FakePod, channel: int, start: StartTurn) -> None:
+        pod.send(channel, TurnFailed(code="logic_failed"))
+
+    await place.say("one")
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    place.pod.turn = fails
+    with pytest.raises(RolehostError):
+        await place.say("two")
+    narrow.steps.put_nowait(True)
+    await resuming
+    assert [done.status for done in narrow.of(ResponseDone)] == ["completed", "failed"]
+    place.pod.turn = ask_and_commit
+    await place.say("three")
+    assert seqs(narrow) == [1, 2, 3, 4]
+
+
+async def test_nothing_more_is_read_for_who_is_gone(place: Place) -> None:
+    await place.say(*map(str, range(30)))
+    place.store.read_by_page = 0
+    late, narrow = await place.attach(Narrow())
+    narrow.steps.put_nowait(False)
+    await late.resume(0)
+    late.detach()
+    assert (place.store.read_by_page, seqs(narrow)) == (REPLAY_PAGE, [1, 2])
+
+
+async def test_two_replays_to_one_channel_are_not_mixed(place: Place) -> None:
+    await place.say("one")
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    with pytest.raises(Overloaded) as raised:
+        await late.resume(0)
+    assert raised.value.code == "busy"
+    narrow.steps.put_nowait(True)
+    await resuming
+    assert seqs(narrow) == [1, 2]
+
+
+async def test_a_log_that_cannot_be_read_leaves_the_channel_among_the_living(place: Place) -> None:
+    await place.say("one")
+    late, ear = await place.attach(Ear())
+    page = place.store.page
+
+    async def broken(key: str, after_turn: int, count: int) -> list[TurnRecord]:
+        raise RolehostError("no", code="state_unavailable")
+
+    place.store.page = broken  # type: ignore[method-assign]
+    with pytest.raises(RolehostError):
+        await late.resume(0)
+    place.store.page = page  # type: ignore[method-assign]
+    await place.say("two")
+    assert seqs(ear) == [3, 4]
+
+
+async def sometimes_changing(pod: FakePod, channel: int, start: StartTurn) -> None:
+    """Every third turn changes the state and is two events, the others are one."""
+    patch = (PatchOp("incr", "/turns", 1),) if start.turn % 3 == 0 else ()
+    pod.send(channel, Commit(patch=patch))
+
+
+@given(
+    history=st.integers(0, 2 * REPLAY_PAGE + 1),
+    after=st.integers(0, 4 * REPLAY_PAGE),
+    speaks=st.lists(st.booleans(), max_size=12),
+)
+def test_whatever_happens_meanwhile_every_event_comes_once_and_in_order(
+    history: int, after: int, speaks: list[bool]
+) -> None:
+    """Between any two steps of the replay a turn may end; `speaks` says between which."""
+
+    async def run() -> None:
+        place = await Place().start()
+        place.pod.turn = sometimes_changing
+        await place.say(*map(str, range(history)))
+        late, narrow = await place.attach(Narrow())
+        resuming = asyncio.create_task(late.resume(after))
+        for speak in speaks:
+            await until(lambda: narrow.waits or resuming.done())
+            if speak:
+                await place.say("meanwhile")
+            if narrow.waits:
+                narrow.steps.put_nowait(True)
+                asked = narrow.asked
+                await until(lambda: narrow.asked > asked or resuming.done())  # noqa: B023
+        for _ in range(history + len(speaks)):
+            narrow.steps.put_nowait(True)
+        await resuming
+        await place.say("after all")
+        first = after if after <= narrow.of(Resumed)[0].to_seq else 0
+        (log,) = place.store.shelf.heads.values()
+        assert log.turn == history + sum(speaks) + 1
+        assert seqs(narrow) == list(range(first + 1, log.seq + 1))
+        told = [type(event) for event in narrow.heard[:2]]
+        assert told == [SessionCreated, Resumed]
+        await place.stop()
+
+    asyncio.run(run())
