@@ -61,9 +61,11 @@ def _platform_from_parts(where: Paths) -> str:
     images.make_tiny_model(where)
     fresh = images.ensure(where, [images.REDIS, *images.PLATFORM, images.TINY_MODEL])
     install.volumes(where)
+    values = [HERE / "values.yaml", HERE / "values-parts.yaml"]
     if was_installed and fresh:
+        install.chart(where, values)  # first: new code may need what only the new chart gives it
         install.reload(where)
-    return install.platform(where, [HERE / "values.yaml", HERE / "values-parts.yaml"])
+    return install.platform(where, values)
 
 
 @cli.command()

@@ -101,12 +101,12 @@ def test_every_pod_is_evicted_one_at_a_time(cluster: Cluster, tenant: Tenant, ke
     with crowd(cluster, key, "evictions") as people:
         for namespace in (PLATFORM, tenant.name):
             for pod in cluster.get("pods", "-n", namespace)["items"]:
-                evict(cluster, namespace, pod["metadata"]["name"])
+                evict(cluster, namespace, pod["metadata"]["name"], pod["metadata"]["uid"])
                 people.until_all_said(1)
     assert people.summary()["cut"] == 0, people.summary()
 
 
-def evict(cluster: Cluster, namespace: str, pod: str) -> None:
+def evict(cluster: Cluster, namespace: str, pod: str, uid: str) -> None:
     """Evict a pod as soon as its budget allows, and wait until as many are Ready as before."""
     ready = len(ready_pods(cluster, namespace))
     body = {
@@ -126,12 +126,12 @@ def evict(cluster: Cluster, namespace: str, pod: str) -> None:
         return True
 
     until(allowed, 60, lambda: f"the budget lets {pod} go")
-    until(lambda: pod not in pods(cluster, namespace) or None, 180, lambda: f"{pod} goes")
+    until(lambda: uid not in uids(cluster, namespace) or None, 180, lambda: f"{pod} goes")
     until(lambda: len(ready_pods(cluster, namespace)) >= ready or None, 120, lambda: f"{pod} is replaced")
 
 
-def pods(cluster: Cluster, namespace: str) -> list[str]:
-    return [pod["metadata"]["name"] for pod in cluster.get("pods", "-n", namespace)["items"]]
+def uids(cluster: Cluster, namespace: str) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in cluster.get("pods", "-n", namespace)["items"]]
 
 
 def ready_pods(cluster: Cluster, namespace: str) -> list[str]:
