@@ -136,6 +136,7 @@ class Pool:
         """The template has reaped a process; if a worker's socket lives on in a child of it, this is the only sign."""
         for worker in list(self._workers.values()):
             if worker.pid == pid:
+                worker.hear_out()
                 worker.kill("hook_died")
 
     def template_lost(self, template: Template) -> None:

@@ -31,6 +31,8 @@ from rolehost_runtime.sandbox.steps import (
 
 MAX_STEP_BYTES = 4 * 1_048_576
 """The most that a worker may answer: a full reply, a full state and sixteen full questions."""
+LAST_BYTES, LAST_READS = 262_144, 64
+"""What is read of a dead worker's socket at most: all that one holds, unless a child of it goes on writing."""
 MAX_MESSAGES = 65_536
 """That a worker may send during one step: notes for the log, nearly all of them."""
 
@@ -172,6 +174,19 @@ class Worker(asyncio.Protocol):
             self.kill("hook_died")
         else:
             self._pool.free(self)
+
+    def hear_out(self) -> None:
+        """Read what it said before it died. The news of its death comes by another way, and may be faster: then nobody
+        would know which hook it was in, and the re-run would enter that hook again."""
+        if self._transport is None or not self.alive:
+            return
+        with suppress(OSError), self._transport.get_extra_info("socket").dup() as sock:
+            sock.setblocking(False)
+            for _ in range(LAST_READS):
+                data = sock.recv(LAST_BYTES)
+                if not data:
+                    return
+                self.data_received(data)
 
     def _overrun(self) -> None:
         self.kill("hook_deadline")
