@@ -13,7 +13,14 @@ REPOSITORY = Path(__file__).parents[3]
 PAGES = [
     *(
         REPOSITORY / name
-        for name in ("README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+        for name in (
+            "README.md",
+            "README.zh-CN.md",
+            "ARCHITECTURE.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "THREAT_MODEL.md",
+        )
     ),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
@@ -66,3 +73,13 @@ def test_both_readmes_say_the_same_works() -> None:
         return [line.rstrip(" |").split("| ")[-1] == works for line in lines[1:]]
 
     assert rows("README.md", "yes") == rows("README.zh-CN.md", "可用")
+
+
+def test_every_threat_names_tests_that_are_there() -> None:
+    rows = [line for line in (REPOSITORY / "THREAT_MODEL.md").read_text().splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`(test_\w+(?:\.py)?)`", row)}
+    there: set[str] = set()
+    for file in (REPOSITORY / "tests").rglob("test_*.py"):
+        there |= {file.name, *re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)}
+    assert len(named) > 40
+    assert sorted(named - there) == []
