@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from rolehost_api.names import SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
+from rolehost_api.names import SANDBOX_BUDGET, SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import Observed, read_deployment, read_revision, read_role
 from rolehost_operator.plan import Plan
@@ -62,6 +62,8 @@ def _with(seen: Observed, made: KubeObject) -> Observed:
         return replace(seen, network_policy=made)
     if kind == "ServiceAccount" and name == SANDBOX_SERVICE_ACCOUNT:
         return replace(seen, service_account=made)
+    if kind == "PodDisruptionBudget" and name == SANDBOX_BUDGET:
+        return replace(seen, disruption_budget=made)
     if kind == "RoleRevision":
         revision = read_revision(made)
         others = tuple(one for one in seen.revisions if one.meta.name != name)

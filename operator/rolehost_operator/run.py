@@ -67,6 +67,7 @@ async def _live(
             tasks.create_task(_watch(shell, stop), name="watches")
             tasks.create_task(gateways.follow(lambda: set(shell.world.roles())), name="gateways")
             tasks.create_task(shell.keep_synced(), name="resync")
+            tasks.create_task(shell.upgrades.keep(), name="upgrades")
             tasks.create_task(_measure(shell, metrics), name="gauges")
             synced.set()
             # Who leads without having heard the gateways would tell every Role that there are none.

@@ -1,4 +1,4 @@
-"""What every tenant namespace holds before any pod: no way out, and an account that may nothing."""
+"""What every tenant namespace holds before any pod: no way out, an account that may nothing, a bound on evictions."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from rolehost_api.names import (
     LINK_PORT,
     MANAGED_BY,
     SANDBOX,
+    SANDBOX_BUDGET,
     SANDBOX_POLICY,
     SANDBOX_SERVICE_ACCOUNT,
 )
@@ -55,6 +56,32 @@ def service_account(namespace: str) -> KubeObject:
             "kind": "ServiceAccount",
             "metadata": _metadata(SANDBOX_SERVICE_ACCOUNT, namespace),
             "automountServiceAccountToken": False,
+        }
+    )
+
+
+def disruption_budget(namespace: str) -> KubeObject:
+    """How many of a tenant's sandbox pods a drain of nodes may take away at the same time: 10 %, all Roles together.
+
+    Kubernetes rounds up, so one can always go, and no budget holds a drain up for ever:
+
+    - 1 to 10 pods: one at a time
+    - 11 to 20 pods: two
+    - 200 pods: twenty
+
+    A pod that is not Ready serves nobody, so it may always be evicted. Rolling updates do
+    not ask here: they add a pod before they take one away.
+    """
+    return marked(
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": _metadata(SANDBOX_BUDGET, namespace),
+            "spec": {
+                "selector": {"matchLabels": {COMPONENT: SANDBOX}},
+                "maxUnavailable": "10%",
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
         }
     )
 

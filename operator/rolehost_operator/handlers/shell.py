@@ -13,6 +13,7 @@ from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
 from rolehost_operator.handlers.queue import KeyedQueue
 from rolehost_operator.handlers.rights import Rights
+from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.world import World
@@ -43,6 +44,7 @@ class Shell:
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
         self.rights = Rights()
+        self.upgrades = Upgrades(lambda: self.world.wave(platform), self.ring, metrics)
         self.leading = False
 
     def ring(self, key: Key) -> None:
@@ -56,6 +58,7 @@ class Shell:
         """Called when the Lease is won or lost. Who begins to lead looks at everything."""
         self.leading = leading
         self.metrics.leader.set(leading)
+        self.upgrades.waiting.clear()
         if leading:
             self.ring_all()
 
@@ -87,6 +90,7 @@ class Shell:
             pods=self.sightings.pods(key),
             gateways=self.sightings.gateways,
             idle_since=self.sightings.idle_since(key[0], names),
+            sessions=self.sightings.sessions(key[0], names),
         )
 
     def may_not(self, namespace: str) -> None:
@@ -139,19 +143,30 @@ class Shell:
 
     async def _look_after(self, key: Key) -> None:
         observed = self.observe(key)
+        self.upgrades.waiting.pop(key, None)
         if observed is None:
             if self.world.awaits_config_maps(key):
                 self.config_maps.watch(key[0])  # which rings once it has listed them
             return
         plan = reconcile(observed, datetime.now(UTC))
         self.world.memory[key] = plan.memory
-        await self._carry_out(observed, plan)
+        if plan.waits:
+            self.upgrades.waiting[key] = None
+        # From here on others see that these roll, though the cluster does not know it yet.
+        begun = {(key[0], name) for name in plan.rolls}
+        self.world.granted |= begun
+        try:
+            await self._carry_out(observed, plan)
+        finally:
+            self.world.granted -= begun
         if plan.writes and observed.namespace.tenant:
             self.may(key[0])
         if plan.requeue_after is not None:
             self.queue.ring_later(key, max(SOONEST, plan.requeue_after.total_seconds()))
 
     async def _carry_out(self, observed: Observed, plan: Plan) -> None:
+        for part in plan.share:
+            self._saw([await self.client.share(part)])
         for wanted in plan.apply:
             self._saw([await self.client.apply(wanted)])
         for gone in plan.prune:

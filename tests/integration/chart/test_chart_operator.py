@@ -87,6 +87,7 @@ def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_l
     assert container["image"] == "rolehost-sandbox:0.1.0"
     assert get("networkpolicy", names.SANDBOX_POLICY)
     assert get("serviceaccount", names.SANDBOX_SERVICE_ACCOUNT)
+    assert get("poddisruptionbudget", names.SANDBOX_BUDGET)["spec"]["maxUnavailable"] == "10%"
 
     def conditions() -> Any:
         return get("rhr", "cat").get("status", {}).get("conditions", [])

@@ -76,9 +76,10 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
     eventually(lambda: cluster.reason(namespace, "cat") == "Serving", "Ready")
 
     made = [(write.resource, write.subresource) for write in writes(cluster, namespace)]
-    assert made[:3] == [("networkpolicies", ""), ("serviceaccounts", ""), ("hostedrolerevisions", "")]
+    guards = [("networkpolicies", ""), ("serviceaccounts", ""), ("poddisruptionbudgets", "")]
+    assert made[:4] == [*guards, ("hostedrolerevisions", "")]
     # RoleRevision, Deployment, status; a fourth only where this machine took over 2 s to get there.
-    assert made[3:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
+    assert made[4:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
     said = cluster.api.get("rhr", "cat", "-n", namespace)
     assert said["status"]["address"]["url"] == "ws://gateway.test/role/cat"
     assert "finalizers" not in said["metadata"]
@@ -268,4 +269,4 @@ def test_plan_shows_what_apply_would_make() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
-    assert kinds == ["NetworkPolicy", "ServiceAccount", "RoleRevision", "Deployment"]
+    assert kinds == ["NetworkPolicy", "ServiceAccount", "PodDisruptionBudget", "RoleRevision", "Deployment"]

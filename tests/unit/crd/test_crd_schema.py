@@ -96,7 +96,7 @@ def test_the_reference_names_every_kind_and_every_rule() -> None:
     page = reference()
     for kind in KINDS:
         assert f"## {kind.cls.__name__}\n" in page
-    assert "| `replicas` | integer | `1` | 1 to 1000 |" in page
+    assert "| `minReplicas` | integer | `1` | 1 to 1000 |" in page
     assert "- Rule: give exactly one of bundle, inline and configMapRef." in page
 
 

@@ -42,5 +42,5 @@ def test_recorded_content_is_recognised(case: dict[str, Any]) -> None:
     revision = read_revision(kept)
     assert revision is not None
     plan = reconcile(observed(role(case["template"]), revisions=(revision,), config_maps=files), NOON)
-    assert [one["kind"] for one in plan.apply] == ["NetworkPolicy", "ServiceAccount"]
+    assert [one["kind"] for one in plan.apply] == ["NetworkPolicy", "ServiceAccount", "PodDisruptionBudget"]
     assert not plan.prune

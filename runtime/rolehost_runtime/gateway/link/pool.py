@@ -308,7 +308,7 @@ class LinkPool:
         if link is None:
             raise Overloaded(
                 "every pod of this Role serves as many sessions as it may",
-                hint="Raise spec.scaling.replicas or spec.sessions.maxPerPod",
+                hint="Pods follow sessions within seconds, up to spec.scaling.maxReplicas; raise it, or spec.sessions.maxPerPod",
                 code="pods_full",
             )
         return link.start(session_key, start, self._until(role))
