@@ -7,6 +7,7 @@ Pure, a function of its arguments, no clock, no I/O:
 - `running`, `waves`: which Deployments are written now: pods by sessions, upgrades by turns
 - `desired`: one builder per object that we keep in the cluster
 - `status`: what is so, in the words of conditions
+- `contract`: whether the cluster's CRDs are old
 - `rehearsal`: what the cluster would look like after a plan
 
 Shell, thin, decides nothing:

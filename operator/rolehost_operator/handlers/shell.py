@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from rolehost_api.names import BACKENDS, GROUP, REVISIONS, ROLES
+from rolehost_operator import contract
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
@@ -73,10 +75,18 @@ class Shell:
         self.config_maps.follow(self.world.config_map_namespaces())
         self.rights.keep({key[0] for key in self.world.roles()})
 
+    async def check_contract(self) -> None:
+        """Raises OutdatedDefinitions where the cluster's CRDs are older than this operator."""
+        names = [f"{plural}.{GROUP}" for plural in (ROLES, REVISIONS, BACKENDS)]
+        found = [await self.client.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", one) for one in names]
+        contract.check(one for one in found if one is not None)
+
     async def keep_synced(self) -> None:
+        """For ever, or until somebody put older CRDs in place: this operator ends then, and waits from its start on."""
         while True:
             await asyncio.sleep(RESYNC_SECONDS)
             try:
+                await self.check_contract()
                 await self.resync()
             except ApiError as error:
                 log.warning("the cluster cannot be listed: %s", error)
