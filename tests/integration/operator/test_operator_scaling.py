@@ -137,7 +137,7 @@ def test_an_upgrade_of_twenty_goes_two_by_two_stops_where_pods_fail_and_goes_on(
     done: set[str] = set()
     for _ in range(10):
         eventually(lambda: set(fleet.of("sandbox:2")) - done, "the next ones", seconds=40)
-        time.sleep(5)
+        time.sleep(3)
         rolling = set(fleet.of("sandbox:2")) - done
         assert len(rolling) == 2, "10 % of 20"
         if not done:
