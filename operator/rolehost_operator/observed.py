@@ -170,9 +170,9 @@ def standing(raw: KubeObject) -> Standing:
     >>> mixed = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}
     >>> given_up = {"type": "Progressing", "status": "False"}
     >>> standing({"metadata": {"generation": 2}, "status": mixed})
-    Standing(runtime='', rolling=True, stuck=False)
+    Standing(runtime='', rolling=True, behind=False, stuck=False)
     >>> standing({"metadata": {"generation": 2}, "status": {**mixed, "conditions": [given_up]}})
-    Standing(runtime='', rolling=False, stuck=True)
+    Standing(runtime='', rolling=False, behind=True, stuck=True)
     >>> standing({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}}).rolling
     True
     """
@@ -185,6 +185,7 @@ def standing(raw: KubeObject) -> Standing:
     return Standing(
         runtime=metadata.get("annotations", {}).get(RUNTIME, ""),
         rolling=unseen or (mixed and not given_up),
+        behind=given_up,
         stuck=given_up and not refused and int(status.get("readyReplicas") or 0) > 0,
     )
 

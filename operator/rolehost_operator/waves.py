@@ -16,8 +16,10 @@ class Standing:
     """Mark of the platform that its pod template was made by; see `desired.deployment.runtime_mark`."""
     rolling: bool = False
     """Earlier pods still run beside the newest, or Kubernetes has not yet looked at the newest template."""
+    behind: bool = False
+    """Kubernetes gave up on it: earlier pods still run, for the new ones do not come up."""
     stuck: bool = False
-    """Kubernetes gave up on it: the new pods do not come up, while the earlier ones are Ready."""
+    """And that is the new pods' fault: the earlier ones are Ready, and it was let make new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,14 @@ class Wave:
     rolling: int
     halted: bool
     """A Deployment got stuck on the way to the present runtime: no other one begins."""
+
+    def with_granted(self, count: int) -> "Wave":
+        """With so many more that were told to roll and do not show it yet.
+
+        >>> Wave(room=2, rolling=1, halted=False).with_granted(1), Wave(0, 2, False).with_granted(1).room
+        (Wave(room=1, rolling=2, halted=False), 0)
+        """
+        return Wave(max(0, self.room - count), self.rolling + count, self.halted)
 
 
 def limit(total: int, percent: int) -> int:
@@ -38,16 +48,14 @@ def limit(total: int, percent: int) -> int:
     return max(1, total * percent // 100)
 
 
-def wave(standings: Iterable[Standing], runtime: str, percent: int, granted: int = 0) -> Wave:
-    """Where the upgrade to `runtime` stands; `granted` more began and do not show it yet.
+def wave(standings: Iterable[Standing], runtime: str, percent: int) -> Wave:
+    """Where the upgrade to `runtime` stands.
 
     One that is stuck on an earlier runtime holds nobody up: it is what an upgrade mends.
 
     >>> old, moving, done = Standing("1"), Standing("2", rolling=True), Standing("2")
     >>> wave([old] * 18 + [moving, done], "2", 10)
     Wave(room=1, rolling=1, halted=False)
-    >>> wave([old] * 18 + [moving, done], "2", 10, granted=1).room
-    0
     >>> wave([old] * 19 + [Standing("2", stuck=True)], "2", 10)
     Wave(room=0, rolling=0, halted=True)
     >>> wave([old] * 19 + [Standing("2", stuck=True)], "3", 10)
@@ -59,5 +67,4 @@ def wave(standings: Iterable[Standing], runtime: str, percent: int, granted: int
         total += 1
         rolling += one.rolling
         halted = halted or (one.stuck and one.runtime == runtime)
-    rolling += granted
     return Wave(0 if halted else max(0, limit(total, percent) - rolling), rolling, halted)

@@ -112,9 +112,8 @@ class Listener(threading.Thread):
 
 def mixed(one: dict[str, Any]) -> bool:
     status = one["status"]
-    return bool(status.get("observedGeneration", 0) < one["metadata"]["generation"] or status.get(
-        "replicas", 0
-    ) > status.get("updatedReplicas", 0)
+    unseen = status.get("observedGeneration", 0) < one["metadata"]["generation"]
+    return bool(unseen or status.get("replicas", 0) > status.get("updatedReplicas", 0))
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ class World:
         self._tombstones: OrderedDict[tuple[str, str, str], int] = OrderedDict()
         self._standings: dict[Key, Standing] = {}
         """Of all sandbox Deployments."""
+        self._wave: Wave | None = None
+        """As worked out last; None where one of them changed since. A process has one platform."""
         self.granted: set[Key] = set()
         """Deployments that were told to roll and whose write is not answered yet."""
         self.memory: dict[Key, Memory] = {}
@@ -140,8 +142,11 @@ class World:
 
     def wave(self, platform: Platform) -> Wave:
         """Where the upgrade to the platform's present runtime stands, over all tenants."""
-        unseen = sum(not self._standings.get(place, Standing()).rolling for place in self.granted)
-        return wave(self._standings.values(), runtime_mark(platform), platform.upgrade_percent, unseen)
+        if self._wave is None:
+            self._wave = wave(self._standings.values(), runtime_mark(platform), platform.upgrade_percent)
+        return self._wave.with_granted(
+            sum(not self._standings.get(place, Standing()).rolling for place in self.granted)
+        )
 
     def observe(
         self,
@@ -213,7 +218,16 @@ class World:
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].add(place[1])
         if raw["kind"] == "Deployment":
-            self._standings[place] = standing(raw)
+            self._stand(place, standing(raw))
+
+    def _stand(self, place: Key, now: Standing | None) -> None:
+        if self._standings.get(place) == now:
+            return
+        self._wave = None
+        if now is None:
+            del self._standings[place]
+        else:
+            self._standings[place] = now
 
     def _unindex(self, raw: KubeObject, place: Key) -> None:
         if raw["kind"] == "Role":
@@ -222,7 +236,7 @@ class World:
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].discard(place[1])
         if raw["kind"] == "Deployment":
-            self._standings.pop(place, None)
+            self._stand(place, None)
 
     def _concerned(self, raw: KubeObject) -> set[Key]:
         """Whose picture this object is in. Too many is harmless: a ring carries no meaning."""

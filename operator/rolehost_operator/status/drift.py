@@ -12,18 +12,18 @@ def runtime_drift(observed: Observed, run: Running) -> dict[str, Finding]:
     A Role that had to wait keeps it until its pods are all new; one whose turn comes at
     once does not say so.
     """
-    finding = _stuck(observed) or _waiting(observed, run) or _upgrading(observed, run)
+    finding = _behind(observed) or _waiting(observed, run) or _upgrading(observed, run)
     return {RUNTIME_DRIFT: finding} if finding else {}
 
 
-def _stuck(observed: Observed) -> Finding | None:
+def _behind(observed: Observed) -> Finding | None:
     for seen in observed.deployments:
-        if seen.standing.stuck:
+        if seen.standing.behind:
             why = f": {seen.failing}" if seen.failing else ""
             return Finding(
                 "True",
                 UPGRADE_STUCK,
-                f"new pods of {seen.meta.name} do not come up{why}; its earlier pods serve on. "
+                f"new pods of {seen.meta.name} do not come up{why}; its earlier pods stay. "
                 "A platform administrator mends the image, or deletes this Deployment to have it made anew",
             )
     return None

@@ -304,7 +304,10 @@ class RoleStatus(Spec, frozen=True, kw_only=True):
     conditions: Annotated[
         list[Condition],
         Meta(
-            description="Ready, Accepted, LogicLoaded, SandboxVerified.", max_length=16, extra={"list_map_key": "type"}
+            description="Ready, Accepted, LogicLoaded, SandboxVerified; while an upgrade of the platform has not "
+            "reached the Role's pods, RuntimeDrift.",
+            max_length=16,
+            extra={"list_map_key": "type"},
         ),
     ] = []
     latest_created_revision: Annotated[

@@ -54,6 +54,7 @@ def test_never_more_roll_than_may_and_all_come_to_the_end(data: st.DataObject) -
         rolling = {number for number, one in enumerate(every) if one.rolling}
         assert len(rolling) <= most
         assert now.room == most - len(rolling)
+        assert now.with_granted(1).room == max(0, now.room - 1)
         busy = {roles[number] for number in rolling}
         may = [n for n, one in enumerate(every) if one == Standing("old") and roles[n] not in busy]
         if now.room and may and (not rolling or data.draw(st.booleans(), "begin one")):
@@ -179,23 +180,26 @@ def test_who_waits_for_a_stopped_upgrade_learns_it_and_no_other_tenants_name() -
 
 
 @pytest.mark.parametrize(
-    ("status", "rolling", "stuck"),
+    ("status", "rolling", "behind", "stuck"),
     [
-        pytest.param({"replicas": 1, "updatedReplicas": 1}, False, False, id="new-and-not-ready-yet"),
-        pytest.param({"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}, True, False, id="mixed"),
-        pytest.param({"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "up": "False"}, False, True, id="stuck"),
-        pytest.param({"replicas": 2, "updatedReplicas": 1, "up": "False"}, False, False, id="was-broken-before"),
+        pytest.param({"replicas": 1, "updatedReplicas": 1}, False, False, False, id="new-and-not-ready-yet"),
+        pytest.param({"replicas": 1, "updatedReplicas": 1, "up": "False"}, False, False, False, id="new-and-broken"),
+        pytest.param({"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}, True, False, False, id="mixed"),
         pytest.param(
-            {"replicas": 1, "readyReplicas": 1, "up": "False", "refused": "True"}, False, False, id="no-quota-left"
+            {"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "up": "False"}, False, True, True, id="stuck"
+        ),
+        pytest.param({"replicas": 2, "updatedReplicas": 1, "up": "False"}, False, True, False, id="was-broken-before"),
+        pytest.param(
+            {"replicas": 1, "readyReplicas": 1, "up": "False", "refused": "True"}, False, True, False, id="no-quota"
         ),
     ],
 )
-def test_what_a_status_says_of_a_roll(status: dict[str, Any], rolling: bool, stuck: bool) -> None:
+def test_what_a_status_says_of_a_roll(status: dict[str, Any], rolling: bool, behind: bool, stuck: bool) -> None:
     kept = {"Progressing": status.pop("up", "True"), "ReplicaFailure": status.pop("refused", "False")}
     told = [{"type": kind, "status": word} for kind, word in kept.items()]
     raw = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": told, **status}}
     one = read_deployment(raw).standing
-    assert (one.rolling, one.stuck) == (rolling, stuck)
+    assert (one.rolling, one.behind, one.stuck) == (rolling, behind, stuck)
 
 
 def test_the_mark_is_the_platforms_and_not_the_roles() -> None:
