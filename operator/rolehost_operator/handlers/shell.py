@@ -60,7 +60,7 @@ class Shell:
         """Called when the Lease is won or lost. Who begins to lead looks at everything."""
         self.leading = leading
         self.metrics.leader.set(leading)
-        self.upgrades.waiting.clear()
+        self.upgrades.lead(leading)
         if leading:
             self.ring_all()
 

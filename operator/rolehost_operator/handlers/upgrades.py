@@ -22,21 +22,27 @@ class Upgrades:
         self._ring = ring
         self._metrics = metrics
         self._halted = False
+        self._leading = False
         self.waiting: dict[Key, None] = {}
         """Roles in the order in which they were last told to wait."""
+
+    def lead(self, leading: bool) -> None:
+        """Who stands by offers nothing and measures nothing; who begins to lead will be told who waits."""
+        self._leading, self._halted = leading, False
+        self.waiting.clear()
+        self._measure(Wave(room=0, rolling=0, halted=False))
 
     async def keep(self) -> None:
         """For ever."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self.offer()
+            if self._leading:
+                self.offer()
 
     def offer(self) -> None:
         """Ring for as many as there is room for, and for all when the upgrade stops or goes on."""
         wave = self._look()
-        self._metrics.upgrade_waiting.set(len(self.waiting))
-        self._metrics.upgrade_rolling.set(wave.rolling)
-        self._metrics.upgrade_halted.set(wave.halted)
+        self._measure(wave)
         if wave.halted != self._halted:
             self._halted = wave.halted
             self._tell(wave)
@@ -47,6 +53,11 @@ class Upgrades:
             del self.waiting[key]
             self.waiting[key] = None
             self._ring(key)
+
+    def _measure(self, wave: Wave) -> None:
+        self._metrics.upgrade_waiting.set(len(self.waiting))
+        self._metrics.upgrade_rolling.set(wave.rolling)
+        self._metrics.upgrade_halted.set(wave.halted)
 
     def _tell(self, wave: Wave) -> None:
         if wave.halted:
