@@ -17,3 +17,5 @@ class Platform:
     probe_targets: tuple[str, ...] = ()
     """host:port of what a sandbox must not reach; it tries each before any tenant byte."""
     image_pull_policy: str = "IfNotPresent"
+    upgrade_percent: int = 10
+    """Of all sandbox Deployments, how many may roll to another runtime at the same time; at least one does."""

@@ -106,7 +106,7 @@ def refusal(cluster: Cluster, made: Object) -> str:
 
 def reports(cluster: Cluster, tenant: Tenant) -> dict[str, Object]:
     """What the gateway says of this tenant's pods, by UID."""
-    return {pod["uid"]: pod for pod in cluster.observed()["pods"] if pod["namespace"] == tenant.name}
+    return {pod["uid"]: pod for pod in cluster.observed() if pod["namespace"] == tenant.name}
 
 
 def test_an_attested_pod_serves(cluster: Cluster, tenant: Tenant) -> None:

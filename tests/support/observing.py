@@ -95,6 +95,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         platform_keys=next(
             (one for one in by_kind.get("ConfigMap", []) if one["metadata"]["name"] == PLATFORM_KEYS), None
         ),
+        disruption_budget=next(iter(by_kind.get("PodDisruptionBudget", [])), None),
         runtime_class="RuntimeClass" in by_kind,
         config_maps={one["metadata"]["name"]: read_config_map(one) for one in by_kind.get("ConfigMap", [])},
         backends={
@@ -104,6 +105,9 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         gateways=document.get("gateways", 0),
         pods=tuple(msgspec.convert(one, PodReport) for one in document.get("pods", [])),
         idle_since={name: ago(seconds) for name, seconds in document.get("idleSeconds", {}).items()},
+        sessions=document.get("sessions", {}),
+        room=document.get("room", 1),
+        halted=document.get("halted", False),
         memory=Memory(
             ago(document["waitingSeconds"]) if "waitingSeconds" in document else None,
             {name: ago(seconds) for name, seconds in document.get("retiredSeconds", {}).items()},

@@ -1,4 +1,4 @@
-"""The four conditions of a Role, in words that say what is so and what to do."""
+"""The conditions that every Role has, in words that say what is so and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

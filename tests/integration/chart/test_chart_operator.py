@@ -93,6 +93,7 @@ def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_l
     assert get("serviceaccount", names.SANDBOX_SERVICE_ACCOUNT)
     assert get("secret", names.LINK_SECRET)["data"].keys() == {names.LINK_SECRET_KEY}
     assert get("configmap", names.PLATFORM_KEYS)["data"].keys() == {names.PLATFORM_KEYS_ENTRY}
+    assert get("poddisruptionbudget", names.SANDBOX_BUDGET)["spec"]["maxUnavailable"] == "10%"
 
     def conditions() -> Any:
         return get("rhr", "cat").get("status", {}).get("conditions", [])

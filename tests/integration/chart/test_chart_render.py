@@ -149,6 +149,14 @@ def test_names_that_the_operator_keeps_are_the_ones_that_it_may_write(helm: Helm
     }
 
 
+def test_the_upgrades_share_reaches_the_operator_and_crds_come_before_it(helm: Helm) -> None:
+    objects = helm.template("--set", "operator.upgrade.maxConcurrentPercent=25")
+    assert environment(objects, "rolehost-operator")["ROLEHOST_UPGRADE_PERCENT"] == "25"
+    # As helm orders what it applies.
+    kinds = [one["kind"] for one in objects]
+    assert max(n for n, kind in enumerate(kinds) if kind == "CustomResourceDefinition") < kinds.index("Deployment")
+
+
 @pytest.mark.parametrize("name", ["rolehost-upload", "rolehost-redis"])
 def test_what_keeps_tenants_data_hears_gateways_only_and_has_no_way_out(helm: Helm, name: str) -> None:
     [policy] = [one for one in helm.template() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]

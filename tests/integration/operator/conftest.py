@@ -122,6 +122,14 @@ class Operator:
         assert self.alive(), f"the operator ended: {self.log.read_text()[-3000:]}"
         return text in self.log.read_text()
 
+    def ready(self) -> bool:
+        """As the kubelet asks."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.metrics}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def metric(self, name: str) -> float:
         with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
@@ -159,11 +167,12 @@ class Cluster:
         (self.folder / "keys" / f"{name}.pem").write_bytes(pem)
         return base64.b64encode(key.public_bytes_raw()).decode()
 
-    def operator(self) -> Operator:
+    def operator(self, *options: str) -> Operator:
+        """Started with the usual options; of one that is given again the last counts."""
         name = f"operator-{len(self.operators)}"
         started = Operator(
             name,
-            self._arguments,
+            [*self._arguments, *options],
             {"KUBECONFIG": self._kubeconfig},
             self.folder / f"{name}.log",
             free_ports(1)[0],
@@ -203,6 +212,19 @@ class Cluster:
 
     def reason(self, namespace: str, role: str, kind: str = "Ready") -> str:
         return str(self.condition(namespace, role, kind).get("reason", ""))
+
+    def empty(self) -> None:
+        """Take away what earlier tests left: an upgrade concerns every Deployment of the cluster."""
+        self.api.kubectl("delete", "rhr", "-A", "--all")
+        self.api.kubectl("delete", "deployments", "-A", "-l", f"{COMPONENT}=sandbox")
+
+    def controller_says(self, namespace: str, deployment: str, *, old: int = 0, new: int = 1, **status: Any) -> None:
+        """The deployment controller's part: it has seen the newest template, and these pods there are, all Ready."""
+        generation = self.api.get("deployment", deployment, "-n", namespace)["metadata"]["generation"]
+        counts = {"replicas": old + new, "updatedReplicas": new, "readyReplicas": old + new}
+        said = {"status": {"observedGeneration": generation, **counts, **status}}
+        arguments = ("-n", namespace, "--subresource=status", "--type=merge", f"-p={json.dumps(said)}")
+        self.api.kubectl("patch", "deployment", deployment, *arguments)
 
     def count_ready(self, namespace: str, deployment: str, pods: int = 1) -> None:
         """The kubelet's and the deployment controller's part."""

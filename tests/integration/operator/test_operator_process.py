@@ -80,10 +80,10 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
 
     made = [(write.resource, write.subresource) for write in writes(cluster, namespace)]
     # What the namespace holds once, and then the Role's own.
-    assert [resource for resource, _ in made[:4]] == ["networkpolicies", "serviceaccounts", "secrets", "configmaps"]
-    assert made[4] == ("hostedrolerevisions", "")
+    guards = ["networkpolicies", "serviceaccounts", "secrets", "configmaps", "poddisruptionbudgets"]
+    assert made[:6] == [(resource, "") for resource in (*guards, "hostedrolerevisions")]
     # RoleRevision, Deployment, status; a fourth only where this machine took over 2 s to get there.
-    assert made[5:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
+    assert made[6:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
     said = cluster.api.get("rhr", "cat", "-n", namespace)
     assert said["status"]["address"]["url"] == "ws://gateway.test/role/cat"
     assert "finalizers" not in said["metadata"]
@@ -337,4 +337,5 @@ def test_plan_shows_what_apply_would_make() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
-    assert kinds == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision", "Deployment"]
+    guards = ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "PodDisruptionBudget"]
+    assert kinds == [*guards, "RoleRevision", "Deployment"]

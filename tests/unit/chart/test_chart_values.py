@@ -51,6 +51,7 @@ def test_every_setting_of_the_schema_has_its_default_in_values() -> None:
         pytest.param({"gatway": {}}, id="typo-at-the-top"),
         pytest.param({"gateway": {"replica": 1}}, id="typo-below"),
         pytest.param({"gateway": {"replicas": -1}}, id="fewer-gateways-than-none"),
+        pytest.param({"operator": {"upgrade": {"maxConcurrentPercent": 0}}}, id="an-upgrade-that-never-begins"),
         pytest.param({"gateway": {"publicUrl": "https://x"}}, id="not-a-websocket"),
         pytest.param({"redis": {"url": "redis://:secret@host:6379"}}, id="password-in-the-url"),
         pytest.param({"modelBackends": {"x": {"type": "Magic"}}}, id="unknown-backend"),

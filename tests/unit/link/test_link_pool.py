@@ -307,6 +307,33 @@ async def test_a_leaving_pod_takes_no_turn(bench: Bench) -> None:
         await bench.start(wait=0)
 
 
+async def test_a_turn_waits_while_the_only_pod_leaves_until_its_successor_is_bound(bench: Bench) -> None:
+    leaving = bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    leaving.send(0, Draining())
+    put(bench.tables, changed(pod_entry("p1"), leaving=True))
+    turn = asyncio.create_task(bench.start(wait=20))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not turn.done()
+    successor = bench.dialer.add("p2")
+    put(bench.tables, pod_entry("p2"))
+    await (await turn).next(5)
+    assert (len(leaving.starts()), len(successor.starts())) == (0, 1)
+
+
+async def test_a_turn_that_was_open_when_its_pod_began_to_leave_ends_there(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    call = await bench.start()
+    pod.send(0, Draining())
+    put(bench.tables, changed(pod_entry("p1"), leaving=True))
+    await bench.until(lambda: bool(pod.starts()))
+    pod.send(1, Commit())
+    assert isinstance(await call.next(5), Commit)
+
+
 async def test_sessions_stick_and_full_pods_take_no_more(bench: Bench) -> None:
     for uid in ("p1", "p2"):
         bench.dialer.add(uid, turn=silent)

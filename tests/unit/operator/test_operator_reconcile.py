@@ -68,13 +68,16 @@ def told(seen: Observed) -> Plan:
 
 def test_the_way_out_is_closed_before_any_pod() -> None:
     first = reconcile(observed(), NOON)
-    assert kinds(first) == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision"]
+    guards = ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "PodDisruptionBudget"]
+    assert kinds(first) == [*guards, "RoleRevision"]
     assert first.requeue_after == NOW
     second = reconcile(carried_out(observed(), first), NOON)
     assert kinds(second) == ["Deployment"]
 
 
-@pytest.mark.parametrize("missing", ["network_policy", "service_account", "link_secret", "platform_keys"])
+@pytest.mark.parametrize(
+    "missing", ["network_policy", "service_account", "link_secret", "platform_keys", "disruption_budget"]
+)
 def test_no_deployment_while_a_guard_is_not_observed(missing: str) -> None:
     seen = replace(settled(observed()), deployments=(), **{missing: None})  # type: ignore[arg-type]
     assert "Deployment" not in kinds(reconcile(seen, NOON))
@@ -119,7 +122,7 @@ def test_old_content_again_is_the_old_revision_again() -> None:
 
 def test_what_is_not_in_the_template_makes_no_revision() -> None:
     seen = ready(observed())
-    after = settled(edited(seen, "You are a cat.", scaling={"replicas": 3}, displayName="Cat"))
+    after = settled(edited(seen, "You are a cat.", scaling={"minReplicas": 3}, displayName="Cat"))
     assert len(after.revisions) == 1
     assert after.deployments[0].raw["spec"]["replicas"] == 3
 
