@@ -14,4 +14,6 @@ class Platform:
     """The gateways' Ed25519 keys, base64 of the raw 32 bytes: current and next."""
     probe_targets: tuple[str, ...] = ()
     """host:port of what a sandbox must not reach; it tries each before any tenant byte."""
+    gateway_targets: tuple[str, ...] = ()
+    """ip:port of the gateways' Service: the probe's positive control, for somebody is known to listen there."""
     image_pull_policy: str = "IfNotPresent"

@@ -109,7 +109,10 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             {"name": "ROLEHOST_DRAIN_SECONDS", "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
             {"name": "ROLEHOST_WORKER_MEMORY_MIB", "value": str(share.worker)},
             {"name": "ROLEHOST_STATES_MIB", "value": str(share.states)},
-            *_variables(ROLEHOST_PLATFORM_KEYS=platform.public_keys, ROLEHOST_PROBE_TARGETS=platform.probe_targets),
+            *_variables(
+                ROLEHOST_PLATFORM_KEYS=platform.public_keys,
+                ROLEHOST_PROBE_TARGETS=(*platform.probe_targets, *platform.gateway_targets),
+            ),
         ],
         "ports": [
             {"name": "link", "containerPort": LINK_PORT, "protocol": "TCP"},

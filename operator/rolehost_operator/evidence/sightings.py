@@ -50,6 +50,11 @@ class Sightings:
         """How many report."""
         return len(self._words)
 
+    @property
+    def listening(self) -> bool:
+        """Whether one of them says that clients can connect to it."""
+        return any(word.report.listening for word in self._words.values())
+
     def expect(self, gateways: Set[str], now: datetime) -> Set[Key]:
         """These gateways exist now. Whom it concerns that others are gone, or silent for too long."""
         self._expected = frozenset(gateways)

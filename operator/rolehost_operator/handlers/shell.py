@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from rolehost_api.names import GATEWAY_SERVICE
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
@@ -20,6 +22,7 @@ from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import reconcile
+from rolehost_operator.settings import service_targets
 from rolehost_operator.telemetry import Metrics
 
 log = logging.getLogger(__name__)
@@ -63,12 +66,19 @@ class Shell:
 
     async def resync(self) -> None:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
+        await self._look_at_the_gateways_service()
         for _, _, _, api_version, kind in WATCHED:
             listed, version = await self.client.list_all(api_version, kind)
             for key in self.world.replace(kind, listed, version):
                 self.ring(key)
         self.config_maps.follow(self.world.config_map_namespaces())
         self.rights.keep({key[0] for key in self.world.roles()})
+
+    async def _look_at_the_gateways_service(self) -> None:
+        """Where sandboxes must fail to connect. Gone for a moment, it keeps its last address: another one rolls every pod."""
+        service = await self.client.get("v1", "Service", self.platform.namespace, GATEWAY_SERVICE)
+        if service is not None and (targets := service_targets(service)):
+            self.platform = replace(self.platform, gateway_targets=targets)
 
     async def keep_synced(self) -> None:
         while True:
@@ -86,6 +96,7 @@ class Shell:
             self.platform,
             pods=self.sightings.pods(key),
             gateways=self.sightings.gateways,
+            listening=self.sightings.listening,
             idle_since=self.sightings.idle_since(key[0], names),
         )
 

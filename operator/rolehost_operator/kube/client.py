@@ -25,6 +25,7 @@ PLURALS = {
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("v1", "Namespace"): "namespaces",
+    ("v1", "Service"): "services",
     ("v1", "ConfigMap"): "configmaps",
     ("v1", "Event"): "events",
     ("v1", "Pod"): "pods",

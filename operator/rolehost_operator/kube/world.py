@@ -135,6 +135,7 @@ class World:
         platform: Platform,
         pods: tuple[PodReport, ...],
         gateways: int,
+        listening: bool,
         idle_since: Mapping[str, datetime],
     ) -> Observed | None:
         """The picture of one Role; None where there is none, or not yet enough seen to judge it."""
@@ -163,6 +164,7 @@ class World:
             config_maps={one: read_config_map(maps[namespace, one]) for one in needed if (namespace, one) in maps},
             backends=dict(self._backends()),
             gateways=gateways,
+            listening=listening,
             pods=pods,
             idle_since=idle_since,
             memory=self.memory.get(key, Memory()),

@@ -198,6 +198,7 @@ class Gateway:
         for server in self._small:
             await server.start()
         await self._edge.start()
+        self._pool.listens(True)
 
     async def _feed(self, feed: Feed) -> None:
         """A feed that ends by a bug is started again: a gateway with frozen tables would serve on, unnoticed."""
@@ -212,6 +213,7 @@ class Gateway:
         """Let running turns end, ask clients to connect again, then let go of everything."""
         if self._edge is not None:
             self._edge.stop_accepting()
+            self._pool.listens(False)
             await self._hub.drain(self._options.drain_seconds)
             await self._sessions.stop(LAST_TURNS_SECONDS)
             await self._edge.stop()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.integration.chart.helm import NAMESPACE, Release
 from tests.support.acting import MASTERS, Door, Object, Somebody
 
+from rolehost.cli.tenants import onboarding
 from rolehost_api import names
 from rolehost_api.crd.role import RoleSpec
 from rolehost_operator.desired.deployment import deployment
@@ -27,7 +28,8 @@ from rolehost_operator.platform import Platform
 
 pytestmark = pytest.mark.timeout(240)
 
-TENANT = "acme"
+TENANT = "admission"
+"""Of these tests alone: what they leave there would be somebody else's Deployment."""
 STRANGER = "not-a-tenant"
 KUBE = "system:serviceaccount:kube-system"
 USERS = {
@@ -162,6 +164,7 @@ def site(release: Release) -> Iterator[Site]:
     rbac, dev = "rbac.authorization.k8s.io", {"kind": "ServiceAccount", "name": "dev", "namespace": TENANT}
     rule = {"apiGroups": ["rolehost.io"], "resources": ["hostedroles", "hostedrolerevisions"], "verbs": ["*"]}
     release.server.apply(
+        *onboarding(TENANT, NAMESPACE),
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": STRANGER}},
         {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": "all-of-ours"}, "rules": [rule]},
         {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "other"}, "handler": "runc"},

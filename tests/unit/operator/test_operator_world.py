@@ -39,7 +39,7 @@ def filled(*objects: KubeObject) -> World:
 
 
 def observe(world: World) -> Observed | None:
-    return world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+    return world.observe(KEY, PLATFORM, pods=(), gateways=0, listening=False, idle_since={})
 
 
 def seen(world: World) -> Observed:

@@ -8,7 +8,8 @@ report: whose pod it is comes from the table.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,7 +38,7 @@ from rolehost_runtime.gateway.link.placement import choose
 from rolehost_runtime.gateway.link.report import Picture, Pins
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.ports import Bundles, Dialer
-from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables
+from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ BIND_SECONDS = 60.0
 """For the bundle's way over the link and the import of the logic in it."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 MAX_BUNDLES_IN_MEMORY = 8
+MAX_STRANGERS = 8
+"""Of one tenant, that are reported."""
 
 
 class Signer(Protocol):
@@ -118,7 +121,7 @@ class LinkPool:
         self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
 
     async def start(self) -> None:
-        for table in (self._tables.pods, self._tables.revisions, self._tables.roles):
+        for table in (self._tables.pods, self._tables.strangers, self._tables.revisions, self._tables.roles):
             table.listen(lambda _key: self._doorbell.set())
         self._doorbell.set()
         self._watcher = asyncio.create_task(self._watch(), name="links")
@@ -328,6 +331,11 @@ class LinkPool:
 
     # ── ports.Report and ports.Logs ─────────────────────────────────────────────────
 
+    def listens(self, listening: bool) -> None:
+        """The clients' port was opened, or closed."""
+        self._picture.listening = listening
+        self._picture.ring()
+
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         return await self._picture.observed(after, wait_seconds)
 
@@ -343,13 +351,29 @@ class LinkPool:
                     namespace=pod.tenant.name,
                     role=pod.role,
                     revision=pod.revision,
+                    host=pod.host,
                     probe=known.probe,
                     loaded=known.loaded,
                     error=known.error,
                     sessions=link.occupied() if link else 0,
                 )
             )
-        return tuple(reports)
+        return (*reports, *self._strangers())
+
+    def _strangers(self) -> Iterator[PodReport]:
+        """Pods that nobody dials: only what Kubernetes says of them."""
+        counts: Counter[Tenant] = Counter()
+        for pod in sorted(self._tables.strangers.values(), key=lambda pod: pod.uid):
+            counts[pod.tenant] += 1
+            if counts[pod.tenant] <= MAX_STRANGERS:
+                yield PodReport(
+                    uid=pod.uid,
+                    name=pod.name,
+                    namespace=pod.tenant.name,
+                    role=pod.role,
+                    revision=pod.revision,
+                    host=pod.host,
+                )
 
     async def follow(self, role: RoleEntry, *, after: int, follow: bool) -> AsyncIterator[LogLine]:
         """What the Role's logic printed, over all its pods, as it arrives; their numbers are per pod."""
