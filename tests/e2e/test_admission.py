@@ -50,21 +50,21 @@ def tenant(cluster: Cluster) -> Iterator[Tenant]:
     with cluster.tenant("forging") as made:
         rbac = "rbac.authorization.k8s.io"
         rules = [{"apiGroups": ["rolehost.io"], "resources": ["hostedroles", "hostedrolerevisions"], "verbs": ["*"]}]
-        meta = {"name": "dev", "namespace": made.name}
-        subjects = [{"kind": "ServiceAccount", **meta}]
+        meta: Object = {"name": "dev", "namespace": made.name}
+        bindings: list[Object] = [
+            {
+                "apiVersion": f"{rbac}/v1",
+                "kind": "RoleBinding",
+                "metadata": {**meta, "name": f"dev-{kind.lower()}"},
+                "roleRef": {"apiGroup": rbac, "kind": kind, "name": name},
+                "subjects": [{"kind": "ServiceAccount", **meta}],
+            }
+            for kind, name in (("ClusterRole", "admin"), ("Role", "dev"))
+        ]
         cluster.apply(
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
             {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules},
-            *(
-                {
-                    "apiVersion": f"{rbac}/v1",
-                    "kind": "RoleBinding",
-                    "metadata": {**meta, "name": f"dev-{kind.lower()}"},
-                    "roleRef": {"apiGroup": rbac, "kind": kind, "name": name},
-                    "subjects": subjects,
-                }
-                for kind, name in (("ClusterRole", "admin"), ("Role", "dev"))
-            ),
+            *bindings,
         )
         made.apply_role("target", logic=LOGIC)
         made.wait_ready("target")

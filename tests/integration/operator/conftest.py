@@ -29,7 +29,7 @@ PLATFORM = "rolehost-system"
 ACCOUNT = f"system:serviceaccount:{PLATFORM}:rolehost-operator"
 TOKEN = "a-projected-token"
 GATEWAY_ADDRESS = "10.96.0.80"
-SERVICE = {
+SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": GATEWAY_SERVICE, "namespace": PLATFORM},

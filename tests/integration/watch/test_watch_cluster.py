@@ -160,7 +160,7 @@ async def test_only_a_sandbox_pod_may_be_dialled(cluster: Cluster) -> None:
             "runtimeClassName": "gvisor", "serviceAccountName": names.SANDBOX_SERVICE_ACCOUNT,
             "containers": [{"name": "s", "image": IMAGE}],
         } | change  # fmt: skip
-        meta = {"name": name, "namespace": tenant, "labels": labels}
+        meta: dict[str, Any] = {"name": name, "namespace": tenant, "labels": labels}
         if name != "orphan":
             meta["ownerReferences"] = [owner]
         await cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})

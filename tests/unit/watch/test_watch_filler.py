@@ -1,6 +1,7 @@
 """What Kubernetes objects mean for the gateway's tables."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -182,12 +183,13 @@ def test_a_pod_that_only_says_it_is_a_sandbox_is_reported_and_not_dialled(
 
 def test_a_stranger_goes_as_any_pod_does(tables: Tables, filler: Filler) -> None:
     runc = pod(spec__runtimeClassName="")
-    for goes in (
+    ways: list[Callable[[], None]] = [
         lambda: filler.pods.replace([]),
         lambda: filler.pods.drop(runc.metadata),
         lambda: filler.pods.put(pod(spec__runtimeClassName="", status__phase="Failed")),
         lambda: filler.namespaces.replace([]),
-    ):
+    ]
+    for goes in ways:
         filler.namespaces.replace([namespace()])
         filler.pods.replace([runc])
         assert len(list(tables.strangers.values())) == 1
