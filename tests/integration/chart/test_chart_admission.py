@@ -299,6 +299,20 @@ def test_the_operator_makes_and_edits_its_deployment_by_its_own_rights(site: Sit
     assert operator.patch(ours_deployment(), {"spec": {"replicas": 2}}).good
 
 
+def test_the_largest_pods_cost_no_more_than_an_expression_may(site: Site) -> None:
+    """CEL has a budget, and what exceeds it is refused."""
+    pod = again(ours_pod())
+    [container] = pod["spec"]["containers"]
+    volumes = [{"name": f"v{number}", "emptyDir": {}} for number in range(300)]
+    mounts = [{"name": one["name"], "mountPath": f"/{one['name']}"} for one in volumes]
+    many = [{**container, "name": f"c{number}", "volumeMounts": mounts, "ports": [], "env": container["env"] * 20} for number in range(60)]  # fmt: skip
+    large = changed(pod, "spec", containers=many, volumes=volumes)
+    assert (answer := site.somebody("replicaset controller").create(large)).good, answer.message
+    labels = {f"label-{number}": "x" * 63 for number in range(2000)}
+    foreign = changed(plain(large, "large"), "metadata", labels=labels)
+    assert (answer := site.somebody("tenant").create(foreign)).good, answer.message
+
+
 def test_what_is_not_ours_is_nobodys_business(site: Site) -> None:
     tenant = site.somebody("tenant")
     for one in (ours_deployment(), ours_replica_set(), ours_pod()):

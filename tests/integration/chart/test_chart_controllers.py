@@ -24,7 +24,15 @@ from rolehost_operator.platform import Platform
 pytestmark = pytest.mark.timeout(240)
 
 NAMESPACE = "controlled"
-CONTROLLERS = ("deployment", "replicaset", "job", "garbage-collector", "namespace", "serviceaccount")
+CONTROLLERS = (
+    "deployment",
+    "replicaset",
+    "job",
+    "garbage-collector",
+    "namespace",
+    "serviceaccount",
+    "validatingadmissionpolicy-status",
+)
 
 
 def until(ask: Callable[[], Any], what: str) -> Any:
@@ -91,6 +99,17 @@ def role(cluster: Release, operator: Somebody) -> Object:
     made = operator.create(owned(placed(ours_deployment()), revision.body))
     assert made.good, made.message
     return owner
+
+
+def test_kubernetes_finds_nothing_wrong_with_the_policies_expressions(cluster: Release) -> None:
+    """Each is checked against the types of all that it may be asked about; a typo in a field's name shows here."""
+
+    def checked() -> list[Any]:
+        found = cluster.server.items("validatingadmissionpolicies", "-l", "app.kubernetes.io/component=admission")
+        return found if found and all("observedGeneration" in one.get("status", {}) for one in found) else []
+
+    for policy in until(checked, "all policies are checked"):
+        assert policy["status"].get("typeChecking", {}).get("expressionWarnings", []) == [], policy["metadata"]["name"]
 
 
 def test_the_operators_deployment_gets_its_pods(cluster: Release, role: Object) -> None:
