@@ -102,6 +102,8 @@ class Observed:
     backends: Mapping[str, BackendSpec] = field(default_factory=dict)
     gateways: int = 0
     """How many of them report."""
+    listening: bool = False
+    """One of them says that clients can connect to it."""
     pods: tuple[PodReport, ...] = ()
     """What they say of this Role's pods."""
     idle_since: Mapping[str, datetime] = field(default_factory=dict)

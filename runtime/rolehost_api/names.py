@@ -56,6 +56,10 @@ LEASE = "rolehost-operator"
 KEYS = "rolehost-keys"
 """ConfigMap in the platform's namespace with the hashes of tenants' keys."""
 OBSERVED_AUDIENCE = "rolehost-gateway"
+GATEWAY_SERVICE = "rolehost-gateway"
+"""Service in the platform's namespace: clients come in there, and no sandbox may reach it."""
+POD_TEMPLATE_HASH = "pod-template-hash"
+"""Label by the Deployment controller: a ReplicaSet's name is its Deployment's and this."""
 
 # Ports
 LINK_PORT = 7420
@@ -78,7 +82,7 @@ ACCEPTED = "Accepted"
 LOGIC_LOADED = "LogicLoaded"
 """The newest revision's logic was imported in its sandbox, or it has none."""
 SANDBOX_VERIFIED = "SandboxVerified"
-"""Proved from inside: gVisor's kernel, no token, no route out."""
+"""Proved by Kubernetes' word (gVisor, our account and image, our Deployment) and from inside (no token, no way out)."""
 RUNTIME_DRIFT = "RuntimeDrift"
 """Pods still run what an earlier version of the platform put into them. Nothing is wrong with the
 Role: it serves, Ready does not depend on this, and the condition goes when the upgrade is done."""

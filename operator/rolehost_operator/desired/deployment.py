@@ -202,7 +202,7 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             {"name": DRAIN, "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
             {"name": "ROLEHOST_WORKER_MEMORY_MIB", "value": str(share.worker)},
             {"name": "ROLEHOST_STATES_MIB", "value": str(share.states)},
-            *_variables(ROLEHOST_PROBE_TARGETS=platform.probe_targets),
+            *_variables(ROLEHOST_PROBE_TARGETS=(*platform.probe_targets, *platform.gateway_targets)),
         ],
         "ports": [
             {"name": "link", "containerPort": LINK_PORT, "protocol": "TCP"},

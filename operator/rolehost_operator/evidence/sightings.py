@@ -71,6 +71,11 @@ class Sightings:
         """Whether every gateway reports: only then is a count a count."""
         return self._complete_since is not None
 
+    @property
+    def listening(self) -> bool:
+        """Whether one of them says that clients can connect to it."""
+        return any(word.report.listening for word in self._words.values())
+
     def expect(self, gateways: Set[str], now: datetime) -> Set[Key]:
         """These gateways exist now. Whom it concerns that others are gone, or silent for too long."""
         self._expected = frozenset(gateways)
@@ -80,7 +85,7 @@ class Sightings:
 
     def heard(self, gateway: str, report: Observed, now: datetime) -> Set[Key]:
         """Whom it concerns, where the report is news beside what this gateway said before."""
-        before = self._words.get(gateway)
+        before, listened = self._words.get(gateway), self.listening
         self._silent_since.pop(gateway, None)
         if before is not None and before.report == report:
             return frozenset()
@@ -91,7 +96,7 @@ class Sightings:
             for one in report.revisions
             if before is None or before.counts.get((one.namespace, one.revision)) != one.sessions
         }
-        return word.news(before)
+        return word.news(before) | self._concerned(listened)
 
     def missed(self, gateway: str, now: datetime) -> Set[Key]:
         """This gateway did not answer. Its word stands for a while."""
@@ -127,14 +132,20 @@ class Sightings:
         }
 
     def _forget(self, now: datetime) -> Set[Key]:
-        forgotten: set[Key] = set()
+        forgotten, listened = set[Key](), self.listening
         for gateway, since in list(self._silent_since.items()):
             if now - since > GRACE:
                 del self._silent_since[gateway]
                 if word := self._words.pop(gateway, None):
                     forgotten |= word.roles.keys()
         self._count(now)
-        return forgotten
+        return forgotten | self._concerned(listened)
+
+    def _concerned(self, listened: bool) -> Set[Key]:
+        """Every Role, where it is news whether any gateway listens: each proof of a sandbox rests on that."""
+        if self.listening == listened:
+            return frozenset()
+        return {key for word in self._words.values() for key in word.roles}
 
     def _count(self, now: datetime) -> None:
         """What was busy until now is idle from now on; what is busy is not idle."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from rolehost_api.errors import RolehostError
-from rolehost_api.names import BACKENDS, GROUP, REVISIONS, ROLES
+from rolehost_api.names import BACKENDS, GATEWAY_SERVICE, GROUP, REVISIONS, ROLES
 from rolehost_operator import contract
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
@@ -26,6 +26,7 @@ from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import reconcile
+from rolehost_operator.settings import service_targets
 from rolehost_operator.telemetry import Metrics
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Shell:
 
     async def resync(self) -> None:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
+        await self._look_at_the_gateways_service()
         for _, _, _, api_version, kind in WATCHED:
             listed, version = await self.client.list_all(api_version, kind)
             for key in self.world.replace(kind, listed, version):
@@ -88,6 +90,13 @@ class Shell:
         names = [f"{plural}.{GROUP}" for plural in (ROLES, REVISIONS, BACKENDS)]
         found = [await self.client.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", one) for one in names]
         contract.check(one for one in found if one is not None)
+
+    async def _look_at_the_gateways_service(self) -> None:
+        """Where sandboxes must fail to connect. Gone for a moment, it keeps its last address: another one rolls every pod,
+        in waves."""
+        service = await self.client.get("v1", "Service", self.platform.namespace, GATEWAY_SERVICE)
+        if service is not None and (targets := service_targets(service)):
+            self.platform = replace(self.platform, gateway_targets=targets)
 
     async def keep_synced(self) -> None:
         """For ever, or until somebody put older CRDs in place: this operator ends then, and waits from its start on."""
@@ -123,6 +132,7 @@ class Shell:
             self.platform,
             pods=self.sightings.pods(key),
             gateways=self.sightings.gateways,
+            listening=self.sightings.listening,
             idle_since=self.sightings.idle_since(key[0], names),
             sessions=self.sightings.sessions(key[0], names),
         )

@@ -27,6 +27,7 @@ PLURALS = {
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("v1", "Namespace"): "namespaces",
+    ("v1", "Service"): "services",
     ("v1", "ConfigMap"): "configmaps",
     ("v1", "Secret"): "secrets",
     ("v1", "Event"): "events",

@@ -61,10 +61,8 @@ class World:
         self._tombstones: OrderedDict[tuple[str, str, str], int] = OrderedDict()
         self._standings: dict[Key, Standing] = {}
         """Of all sandbox Deployments."""
-        self._wave: Wave | None = None
-        """As worked out last; None where one of them changed since. What changes of the platform while this process
-        runs, its public keys, is in no pod.
-        """
+        self._wave: tuple[str, int, Wave] | None = None
+        """As worked out last, for which mark and share; None where one of them changed since."""
         self.granted: set[Key] = set()
         """Deployments that were told to roll and whose write is not answered yet."""
         self.memory: dict[Key, Memory] = {}
@@ -167,9 +165,10 @@ class World:
 
     def wave(self, platform: Platform) -> Wave:
         """Where the upgrade to the platform's present runtime stands, over all tenants."""
-        if self._wave is None:
-            self._wave = wave(self._standings.values(), runtime_mark(platform), platform.upgrade_percent)
-        return self._wave.with_granted(
+        mark, percent = runtime_mark(platform), platform.upgrade_percent
+        if self._wave is None or self._wave[:2] != (mark, percent):
+            self._wave = mark, percent, wave(self._standings.values(), mark, percent)
+        return self._wave[2].with_granted(
             sum(not self._standings.get(place, Standing()).rolling for place in self.granted)
         )
 
@@ -179,6 +178,7 @@ class World:
         platform: Platform,
         pods: tuple[PodReport, ...],
         gateways: int,
+        listening: bool,
         idle_since: Mapping[str, datetime],
         sessions: Mapping[str, int],
     ) -> Observed | None:
@@ -214,6 +214,7 @@ class World:
             config_maps={one: read_config_map(maps[namespace, one]) for one in needed if (namespace, one) in maps},
             backends=dict(self._backends()),
             gateways=gateways,
+            listening=listening,
             pods=pods,
             idle_since=idle_since,
             sessions=sessions,

@@ -232,6 +232,7 @@ class Gateway:
             await self._open_to_peers()
             await self._mesh.start()
         await self._edge.start()
+        self._pool.listens(True)
 
     async def _open_to_peers(self) -> None:
         options, identity = self._options, self._adapters.identity
@@ -258,6 +259,7 @@ class Gateway:
         """Ask clients to connect again, let running turns end, give sessions away, then let go of everything."""
         if self._edge is not None:
             self._edge.stop_accepting()
+            self._pool.listens(False)
             if self._mesh is not None:
                 self._mesh.leave()
             self._sessions.leave()

@@ -217,6 +217,17 @@ def test_the_service_monitor_is_behind_its_switch(helm: Helm) -> None:
     assert found == {"rolehost-gateway-metrics", "rolehost-operator-metrics"}
 
 
+def test_the_admission_policies_are_behind_their_switch_and_say_who_the_operator_is(helm: Helm) -> None:
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    policies, bindings = ([one for one in helm.template() if one["kind"] == kind] for kind in kinds)
+    assert {one["metadata"]["name"] for one in policies} == {one["spec"]["policyName"] for one in bindings}
+    assert {one["spec"]["failurePolicy"] for one in policies} == {"Fail"}
+    assert all(one["spec"]["validationActions"] == ["Deny"] for one in bindings)
+    assert "system:serviceaccount:rolehost-system:rolehost-operator" in str(policies)
+    off = helm.template("--set", "admission.enabled=false")
+    assert not [one for one in off if one["kind"] in kinds]
+
+
 def test_no_crds_where_somebody_else_installs_them(helm: Helm) -> None:
     assert "CustomResourceDefinition" in [one["kind"] for one in helm.template()]
     assert "CustomResourceDefinition" not in [one["kind"] for one in helm.template("--set", "crds.enabled=false")]

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.apiserver import BINARIES, ApiServer, free_ports
 
-from rolehost_api.names import COMPONENT, LEASE, OPERATOR_WRITER, TENANT
+from rolehost_api.names import COMPONENT, GATEWAY_SERVICE, LEASE, OPERATOR_WRITER, TENANT
 from rolehost_api.observed import Observed, PodReport, RevisionReport
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +30,13 @@ PLATFORM = "rolehost-system"
 ACCOUNT = f"system:serviceaccount:{PLATFORM}:rolehost-operator"
 TOKEN = "a-projected-token"
 ATTESTATION_ROOT = bytes(range(32))
+GATEWAY_ADDRESS = "10.96.0.80"
+SERVICE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": GATEWAY_SERVICE, "namespace": PLATFORM},
+    "spec": {"clusterIP": GATEWAY_ADDRESS, "ports": [{"name": "http", "port": 8080}]},
+}
 RBAC = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
@@ -78,6 +85,7 @@ class FakeGateway:
                 Observed(
                     gateway="gw/1",
                     number=self._number,
+                    listening=True,
                     pods=tuple(self._pods.values()),
                     revisions=tuple(self._revisions.values()),
                 )
@@ -271,6 +279,7 @@ def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
             "metadata": {"name": "default"},
             "spec": {"type": "Scripted", "script": [{"reply": "{message}"}]},
         },
+        SERVICE,
         *rendered,
     )
     gateway = FakeGateway()

@@ -56,6 +56,9 @@ def test_every_setting_of_the_schema_has_its_default_in_values() -> None:
         pytest.param({"redis": {"url": "redis://:secret@host:6379"}}, id="password-in-the-url"),
         pytest.param({"modelBackends": {"x": {"type": "Magic"}}}, id="unknown-backend"),
         pytest.param({"tenants": ["acme"]}, id="tenant-without-its-shape"),
+        pytest.param({"admission": {"enabled": "yes"}}, id="a-switch-in-words"),
+        pytest.param({"admission": {"controllerUsers": {"replicaSet": []}}}, id="no-controller-at-all"),
+        pytest.param({"admission": {"controllerUsers": {"replicaset": ["x"]}}}, id="controller-typo"),
         pytest.param({"metrics": {"serviceMonitor": {"interval": "often"}}}, id="interval-in-words"),
     ],
 )

@@ -54,7 +54,7 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.gateway.link.link import MAX_LOG_READERS
 from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
-from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.link.pool import MAX_STRANGERS, LinkPool
 from rolehost_runtime.gateway.link.rules import TurnStage
 from rolehost_runtime.gateway.link.writer import MAX_QUEUED
 from rolehost_runtime.gateway.ports import TurnCall
@@ -122,6 +122,42 @@ async def test_a_leaking_sandbox_gets_no_tenant_byte_and_no_proof(bench: Bench, 
     assert report.error is not None
     assert (report.error.code, report.probe, report.loaded) == ("SandboxBreached", probe, False)
     assert pod.told == []
+
+
+async def test_a_stranger_is_reported_and_never_dialled(bench: Bench) -> None:
+    for number in range(MAX_STRANGERS + 2):
+        bench.dialer.add(f"s{number}")
+        entry = pod_entry(f"s{number}")
+        bench.tables.strangers.put((entry.uid,), entry)
+    bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    pods = (await bench.pool.observed(0, 0)).pods
+    assert [(pod.uid, pod.loaded) for pod in pods if pod.probe] == [("p1", True)]
+    assert len([pod for pod in pods if not pod.host.proved and pod.probe is None]) == MAX_STRANGERS
+    assert [uid for uid, pod in bench.dialer.pods.items() if pod.dialled] == ["p1"]
+
+
+async def test_a_pod_that_becomes_a_stranger_is_let_go(bench: Bench) -> None:
+    """E.g. a debug container was added to it."""
+    pod = bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    bench.tables.pods.drop(("p1",))
+    bench.tables.strangers.put(("p1",), pod_entry("p1"))
+    await bench.until(lambda: pod.pipe is not None and pod.pipe._mine.at_eof())
+    (report,) = bench.pool._pod_reports()
+    assert (report.uid, report.loaded, report.probe) == ("p1", False, None)
+
+
+async def test_the_report_says_whether_the_clients_port_is_open(bench: Bench) -> None:
+    before = await bench.pool.observed(0, 0)
+    waiting = asyncio.create_task(bench.pool.observed(before.number, 5))
+    await asyncio.sleep(0)
+    bench.pool.listens(True)
+    news = await waiting
+    assert (before.listening, news.listening) == (False, True)
+    assert news.number > before.number
 
 
 async def test_local_mode_asks_for_no_gvisor() -> None:

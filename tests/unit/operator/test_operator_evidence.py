@@ -50,6 +50,20 @@ def test_a_revision_is_idle_since_its_last_session_ended() -> None:
     assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}
 
 
+def test_one_gateway_that_listens_is_enough_and_its_news_concerns_its_roles() -> None:
+    seen = reporting("a", "b")
+    for name in ("a", "b"):
+        seen.heard(name, said(report("r1")), NOON)
+    assert not seen.listening
+    news = Observed(gateway="gw", number=2, listening=True, pods=(report("r1"),))
+    assert seen.heard("a", news, NOON) == {("acme", "cat")}
+    assert seen.listening
+    seen.missed("a", NOON)
+    assert seen.listening, "its word stands for a while"
+    seen.missed("a", NOON + GRACE + SECOND)
+    assert not seen.listening
+
+
 def test_sessions_of_a_pod_count_too() -> None:
     seen = reporting("a")
     seen.heard("a", said(report("r1", sessions=1), sessions=0), NOON)

@@ -74,6 +74,11 @@ def guarded(seen: Observed) -> Observed:
     return carried_out(seen, plan)
 
 
+def without_words(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A new operator may say the same in other words; that is no transition."""
+    return [{key: value for key, value in one.items() if key != "message"} for one in conditions]
+
+
 def test_a_new_operator_leaves_a_role_of_the_version_before_alone() -> None:
     seen = guarded(stored())
     plan = reconcile(seen, NOON)
@@ -82,7 +87,8 @@ def test_a_new_operator_leaves_a_role_of_the_version_before_alone() -> None:
     assert not plan.share
     before = msgspec.to_builtins(stored().role.status)
     after = msgspec.to_builtins(plan.status or seen.role.status)
-    lost = [one for one in before.pop("conditions") if one not in after["conditions"]]
+    kept = without_words(after["conditions"])
+    lost = [one for one in without_words(before.pop("conditions")) if one not in kept]
     assert lost == []
     assert {key: after[key] for key in before} == before
 

@@ -40,7 +40,7 @@ def filled(*objects: KubeObject) -> World:
 
 
 def observe(world: World) -> Observed | None:
-    return world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={}, sessions={})
+    return world.observe(KEY, PLATFORM, pods=(), gateways=0, listening=False, idle_since={}, sessions={})
 
 
 def seen(world: World) -> Observed:

@@ -9,7 +9,8 @@ says decides nothing here but its own report: whose pod it is comes from the tab
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
@@ -42,7 +43,7 @@ from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_repor
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.link.serving import Serving
 from rolehost_runtime.gateway.ports import Bundles, Dialer, Signer
-from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables
+from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Tables, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ BIND_SECONDS = 60.0
 """For the bundle's way over the link and the import of the logic in it."""
 LOOK_SECONDS = 5.0
 """How often time itself is looked at: links that fell idle, pods that wait for too long."""
+MAX_STRANGERS = 8
+"""Of one tenant, that are reported."""
 
 
 class LinkPool:
@@ -96,7 +99,7 @@ class LinkPool:
         self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
 
     async def start(self) -> None:
-        for table in (self._tables.pods, self._tables.revisions, self._tables.roles):
+        for table in (self._tables.pods, self._tables.strangers, self._tables.revisions, self._tables.roles):
             table.listen(lambda _key: self._doorbell.set())
         self._doorbell.set()
         self._watcher = asyncio.create_task(self._watch(), name="links")
@@ -297,6 +300,11 @@ class LinkPool:
 
     # ── ports.Report and ports.Logs ─────────────────────────────────────────────────
 
+    def listens(self, listening: bool) -> None:
+        """The clients' port was opened, or closed."""
+        self._picture.listening = listening
+        self._picture.ring()
+
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         return await self._picture.observed(after, wait_seconds)
 
@@ -309,7 +317,15 @@ class LinkPool:
                 reports.append(pod_report(pod, Known(), 0))
             elif keeper.duty or keeper.known != Known():
                 reports.append(pod_report(pod, keeper.known, keeper.occupied()))
-        return tuple(reports)
+        return (*reports, *self._strangers())
+
+    def _strangers(self) -> Iterator[PodReport]:
+        """Pods that nobody dials: only what Kubernetes says of them."""
+        counts: Counter[Tenant] = Counter()
+        for pod in sorted(self._tables.strangers.values(), key=lambda pod: pod.uid):
+            counts[pod.tenant] += 1
+            if counts[pod.tenant] <= MAX_STRANGERS:
+                yield pod_report(pod, Known(), 0)
 
     async def follow(self, role: RoleEntry, *, after: int, follow: bool) -> AsyncIterator[LogLine]:
         """What the Role's logic printed, over all its pods, as it arrives; their numbers are per pod."""
