@@ -4,8 +4,10 @@ Pure, a function of its arguments, no clock, no I/O:
 
 - `observed`, `platform`, `plan`: the values that go in and come out
 - `reconcile`: observed and now → plan; the only place that decides
+- `running`, `waves`: which Deployments are written now: pods by sessions, upgrades by turns
 - `desired`: one builder per object that we keep in the cluster
 - `status`: what is so, in the words of conditions
+- `contract`: whether the cluster's CRDs are old
 - `rehearsal`: what the cluster would look like after a plan
 
 Shell, thin, decides nothing:

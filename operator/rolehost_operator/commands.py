@@ -47,6 +47,13 @@ def _variable(name: str) -> str:
 @click.option(
     "--probe-targets", envvar=_variable("PROBE_TARGETS"), default="", help="host:port,… a sandbox must not reach."
 )
+@click.option(
+    "--upgrade-percent",
+    envvar=_variable("UPGRADE_PERCENT"),
+    type=click.IntRange(1, 100),
+    default=10,
+    help="Of all sandbox Deployments, how many may be replaced at a time.",
+)
 @click.option("--metrics-port", envvar=_variable("METRICS_PORT"), default=METRICS_PORT)
 @click.option("--internal-port", envvar=_variable("INTERNAL_PORT"), default=INTERNAL_PORT, help="Of the gateways.")
 @click.option("--log-level", envvar=_variable("LOG_LEVEL"), default="info")
@@ -60,6 +67,7 @@ def operator(
     gateway_token: Path | None,
     public_url: str,
     probe_targets: str,
+    upgrade_percent: int,
     metrics_port: int,
     internal_port: int,
     log_level: str,
@@ -90,6 +98,7 @@ def operator(
                 resolver.read_text() if resolver.is_file() else "",
             ),
             image_pull_policy=sandbox_pull_policy,
+            upgrade_percent=upgrade_percent,
         )
     except RolehostError as error:
         raise click.ClickException(str(error)) from error

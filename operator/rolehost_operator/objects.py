@@ -11,7 +11,8 @@ from rolehost_api.names import GROUP
 KubeObject = dict[str, Any]
 APPLIED = f"{GROUP}/applied"
 """Annotation with the hash of what we applied: a field that we no longer want shows by it."""
-
+RUNTIME = f"{GROUP}/runtime"
+"""Annotation of a Deployment with the mark of the platform that its pods were made for. Outside of `APPLIED`'s hash."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -22,6 +23,12 @@ def marked(wanted: KubeObject) -> KubeObject:
     digest = hashlib.sha256(_encode(wanted)).hexdigest()[:16]
     annotations = {**metadata.get("annotations", {}), APPLIED: digest}
     return {**wanted, "metadata": {**metadata, "annotations": annotations}}
+
+
+def without_annotation(one: KubeObject, name: str = APPLIED) -> KubeObject:
+    metadata = one["metadata"]
+    kept = {key: value for key, value in metadata.get("annotations", {}).items() if key != name}
+    return {**one, "metadata": {**metadata, "annotations": kept}}
 
 
 def fits(wanted: Any, actual: Any) -> bool:

@@ -34,6 +34,8 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    share: tuple[KubeObject, ...] = ()
+    """Applied first and under another field manager, so that what `apply` leaves out is not lost."""
     apply: tuple[KubeObject, ...] = ()
     prune: tuple[Prune, ...] = ()
     status: RoleStatus | None = None
@@ -41,9 +43,13 @@ class Plan:
     notes: tuple[Note, ...] = ()
     requeue_after: timedelta | None = None
     """Look again then even if nothing rings; `NOW`: as soon as this is carried out."""
+    rolls: tuple[str, ...] = ()
+    """Deployments in `apply` that begin to roll to the platform's present runtime."""
+    waits: bool = False
+    """A Deployment of this Role waits for its turn to do so."""
     memory: Memory = FRESH
     """To be handed back in the next `Observed`."""
 
     @property
     def writes(self) -> int:
-        return len(self.apply) + len(self.prune) + (self.status is not None)
+        return len(self.share) + len(self.apply) + len(self.prune) + (self.status is not None)

@@ -16,4 +16,8 @@ class Platform:
     """Secret: every tenant namespace's key is made of it (rolehost_api/link/attestation.py)."""
     probe_targets: tuple[str, ...] = ()
     """host:port of what a sandbox must not reach; it tries each before any tenant byte."""
+    gateway_targets: tuple[str, ...] = ()
+    """ip:port of the gateways' Service: the probe's positive control, for somebody is known to listen there."""
     image_pull_policy: str = "IfNotPresent"
+    upgrade_percent: int = 10
+    """Of all sandbox Deployments, how many may roll to another runtime at the same time; at least one does."""

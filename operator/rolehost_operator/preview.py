@@ -23,6 +23,7 @@ PLACEHOLDER = Platform(
     gateway_url="ws://<gateway>",
     public_keys=("<the gateways' public keys>",),
     probe_targets=("<what a sandbox must not reach>",),
+    gateway_targets=("<the gateways' Service>",),
 )
 
 

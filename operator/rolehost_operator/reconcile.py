@@ -9,22 +9,29 @@ it was observed there.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from msgspec.structs import replace
+import msgspec
 
 from rolehost_api.crd.common import Condition
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.crd.role import Address, RoleSpec, RoleStatus
-from rolehost_api.names import BACKEND_NOT_FOUND, INVALID_SPEC, NOT_A_TENANT, READY, TENANT
-from rolehost_operator.desired.deployment import deployment
+from rolehost_api.names import BACKEND_NOT_FOUND, INVALID_SPEC, NOT_A_TENANT, READY, RUNTIME_DRIFT, TENANT
 from rolehost_operator.desired.revision import Unresolved, adopted, freeze, role_revision, same_content
-from rolehost_operator.desired.tenancy import link_secret, network_policy, platform_keys, service_account
+from rolehost_operator.desired.tenancy import (
+    disruption_budget,
+    link_secret,
+    network_policy,
+    platform_keys,
+    service_account,
+)
 from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import DeploymentSeen, Memory, Observed, RevisionSeen
 from rolehost_operator.plan import NOW, Note, Plan, Prune
+from rolehost_operator.running import Running, running
 from rolehost_operator.status.conditions import FINAL, Fault, Situation, conditions, findings
+from rolehost_operator.status.drift import runtime_drift
 from rolehost_operator.status.health import health
 
 PATIENCE = timedelta(seconds=2)
@@ -50,7 +57,8 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
     if not observed.namespace.tenant:
         hint = f"label it {TENANT}={observed.namespace.name} (rolehost tenants add)"
         fault = Fault(NOT_A_TENANT, f"namespace {observed.namespace.name} is not a tenant's: {hint}")
-        return _with_status(observed, now, fault=fault, latest="", stable=observed.role.status.stable_revision)
+        stable = observed.role.status.stable_revision
+        return _with_status(observed, now, Running(), fault=fault, latest="", stable=stable)
 
     intent = _intent(observed)
     latest = intent.existing.meta.name if intent.existing else ""
@@ -64,18 +72,24 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
     elif intent.existing and not _belongs(observed, intent.existing):
         apply.append(adopted(observed.role.raw, intent.existing))
     guarded = not apply
-    if guarded and observed.runtime_class and observed.role.spec:
-        apply += _deployments(observed, observed.role.spec, live)
+    run = Running()
+    if observed.runtime_class and observed.role.spec:
+        # Until then no pod is made or changed, and who waits for its turn still does.
+        run = running(observed if guarded else replace(observed, room=0), observed.role.spec, live, now)
 
-    plan = _with_status(observed, now, fault=intent.fault, latest=latest, stable=stable)
-    waits = [wait for wait in (plan.requeue_after, idle_wait, None if guarded else NOW) if wait is not None]
+    plan = _with_status(observed, now, run, fault=intent.fault, latest=latest, stable=stable)
+    looks = (plan.requeue_after, idle_wait, run.look_in, None if guarded else NOW)
+    waits = [wait for wait in looks if wait is not None]
     return Plan(
-        apply=tuple(apply),
+        share=tuple(run.share) if guarded else (),
+        apply=tuple(run.apply if guarded else apply),
         prune=(*_idle_deployments(observed, live), *_old_revisions(observed, live)),
         status=plan.status,
         notes=plan.notes,
         requeue_after=min(waits, default=None),
-        memory=Memory(plan.memory.waiting_since, retired),
+        rolls=tuple(run.rolls),
+        waits=bool(run.waiting),
+        memory=Memory(plan.memory.waiting_since, retired, run.ebbs),
     )
 
 
@@ -180,12 +194,7 @@ def _guards(observed: Observed) -> Iterator[KubeObject]:
     yield from _unless_there(service_account(name), observed.service_account)
     yield from _unless_there(link_secret(observed.namespace, observed.platform), observed.link_secret)
     yield from _unless_there(platform_keys(name, observed.platform), observed.platform_keys)
-
-
-def _deployments(observed: Observed, spec: RoleSpec, live: list[RevisionSeen]) -> Iterator[KubeObject]:
-    there = {seen.meta.name: seen.raw for seen in observed.deployments}
-    for revision in live:
-        yield from _unless_there(deployment(revision, spec, observed.platform), there.get(revision.meta.name))
+    yield from _unless_there(disruption_budget(name), observed.disruption_budget)
 
 
 def _unless_there(wanted: KubeObject, actual: KubeObject | None) -> Iterator[KubeObject]:
@@ -230,7 +239,9 @@ def _prune(seen: DeploymentSeen | RevisionSeen) -> Prune:
 # ── the status ──────────────────────────────────────────────────────────────────────
 
 
-def _with_status(observed: Observed, now: datetime, *, fault: Fault | None, latest: str, stable: str) -> Plan:
+def _with_status(
+    observed: Observed, now: datetime, run: Running, *, fault: Fault | None, latest: str, stable: str
+) -> Plan:
     """The part of the plan that tells: status, event, and when to tell what may pass by itself.
 
     At most three writes bring a Role to Ready, so one that is on its way says so only
@@ -240,6 +251,7 @@ def _with_status(observed: Observed, now: datetime, *, fault: Fault | None, late
     before = role.status
     url = f"{observed.platform.gateway_url}/role/{role.meta.name}"
     found = findings(Situation(observed, fault, latest, stable, health(latest, observed), url))
+    found |= runtime_drift(observed, run)
     ready = found[READY]
     status = RoleStatus(
         observed_generation=role.meta.generation,
@@ -261,13 +273,13 @@ def _with_status(observed: Observed, now: datetime, *, fault: Fault | None, late
 
 def same_status(wanted: RoleStatus, actual: RoleStatus) -> bool:
     """Whether `actual` says what is `wanted`; conditions of others beside ours do not matter."""
-    ours = {condition.type for condition in wanted.conditions}
+    ours = {condition.type for condition in wanted.conditions} | {RUNTIME_DRIFT}
     theirs = [condition for condition in actual.conditions if condition.type in ours]
     return _by_type(wanted, wanted.conditions) == _by_type(actual, theirs)
 
 
 def _by_type(status: RoleStatus, listed: list[Condition]) -> RoleStatus:
-    return replace(status, conditions=sorted(listed, key=lambda condition: condition.type))
+    return msgspec.structs.replace(status, conditions=sorted(listed, key=lambda condition: condition.type))
 
 
 def _notes(status: RoleStatus, before: RoleStatus) -> Iterator[Note]:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
+from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, SANDBOX_BUDGET, SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import Observed, read_deployment, read_revision, read_role
 from rolehost_operator.plan import Plan
@@ -66,6 +66,8 @@ def _with(seen: Observed, made: KubeObject) -> Observed:
         return replace(seen, link_secret=made)
     if kind == "ConfigMap" and name == PLATFORM_KEYS:
         return replace(seen, platform_keys=made)
+    if kind == "PodDisruptionBudget" and name == SANDBOX_BUDGET:
+        return replace(seen, disruption_budget=made)
     if kind == "RoleRevision":
         revision = read_revision(made)
         others = tuple(one for one in seen.revisions if one.meta.name != name)

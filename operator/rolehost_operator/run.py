@@ -6,7 +6,8 @@ import time
 
 import kopf
 
-from rolehost_api.names import API_VERSION, BACKENDS, REVISIONS, ROLES
+from rolehost_api.names import API_VERSION, BACKENDS, GATEWAY_SERVICE, REVISIONS, ROLES
+from rolehost_operator.contract import OutdatedDefinitions
 from rolehost_operator.evidence.gateways import Gateways
 from rolehost_operator.handlers.doorbells import doorbells
 from rolehost_operator.handlers.doorbells import settings as watching
@@ -69,6 +70,7 @@ async def _live(
             tasks.create_task(gateways.follow(lambda: set(shell.world.roles())), name="gateways")
             tasks.create_task(shell.keep_synced(), name="resync")
             tasks.create_task(shell.keep_keys(lambda: public_keys(settings.platform_keys)), name="public keys")
+            tasks.create_task(shell.upgrades.keep(), name="upgrades")
             tasks.create_task(_measure(shell, metrics), name="gauges")
             synced.set()
             # Who leads without having heard the gateways would tell every Role that there are none.
@@ -84,16 +86,28 @@ async def _live(
 
 
 async def _first_sight(shell: Shell) -> None:
-    """Wait for the apiserver and for our CRDs, then see everything once."""
+    """Wait for the apiserver, our CRDs and the gateways' Service, having seen everything once.
+
+    Sandboxes made without the Service's address could not prove that they do not reach it.
+    """
     while True:
         try:
             missing = {ROLES, REVISIONS, BACKENDS} - await shell.client.serves(API_VERSION)
-            if not missing:
+            if missing:
+                log.warning("the cluster does not serve %s yet; are the CRDs installed?", ", ".join(sorted(missing)))
+            else:
+                await shell.check_contract()
                 await shell.resync()
-                return
-            log.warning("the cluster does not serve %s yet; are the CRDs installed?", ", ".join(sorted(missing)))
+                if shell.platform.gateway_targets:
+                    return
+                namespace = shell.platform.namespace
+                log.warning(
+                    "there is no Service %s with an address in %s; is the chart installed?", GATEWAY_SERVICE, namespace
+                )
         except ApiError as error:
             log.warning("the cluster cannot be listed: %s", error)
+        except OutdatedDefinitions as error:
+            log.error("%s", error)
         await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rolehost_api.errors import BadRequest
 from rolehost_api.link.attestation import ROOT_BYTES
+from rolehost_operator.objects import KubeObject
 from rolehost_operator.platform import Platform
 
 METADATA_SERVICE = "169.254.169.254:80"
@@ -80,6 +81,21 @@ def probe_targets(given: str, api_host: str, api_port: str, resolver: str) -> tu
     servers = [words[1] for line in resolver.splitlines() if (words := line.split())[:1] == ["nameserver"]]
     api = [_address(api_host, api_port)] if api_host else []
     return (*api, *(_address(server, "53") for server in servers[:2]), METADATA_SERVICE)
+
+
+def service_targets(service: KubeObject) -> tuple[str, ...]:
+    """Where a Service listens: each of its addresses, each of its TCP ports. None where it has no address.
+
+    >>> ports = [{"port": 8080}, {"port": 53, "protocol": "UDP"}]
+    >>> service_targets({"spec": {"clusterIPs": ["10.96.3.4", "fd00::1"], "ports": ports}})
+    ('10.96.3.4:8080', '[fd00::1]:8080')
+    >>> service_targets({"spec": {"clusterIP": "None", "ports": ports}})
+    ()
+    """
+    spec = service.get("spec", {})
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
+    ports = [str(port["port"]) for port in spec.get("ports", []) if port.get("protocol", "TCP") == "TCP"]
+    return tuple(_address(one, port) for one in addresses if one != "None" for port in ports)
 
 
 def _address(host: str, port: str) -> str:

@@ -23,6 +23,15 @@ class Metrics:
             "Namespaces labelled as tenants' where this operator was refused; rolehost tenants add mends it.",
             **made,
         )
+        self.upgrade_waiting = Gauge(
+            "rolehost_operator_upgrade_waiting", "Roles whose pods wait for their turn to be replaced.", **made
+        )
+        self.upgrade_rolling = Gauge(
+            "rolehost_operator_upgrade_rolling", "Sandbox Deployments whose pods are being replaced.", **made
+        )
+        self.upgrade_halted = Gauge(
+            "rolehost_operator_upgrade_halted", "1 while new sandbox pods do not come up and no more begin.", **made
+        )
         self.writes = Counter(
             "rolehost_operator_writes", "Writes to the Kubernetes API, tried.", ["verb", "kind"], **made
         )

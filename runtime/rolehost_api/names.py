@@ -24,7 +24,14 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 FOLLOW = f"{GROUP}/follow"
 """On a Role, "true": open sessions move to a new revision at their next turn (development only)."""
 
+REPLICAS, EXTERNAL = f"{GROUP}/replicas", "External"
+"""On a Role, and then on its Deployments: an autoscaler counts the pods, the operator leaves the number alone."""
+CONTRACT = f"{GROUP}/contract"
+"""On a CRD: which contract it was rendered from, a number that only grows."""
+
 FIELD_MANAGER = "rolehost-operator"
+REPLICAS_MANAGER = "rolehost-replicas"
+"""Field manager that keeps a Deployment's number of pods from the operator's letting go to an autoscaler's taking."""
 RUNTIME_CLASS = "gvisor"
 GATEWAY = "gateway"
 """Component label of the gateways' pods."""
@@ -33,6 +40,8 @@ SANDBOX = "sandbox"
 SANDBOX_SERVICE_ACCOUNT = "rolehost-sandbox"
 SANDBOX_POLICY = "rolehost-sandbox"
 """Name of the NetworkPolicy that the operator keeps in every tenant namespace."""
+SANDBOX_BUDGET = "rolehost-sandbox"
+"""Name of the PodDisruptionBudget that the operator keeps in every tenant namespace."""
 OPERATOR_WRITER = "rolehost-operator-tenant"
 """ClusterRole with the operator's verbs in a tenant namespace; bound there at onboarding."""
 LINK_SECRET = "rolehost-link"
@@ -47,6 +56,10 @@ LEASE = "rolehost-operator"
 KEYS = "rolehost-keys"
 """ConfigMap in the platform's namespace with the hashes of tenants' keys."""
 OBSERVED_AUDIENCE = "rolehost-gateway"
+GATEWAY_SERVICE = "rolehost-gateway"
+"""Service in the platform's namespace: clients come in there, and no sandbox may reach it."""
+POD_TEMPLATE_HASH = "pod-template-hash"
+"""Label by the Deployment controller: a ReplicaSet's name is its Deployment's and this."""
 
 # Ports
 LINK_PORT = 7420
@@ -61,7 +74,7 @@ PEER_PORT = 8083
 """On the gateway: other gateways come in here, and nobody else."""
 UPLOAD_PORT = 8082
 
-# Conditions of a Role. True is good for all of them.
+# Conditions of a Role. True is good for all of them but RuntimeDrift, which is there only while it is True.
 READY = "Ready"
 """Sum of the others: a revision with loaded logic serves in a verified sandbox."""
 ACCEPTED = "Accepted"
@@ -69,7 +82,10 @@ ACCEPTED = "Accepted"
 LOGIC_LOADED = "LogicLoaded"
 """The newest revision's logic was imported in its sandbox, or it has none."""
 SANDBOX_VERIFIED = "SandboxVerified"
-"""Proved from inside: gVisor's kernel, no token, no route out."""
+"""Proved by Kubernetes' word (gVisor, our account and image, our Deployment) and from inside (no token, no way out)."""
+RUNTIME_DRIFT = "RuntimeDrift"
+"""Pods still run what an earlier version of the platform put into them. Nothing is wrong with the
+Role: it serves, Ready does not depend on this, and the condition goes when the upgrade is done."""
 
 # Reasons
 ALL_GOOD = "Serving"
@@ -89,6 +105,10 @@ PODS_FAILING = "PodsFailing"
 AWAITING_PROBE = "AwaitingProbe"
 POD_NOT_ATTESTED = "PodNotAttested"
 """Who listens at a pod's address did not prove to be that pod; nothing was sent to it."""
+AWAITING_TURN = "AwaitingTurn"
+UPGRADING = "Upgrading"
+UPGRADE_HALTED = "UpgradeHalted"
+UPGRADE_STUCK = "UpgradeStuck"
 
 
 def revision_name(role: str, digest: str) -> str:

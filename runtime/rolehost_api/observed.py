@@ -9,16 +9,44 @@ from msgspec import Struct
 from rolehost_api.link.messages import LoadError, Probe
 
 
+class HostFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What Kubernetes says of a pod, and the pod itself has no say in: admission lets nobody but the operator
+    and the controllers that work for it make a pod of which all of this is so. What is not known is not so.
+
+    >>> HostFacts(runtime=True, account=True, image=True, apart=True).proved
+    False
+    """
+
+    runtime: bool = False
+    """Its RuntimeClass is gvisor."""
+    account: bool = False
+    """It has the sandboxes' ServiceAccount."""
+    image: bool = False
+    """Every container runs an image of the platform's."""
+    apart: bool = False
+    """It is not in its node's network."""
+    owned: bool = False
+    """It belongs to a ReplicaSet of its revision's Deployment."""
+
+    @property
+    def proved(self) -> bool:
+        return self.runtime and self.account and self.image and self.apart and self.owned
+
+
 class PodReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One sandbox pod, as this gateway sees it over its link."""
+    """One pod that says it is a sandbox: what Kubernetes says of it, and what was seen over the link to it.
+
+    A pod whose host facts are not all so is never dialled, and its report says why.
+    """
 
     uid: str
     name: str
     namespace: str
     role: str
     revision: str
+    host: HostFacts = HostFacts()
     probe: Probe | None = None
-    """Taken before Bind; None until the link stood once."""
+    """Its own word, taken before Bind; None until the link stood once."""
     loaded: bool = False
     error: LoadError | None = None
     sessions: int = 0
@@ -37,5 +65,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Name of the gateway's pod, and a nonce of its start: a restart is visible."""
     number: int
     """Grows with every change; give it back as `after`."""
+    listening: bool = False
+    """Clients' connections are accepted now: what did not reach this gateway's Service was held back."""
     pods: tuple[PodReport, ...] = ()
     revisions: tuple[RevisionReport, ...] = ()

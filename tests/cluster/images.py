@@ -225,6 +225,13 @@ def import_file(where: Paths, archive: Path) -> None:
     in_namespace(where, [*ctr, "images", "import", str(archive.resolve())], timeout=300)
 
 
+def also_named(where: Paths, name: str, other: str) -> str:
+    """An image of the node under another name too: nothing is built or copied. Returns `other`."""
+    ctr = ["ctr", "--address", str(where.run / "containerd.sock"), "--namespace", "k8s.io"]
+    in_namespace(where, [*ctr, "images", "tag", "--force", name, other])
+    return other
+
+
 def _compiled(where: Paths) -> bool:
     return any(where.wheels.glob("llama_cpp_python-*.whl"))
 

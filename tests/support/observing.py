@@ -9,7 +9,7 @@ import msgspec
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.link.messages import Probe
 from rolehost_api.names import PLATFORM_KEYS, TENANT
-from rolehost_api.observed import PodReport
+from rolehost_api.observed import HostFacts, PodReport
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import (
     Memory,
@@ -30,8 +30,10 @@ PLATFORM = Platform(
     public_keys=("a2V5",),
     attestation_root=b"r" * 32,
     probe_targets=("10.96.0.1:443",),
+    gateway_targets=("10.96.0.2:8080",),
 )
-GOOD_PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
+GOOD_PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443", "10.96.0.2:8080"))
+GOOD_HOST = HostFacts(runtime=True, account=True, image=True, apart=True, owned=True)
 
 
 def role(template: Mapping[str, Any] | None = None, **spec: Any) -> KubeObject:
@@ -52,12 +54,13 @@ def observed(raw: KubeObject | None = None, **given: Any) -> Observed:
         "runtime_class": True,
         "backends": {"default": msgspec.convert({"type": "Scripted"}, BackendSpec)},
         "gateways": 1,
+        "listening": True,
     }
     return Observed(**{**start, **given})
 
 
 def report(revision: str, *, loaded: bool = True, probe: Probe | None = GOOD_PROBE, **given: Any) -> PodReport:
-    given.setdefault("error", None)
+    given = {"error": None, "host": GOOD_HOST, **given}
     return PodReport(
         uid=f"pod-of-{revision}",
         name=f"{revision}-x",
@@ -95,6 +98,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         platform_keys=next(
             (one for one in by_kind.get("ConfigMap", []) if one["metadata"]["name"] == PLATFORM_KEYS), None
         ),
+        disruption_budget=next(iter(by_kind.get("PodDisruptionBudget", [])), None),
         runtime_class="RuntimeClass" in by_kind,
         config_maps={one["metadata"]["name"]: read_config_map(one) for one in by_kind.get("ConfigMap", [])},
         backends={
@@ -102,8 +106,12 @@ def from_document(document: Mapping[str, Any]) -> Observed:
             for one in by_kind.get("ModelBackend", [])
         },
         gateways=document.get("gateways", 0),
+        listening=document.get("listening", False),
         pods=tuple(msgspec.convert(one, PodReport) for one in document.get("pods", [])),
         idle_since={name: ago(seconds) for name, seconds in document.get("idleSeconds", {}).items()},
+        sessions=document.get("sessions", {}),
+        room=document.get("room", 1),
+        halted=document.get("halted", False),
         memory=Memory(
             ago(document["waitingSeconds"]) if "waitingSeconds" in document else None,
             {name: ago(seconds) for name, seconds in document.get("retiredSeconds", {}).items()},

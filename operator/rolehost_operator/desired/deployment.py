@@ -1,15 +1,23 @@
 """The Deployment of a revision's sandbox pods."""
 
+import copy
+import hashlib
+import json
+from functools import lru_cache
 from typing import Any
 
-from rolehost_api.crd.role import RoleSpec
+from rolehost_api.crd.common import ObjectMeta
+from rolehost_api.crd.revision import RevisionSpec
+from rolehost_api.crd.role import RoleSpec, RoleTemplate
 from rolehost_api.names import (
     COMPONENT,
+    EXTERNAL,
     HEALTH_PORT,
     LINK_PORT,
     LINK_SECRET,
     LINK_SECRET_KEY,
     PLATFORM_KEYS,
+    REPLICAS,
     REVISION,
     ROLE,
     RUNTIME_CLASS,
@@ -18,10 +26,11 @@ from rolehost_api.names import (
 )
 from rolehost_operator.desired.budget import budget
 from rolehost_operator.desired.tenancy import KEPT
-from rolehost_operator.objects import KubeObject, cpu, marked, mebibytes, owned_by
-from rolehost_operator.observed import RevisionSeen
+from rolehost_operator.objects import APPLIED, RUNTIME, KubeObject, cpu, marked, mebibytes, owned_by
+from rolehost_operator.observed import DeploymentSeen, RevisionSeen
 from rolehost_operator.platform import Platform
 
+DRAIN = "ROLEHOST_DRAIN_SECONDS"
 USER = 65532
 PROGRESS_DEADLINE_SECONDS = 120
 GRACE_SECONDS = 30
@@ -36,12 +45,13 @@ DRAIN_SECONDS = 20
 """On top of a turn's time, for open turns; the rest of the grace is for its processes to end."""
 
 
-def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> KubeObject:
+def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform, replicas: int | None) -> KubeObject:
     """Pods that run one revision under gVisor, with nothing to steal and nowhere to go.
 
     The runtime image is the platform's and not hashed: another image is a rolling update
     of the same revision. Generic until a gateway binds them, they are Ready only when the
     logic is loaded, so a Deployment that is not available says that it does not load.
+    `replicas` None leaves their number to an autoscaler; a new Deployment begins with one then.
     """
     name = revision.meta.name
     labels = {
@@ -52,7 +62,7 @@ def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> Ku
         ROLE: revision.spec.role_name,
         REVISION: name,
     }
-    return marked(
+    made = marked(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -61,9 +71,10 @@ def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> Ku
                 "namespace": revision.meta.namespace,
                 "labels": labels,
                 "ownerReferences": [owned_by(revision.raw)],
+                **({"annotations": {REPLICAS: EXTERNAL}} if replicas is None else {}),
             },
             "spec": {
-                "replicas": role.scaling.replicas,
+                **({} if replicas is None else {"replicas": replicas}),
                 "selector": {"matchLabels": {REVISION: name}},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
                 "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
@@ -72,6 +83,47 @@ def deployment(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> Ku
             },
         }
     )
+    return _of_runtime(made, runtime_mark(platform))
+
+
+def _of_runtime(made: KubeObject, mark: str) -> KubeObject:
+    metadata = made["metadata"]
+    annotations = {**metadata["annotations"], **({RUNTIME: mark} if mark else {})}
+    return {**made, "metadata": {**metadata, "annotations": annotations}}
+
+
+@lru_cache(maxsize=8)
+def runtime_mark(platform: Platform) -> str:
+    """A mark of all that the platform, this operator's version included, puts into a pod, whatever the Role.
+
+    Where a Deployment carries another one, applying ours would replace its pods for a reason
+    that is the platform's.
+    """
+    meta = ObjectMeta(name="reference", namespace="reference", uid="reference")
+    template = RoleTemplate()
+    spec = RevisionSpec(role_name="reference", sequence=1, hash_version=1, hash="0" * 64, template=template)
+    pod = _pod(RevisionSeen({}, meta, spec), RoleSpec(template=template), platform)
+    return hashlib.sha256(json.dumps(pod, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def as_it_runs(wanted: KubeObject, actual: DeploymentSeen) -> KubeObject:
+    """`wanted`, but with the pods that `actual` has: of their template only what the tenant decides is new."""
+    template = copy.deepcopy(actual.raw["spec"]["template"])
+    template["metadata"].pop("creationTimestamp", None)
+    pod, new = template["spec"], wanted["spec"]["template"]["spec"]
+    pod["terminationGracePeriodSeconds"] = new["terminationGracePeriodSeconds"]
+    for container in pod["containers"]:
+        for variable in container.get("env", []):
+            if variable["name"] == DRAIN:
+                variable["value"] = next(one["value"] for one in new["containers"][0]["env"] if one["name"] == DRAIN)
+    metadata = wanted["metadata"]
+    kept = {key: value for key, value in metadata["annotations"].items() if key not in (APPLIED, RUNTIME)}
+    made = {
+        **wanted,
+        "metadata": {**metadata, "annotations": kept},
+        "spec": {**wanted["spec"], "template": template},
+    }
+    return _of_runtime(marked(made), actual.standing.runtime)
 
 
 def _pod(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> dict[str, Any]:
@@ -149,10 +201,10 @@ def _container(revision: RevisionSeen, role: RoleSpec, platform: Platform) -> di
             _POD_UID,
             {"name": "ROLEHOST_IDENTITY_DIR", "value": IDENTITY_FOLDER},
             {"name": "ROLEHOST_PLATFORM_KEYS_DIR", "value": KEYS_FOLDER},
-            {"name": "ROLEHOST_DRAIN_SECONDS", "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
+            {"name": DRAIN, "value": str(role.sessions.turn_timeout_seconds + DRAIN_SECONDS)},
             {"name": "ROLEHOST_WORKER_MEMORY_MIB", "value": str(share.worker)},
             {"name": "ROLEHOST_STATES_MIB", "value": str(share.states)},
-            *_variables(ROLEHOST_PROBE_TARGETS=platform.probe_targets),
+            *_variables(ROLEHOST_PROBE_TARGETS=(*platform.probe_targets, *platform.gateway_targets)),
         ],
         "ports": [
             {"name": "link", "containerPort": LINK_PORT, "protocol": "TCP"},

@@ -1,7 +1,7 @@
 """What every tenant namespace holds before any pod.
 
 No way out; an account that may nothing; what its pods are attested with, and what they
-know the platform by.
+know the platform by; a bound on evictions.
 """
 
 import base64
@@ -19,6 +19,7 @@ from rolehost_api.names import (
     PLATFORM_KEYS,
     PLATFORM_KEYS_ENTRY,
     SANDBOX,
+    SANDBOX_BUDGET,
     SANDBOX_POLICY,
     SANDBOX_SERVICE_ACCOUNT,
 )
@@ -92,6 +93,32 @@ def platform_keys(namespace: str, platform: Platform) -> KubeObject:
             "kind": "ConfigMap",
             "metadata": _metadata(PLATFORM_KEYS, namespace),
             "data": {PLATFORM_KEYS_ENTRY: "\n".join(platform.public_keys)},
+        }
+    )
+
+
+def disruption_budget(namespace: str) -> KubeObject:
+    """How many of a tenant's sandbox pods a drain of nodes may take away at the same time: 10 %, all Roles together.
+
+    Kubernetes rounds up, so one can always go, and no budget holds a drain up for ever:
+
+    - 1 to 10 pods: one at a time
+    - 11 to 20 pods: two
+    - 200 pods: twenty
+
+    A pod that is not Ready serves nobody, so it may always be evicted. Rolling updates do
+    not ask here: they add a pod before they take one away.
+    """
+    return marked(
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": _metadata(SANDBOX_BUDGET, namespace),
+            "spec": {
+                "selector": {"matchLabels": {COMPONENT: SANDBOX}},
+                "maxUnavailable": "10%",
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
         }
     )
 

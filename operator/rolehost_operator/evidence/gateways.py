@@ -19,7 +19,10 @@ from rolehost_operator.observed import Key
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-WAIT_SECONDS = 25
+WAIT_SECONDS = 10
+"""Of a poll without news; its answer brings how many sessions there are by now."""
+COUNT_SECONDS = 5.0
+"""How often those are looked at whose sessions became more or fewer."""
 RETRY_SECONDS = 1.0
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 _decoder = msgspec.json.Decoder(Observed)
@@ -59,16 +62,21 @@ class Gateways:
         self.settled = asyncio.Event()
 
     async def follow(self, everyone: Callable[[], Set[Key]]) -> None:
-        """For ever. `everyone` is told of when the number of reporting gateways changes from or to none."""
+        """For ever. `everyone` is told when no gateway reports any more, or the first one does, or now all do."""
         timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS + 10, connect=3)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             try:
-                reporting = 0
+                reporting, complete = 0, False
+                counted = asyncio.get_running_loop().time()
                 while True:
                     await self._look(session)
-                    if (reporting == 0) != (self._sightings.gateways == 0):
+                    first_or_last = (reporting == 0) != (self._sightings.gateways == 0)
+                    if first_or_last or (self._sightings.complete and not complete):
                         self._tell(everyone())
-                    reporting = self._sightings.gateways
+                    reporting, complete = self._sightings.gateways, self._sightings.complete
+                    if asyncio.get_running_loop().time() - counted >= COUNT_SECONDS:
+                        counted = asyncio.get_running_loop().time()
+                        self._tell(self._sightings.moved())
                     await asyncio.sleep(LOOK_SECONDS)
             finally:
                 for task in self._polls.values():

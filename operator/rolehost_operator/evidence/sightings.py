@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from rolehost_api.observed import Observed, PodReport
 from rolehost_operator.observed import Key
 
@@ -23,7 +25,10 @@ class _Word:
     pods: Mapping[Key, list[PodReport]]
     busy: frozenset[Revision]
     """Revisions with sessions, by their pods' count or by their own."""
-    roles: frozenset[Key]
+    counts: Mapping[Revision, int]
+    """Sessions of revisions."""
+    roles: Mapping[Key, frozenset[object]]
+    """What is said of each Role but for how many sessions there are."""
 
     @classmethod
     def of(cls, report: Observed) -> "_Word":
@@ -32,8 +37,18 @@ class _Word:
             pods[pod.namespace, pod.role].append(pod)
         busy = {(pod.namespace, pod.revision) for pod in report.pods if pod.sessions > 0}
         busy |= {(one.namespace, one.revision) for one in report.revisions if one.sessions > 0}
-        roles = frozenset(pods) | {(one.namespace, one.role) for one in report.revisions}
-        return cls(report, pods, frozenset(busy), roles)
+        counts = {(one.namespace, one.revision): one.sessions for one in report.revisions}
+        roles: dict[Key, set[object]] = defaultdict(set)
+        for pod in report.pods:
+            roles[pod.namespace, pod.role].add(replace(pod, sessions=min(1, pod.sessions)))
+        for one in report.revisions:
+            roles[one.namespace, one.role].add(replace(one, sessions=min(1, one.sessions)))
+        return cls(report, pods, frozenset(busy), counts, {key: frozenset(said) for key, said in roles.items()})
+
+    def news(self, before: "_Word | None") -> Set[Key]:
+        """Roles of which something else is said than before; a count that merely moved is no news."""
+        then = before.roles if before else {}
+        return {key for key in self.roles.keys() | then.keys() if self.roles.get(key) != then.get(key)}
 
 
 class Sightings:
@@ -44,11 +59,22 @@ class Sightings:
         self._complete_since: datetime | None = None
         self._idle_since: dict[Revision, datetime] = {}
         self._busy: frozenset[Revision] = frozenset()
+        self._moved: set[Key] = set()
 
     @property
     def gateways(self) -> int:
         """How many report."""
         return len(self._words)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every gateway reports: only then is a count a count."""
+        return self._complete_since is not None
+
+    @property
+    def listening(self) -> bool:
+        """Whether one of them says that clients can connect to it."""
+        return any(word.report.listening for word in self._words.values())
 
     def expect(self, gateways: Set[str], now: datetime) -> Set[Key]:
         """These gateways exist now. Whom it concerns that others are gone, or silent for too long."""
@@ -58,14 +84,19 @@ class Sightings:
         return self._forget(now)
 
     def heard(self, gateway: str, report: Observed, now: datetime) -> Set[Key]:
-        """Whom it concerns, where the report is not what this gateway said before."""
-        before = self._words.get(gateway)
+        """Whom it concerns, where the report is news beside what this gateway said before."""
+        before, listened = self._words.get(gateway), self.listening
         self._silent_since.pop(gateway, None)
         if before is not None and before.report == report:
             return frozenset()
         word = self._words[gateway] = _Word.of(report)
         self._count(now)
-        return word.roles | (before.roles if before else frozenset())
+        self._moved |= {
+            (one.namespace, one.role)
+            for one in report.revisions
+            if before is None or before.counts.get((one.namespace, one.revision)) != one.sessions
+        }
+        return word.news(before) | self._concerned(listened)
 
     def missed(self, gateway: str, now: datetime) -> Set[Key]:
         """This gateway did not answer. Its word stands for a while."""
@@ -76,6 +107,18 @@ class Sightings:
         """What they say of a Role's pods; of a pod that several see, every word."""
         found = [pod for word in self._words.values() for pod in word.pods.get(key, ())]
         return tuple(sorted(found, key=lambda pod: (pod.revision, pod.uid)))
+
+    def moved(self) -> Set[Key]:
+        """Roles with more or fewer sessions than when this was asked last, however often that changed meanwhile."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    def sessions(self, namespace: str, revisions: Iterable[str]) -> dict[str, int]:
+        """How many these have, over all gateways. Empty unless every gateway reports."""
+        if self._complete_since is None:
+            return {}
+        words = self._words.values()
+        return {name: sum(word.counts.get((namespace, name), 0) for word in words) for name in revisions}
 
     def idle_since(self, namespace: str, revisions: Iterable[str]) -> dict[str, datetime]:
         """Since when these have no session anywhere. Empty unless every gateway reports."""
@@ -89,14 +132,20 @@ class Sightings:
         }
 
     def _forget(self, now: datetime) -> Set[Key]:
-        forgotten: set[Key] = set()
+        forgotten, listened = set[Key](), self.listening
         for gateway, since in list(self._silent_since.items()):
             if now - since > GRACE:
                 del self._silent_since[gateway]
                 if word := self._words.pop(gateway, None):
-                    forgotten |= word.roles
+                    forgotten |= word.roles.keys()
         self._count(now)
-        return forgotten
+        return forgotten | self._concerned(listened)
+
+    def _concerned(self, listened: bool) -> Set[Key]:
+        """Every Role, where it is news whether any gateway listens: each proof of a sandbox rests on that."""
+        if self.listening == listened:
+            return frozenset()
+        return {key for word in self._words.values() for key in word.roles}
 
     def _count(self, now: datetime) -> None:
         """What was busy until now is idle from now on; what is busy is not idle."""

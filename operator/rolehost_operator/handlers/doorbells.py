@@ -20,6 +20,7 @@ WATCHED = (
     ("node.k8s.io", "v1", "runtimeclasses", "node.k8s.io/v1", "RuntimeClass"),
     ("networking.k8s.io", "v1", "networkpolicies", "networking.k8s.io/v1", "NetworkPolicy"),
     ("", "v1", "serviceaccounts", "v1", "ServiceAccount"),
+    ("policy", "v1", "poddisruptionbudgets", "policy/v1", "PodDisruptionBudget"),
     ("apps", "v1", "deployments", "apps/v1", "Deployment"),
     (GROUP, VERSION, REVISIONS, API_VERSION, "RoleRevision"),
     (GROUP, VERSION, ROLES, API_VERSION, "Role"),

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from rolehost_api.errors import RolehostError
+from rolehost_api.names import BACKENDS, GATEWAY_SERVICE, GROUP, REVISIONS, ROLES
+from rolehost_operator import contract
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
 from rolehost_operator.handlers.queue import KeyedQueue
 from rolehost_operator.handlers.rights import Rights
+from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.unwatched import Unwatched
@@ -23,6 +26,7 @@ from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import reconcile
+from rolehost_operator.settings import service_targets
 from rolehost_operator.telemetry import Metrics
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,7 @@ class Shell:
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
         self.unwatched = Unwatched(client, self.world, self.ring, time.monotonic)
         self.rights = Rights()
+        self.upgrades = Upgrades(lambda: self.world.wave(self.platform), self.ring, metrics)
         self.leading = False
 
     def ring(self, key: Key) -> None:
@@ -62,6 +67,7 @@ class Shell:
         """Called when the Lease is won or lost. Who begins to lead looks at everything."""
         self.leading = leading
         self.metrics.leader.set(leading)
+        self.upgrades.lead(leading)
         if leading:
             self.ring_all()
 
@@ -69,6 +75,7 @@ class Shell:
 
     async def resync(self) -> None:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
+        await self._look_at_the_gateways_service()
         for _, _, _, api_version, kind in WATCHED:
             listed, version = await self.client.list_all(api_version, kind)
             for key in self.world.replace(kind, listed, version):
@@ -78,10 +85,25 @@ class Shell:
         self.rights.keep(namespaces)
         self.unwatched.keep(namespaces)
 
+    async def check_contract(self) -> None:
+        """Raises OutdatedDefinitions where the cluster's CRDs are older than this operator."""
+        names = [f"{plural}.{GROUP}" for plural in (ROLES, REVISIONS, BACKENDS)]
+        found = [await self.client.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", one) for one in names]
+        contract.check(one for one in found if one is not None)
+
+    async def _look_at_the_gateways_service(self) -> None:
+        """Where sandboxes must fail to connect. Gone for a moment, it keeps its last address: another one rolls every pod,
+        in waves."""
+        service = await self.client.get("v1", "Service", self.platform.namespace, GATEWAY_SERVICE)
+        if service is not None and (targets := service_targets(service)):
+            self.platform = replace(self.platform, gateway_targets=targets)
+
     async def keep_synced(self) -> None:
+        """For ever, or until somebody put older CRDs in place: this operator ends then, and waits from its start on."""
         while True:
             await asyncio.sleep(RESYNC_SECONDS)
             try:
+                await self.check_contract()
                 await self.resync()
             except ApiError as error:
                 log.warning("the cluster cannot be listed: %s", error)
@@ -110,7 +132,9 @@ class Shell:
             self.platform,
             pods=self.sightings.pods(key),
             gateways=self.sightings.gateways,
+            listening=self.sightings.listening,
             idle_since=self.sightings.idle_since(key[0], names),
+            sessions=self.sightings.sessions(key[0], names),
         )
 
     def may_not(self, namespace: str) -> None:
@@ -165,19 +189,30 @@ class Shell:
         if self.world.is_tenant(key[0]):
             await self.unwatched.look(key[0])
         observed = self.observe(key)
+        self.upgrades.waiting.pop(key, None)
         if observed is None:
             if self.world.awaits_config_maps(key):
                 self.config_maps.watch(key[0])  # which rings once it has listed them
             return
         plan = reconcile(observed, datetime.now(UTC))
         self.world.memory[key] = plan.memory
-        await self._carry_out(observed, plan)
+        if plan.waits:
+            self.upgrades.waiting[key] = None
+        # From here on others see that these roll, though the cluster does not know it yet.
+        begun = {(key[0], name) for name in plan.rolls}
+        self.world.granted |= begun
+        try:
+            await self._carry_out(observed, plan)
+        finally:
+            self.world.granted -= begun
         if plan.writes and observed.namespace.tenant:
             self.may(key[0])
         if plan.requeue_after is not None:
             self.queue.ring_later(key, max(SOONEST, plan.requeue_after.total_seconds()))
 
     async def _carry_out(self, observed: Observed, plan: Plan) -> None:
+        for part in plan.share:
+            self._saw([await self.client.share(part)])
         for wanted in plan.apply:
             self._saw([await self.client.apply(wanted)])
         for gone in plan.prune:

@@ -10,7 +10,7 @@ import aiohttp
 import kopf
 
 from rolehost_api.errors import RolehostError
-from rolehost_api.names import API_VERSION, BACKENDS, FIELD_MANAGER, REVISIONS, ROLES
+from rolehost_api.names import API_VERSION, BACKENDS, FIELD_MANAGER, REPLICAS_MANAGER, REVISIONS, ROLES
 from rolehost_operator.kube.access import FRESH
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.plan import Prune
@@ -21,10 +21,13 @@ PLURALS = {
     (API_VERSION, "ModelBackend"): BACKENDS,
     ("apps/v1", "Deployment"): "deployments",
     ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
+    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): "customresourcedefinitions",
     ("node.k8s.io/v1", "RuntimeClass"): "runtimeclasses",
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("v1", "Namespace"): "namespaces",
+    ("v1", "Service"): "services",
     ("v1", "ConfigMap"): "configmaps",
     ("v1", "Secret"): "secrets",
     ("v1", "Event"): "events",
@@ -159,6 +162,12 @@ class Client:
         where = path(wanted["apiVersion"], wanted["kind"], metadata.get("namespace", ""), metadata["name"])
         return await self._apply("apply", wanted["kind"], where, wanted)
 
+    async def share(self, part: KubeObject) -> KubeObject:
+        """Server-side apply of a part of an object as its second manager, who says what is so and forces nothing."""
+        metadata = part["metadata"]
+        where = path(part["apiVersion"], part["kind"], metadata["namespace"], metadata["name"])
+        return await self._apply("share", part["kind"], where, part, manager=REPLICAS_MANAGER, force=False)
+
     async def write_status(self, owner: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         """The whole status of `owner`, if it still is the object that was seen: its UID is a precondition."""
         metadata = {key: owner["metadata"][key] for key in ("name", "namespace", "uid")}
@@ -194,9 +203,11 @@ class Client:
         where = path(lease["apiVersion"], lease["kind"], metadata["namespace"], metadata["name"])
         return await self._ask("PUT", where, body=lease)
 
-    async def _apply(self, verb: str, kind: str, where: str, body: KubeObject) -> KubeObject:
+    async def _apply(
+        self, verb: str, kind: str, where: str, body: KubeObject, *, manager: str = FIELD_MANAGER, force: bool = True
+    ) -> KubeObject:
         self._fence(verb, kind)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": manager, "force": str(force).lower()}
         # JSON is YAML; the media type with "+json" is younger than the clusters that we support.
         return await self._ask("PATCH", where, query=query, body=body, media="application/apply-patch+yaml")
 

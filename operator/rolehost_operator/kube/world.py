@@ -18,11 +18,13 @@ from rolehost_api.names import (
     REVISION,
     ROLE,
     RUNTIME_CLASS,
+    SANDBOX_BUDGET,
     SANDBOX_POLICY,
     SANDBOX_SERVICE_ACCOUNT,
     TENANT,
 )
 from rolehost_api.observed import PodReport
+from rolehost_operator.desired.deployment import runtime_mark
 from rolehost_operator.desired.revision import references
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import (
@@ -34,13 +36,16 @@ from rolehost_operator.observed import (
     read_deployment,
     read_revision,
     read_role,
+    standing,
 )
 from rolehost_operator.platform import Platform
+from rolehost_operator.waves import Standing, Wave, wave
 
 MOST_TOMBSTONES = 10_000
 SINGLE = {
     "NetworkPolicy": SANDBOX_POLICY,
     "ServiceAccount": SANDBOX_SERVICE_ACCOUNT,
+    "PodDisruptionBudget": SANDBOX_BUDGET,
     "RuntimeClass": RUNTIME_CLASS,
     "Secret": LINK_SECRET,
 }
@@ -54,6 +59,12 @@ class World:
         """(kind, namespace, Role) → names."""
         self._roles: dict[str, set[str]] = defaultdict(set)
         self._tombstones: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+        self._standings: dict[Key, Standing] = {}
+        """Of all sandbox Deployments."""
+        self._wave: tuple[str, int, Wave] | None = None
+        """As worked out last, for which mark and share; None where one of them changed since."""
+        self.granted: set[Key] = set()
+        """Deployments that were told to roll and whose write is not answered yet."""
         self.memory: dict[Key, Memory] = {}
         self.listed_config_maps: set[str] = set()
         """Namespaces whose ConfigMaps were listed; elsewhere an absence means nothing."""
@@ -152,13 +163,24 @@ class World:
         seen = read_role(raw) if raw and self.is_tenant(key[0]) else None
         return bool(seen and seen.spec and references(seen.spec.template))
 
+    def wave(self, platform: Platform) -> Wave:
+        """Where the upgrade to the platform's present runtime stands, over all tenants."""
+        mark, percent = runtime_mark(platform), platform.upgrade_percent
+        if self._wave is None or self._wave[:2] != (mark, percent):
+            self._wave = mark, percent, wave(self._standings.values(), mark, percent)
+        return self._wave[2].with_granted(
+            sum(not self._standings.get(place, Standing()).rolling for place in self.granted)
+        )
+
     def observe(
         self,
         key: Key,
         platform: Platform,
         pods: tuple[PodReport, ...],
         gateways: int,
+        listening: bool,
         idle_since: Mapping[str, datetime],
+        sessions: Mapping[str, int],
     ) -> Observed | None:
         """The picture of one Role; None where there is none, or not yet enough seen to judge it."""
         namespace = key[0]
@@ -172,6 +194,9 @@ class World:
         if self.awaits_config_maps(key):
             return None
         maps = self._objects["ConfigMap"]
+        deployments = tuple(read_deployment(one) for one in self._of("Deployment", key))
+        asks = any(one.standing.runtime != runtime_mark(platform) for one in deployments)
+        now = self.wave(platform) if asks else None
         return Observed(
             role=role,
             namespace=Namespace(
@@ -179,17 +204,22 @@ class World:
             ),
             platform=platform,
             revisions=tuple(seen for one in self._of("RoleRevision", key) if (seen := read_revision(one)) is not None),
-            deployments=tuple(read_deployment(one) for one in self._of("Deployment", key)),
+            deployments=deployments,
             network_policy=self._objects["NetworkPolicy"].get((namespace, SANDBOX_POLICY)),
             service_account=self._objects["ServiceAccount"].get((namespace, SANDBOX_SERVICE_ACCOUNT)),
             link_secret=self._objects["Secret"].get((namespace, LINK_SECRET)),
             platform_keys=maps.get((namespace, PLATFORM_KEYS)),
+            disruption_budget=self._objects["PodDisruptionBudget"].get((namespace, SANDBOX_BUDGET)),
             runtime_class=("", RUNTIME_CLASS) in self._objects["RuntimeClass"],
             config_maps={one: read_config_map(maps[namespace, one]) for one in needed if (namespace, one) in maps},
             backends=dict(self._backends()),
             gateways=gateways,
+            listening=listening,
             pods=pods,
             idle_since=idle_since,
+            sessions=sessions,
+            room=now.room if now else 0,
+            halted=now is not None and now.halted,
             memory=self.memory.get(key, Memory()),
         )
 
@@ -211,6 +241,17 @@ class World:
             self._roles[place[0]].add(place[1])
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].add(place[1])
+        if raw["kind"] == "Deployment":
+            self._stand(place, standing(raw))
+
+    def _stand(self, place: Key, now: Standing | None) -> None:
+        if self._standings.get(place) == now:
+            return
+        self._wave = None
+        if now is None:
+            del self._standings[place]
+        else:
+            self._standings[place] = now
 
     def _unindex(self, raw: KubeObject, place: Key) -> None:
         if raw["kind"] == "Role":
@@ -218,6 +259,8 @@ class World:
             self.memory.pop(place, None)
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].discard(place[1])
+        if raw["kind"] == "Deployment":
+            self._stand(place, None)
 
     def _concerned(self, raw: KubeObject) -> set[Key]:
         """Whose picture this object is in. Too many is harmless: a ring carries no meaning."""

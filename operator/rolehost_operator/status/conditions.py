@@ -1,4 +1,4 @@
-"""The four conditions of a Role, in words that say what is so and what to do."""
+"""The conditions that every Role has, in words that say what is so and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,10 +151,19 @@ def _sandbox_verified(of: Situation) -> Finding:
     if of.health.breach:
         return _breached(of.health.breach)
     if of.health.verified:
-        return Finding("True", SANDBOX_VERIFIED, "proved from inside: gVisor's kernel, no token, no way out")
+        return Finding("True", SANDBOX_VERIFIED, _proof(of))
     if of.health.not_attested:
         return Finding("Unknown", POD_NOT_ATTESTED, _not_attested(of))
-    return Finding("Unknown", AWAITING_PROBE, "no sandbox has proved itself yet")
+    because = f"; {of.health.doubt}" if of.health.doubt else ""
+    return Finding("Unknown", AWAITING_PROBE, f"no sandbox has proved itself yet{because}")
+
+
+def _proof(of: Situation) -> str:
+    """What was proved, by whose word. The same for all pods, so that no write comes of a pod that is out of sight."""
+    host = f"RuntimeClass {RUNTIME_CLASS}, the platform's account and image, a pod of the operator's Deployment"
+    gateways = " and ".join(of.observed.platform.gateway_targets)
+    inside = f"gVisor's kernel, no token, no way out, not even to {gateways}, where the gateways listen"
+    return f"proved by Kubernetes: {host}; proved from inside: {inside}"
 
 
 def _not_attested(of: Situation) -> str:

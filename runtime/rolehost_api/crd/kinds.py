@@ -36,6 +36,9 @@ def ready(field: str) -> str:
     return f'.status.conditions[?(@.type=="{READY}")].{field}'
 
 
+CONTRACT_NUMBER = 1
+"""Of the schemas, as the CRDs carry it. One more whenever they gain something beside what a release had;
+they never lose anything. An operator does not work with CRDs of a lower number: they would drop fields."""
 AGE = Column("Age", ".metadata.creationTimestamp", "date")
 KINDS = (
     Kind(

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import yaml
 
-from rolehost_api.crd.kinds import KINDS, Column, Kind
+from rolehost_api.crd.kinds import CONTRACT_NUMBER, KINDS, Column, Kind
 from rolehost_api.crd.reference import reference
 from rolehost_api.crd.schema import describe, structural
-from rolehost_api.names import GROUP, VERSION
+from rolehost_api.names import CONTRACT, GROUP, VERSION
 
 CRD_FOLDER = Path("charts/rolehost/templates/crds")
 REFERENCE = Path("docs/reference/manifest.md")
@@ -37,7 +37,7 @@ def crd(kind: Kind) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "metadata": {"name": f"{kind.plural}.{GROUP}", "annotations": {CONTRACT: str(CONTRACT_NUMBER)}},
         "spec": {
             "group": GROUP,
             "names": {
@@ -99,9 +99,9 @@ def template(definition: dict[str, Any]) -> str:
     text = yaml.dump(definition, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     if "{{" in text:
         raise ValueError("a description or rule holds '{{', which helm would read as its own")
-    name = f"  name: {definition['metadata']['name']}\n"
-    keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
-    return f"# {NOTICE}\n{{{{- if .Values.crds.enabled }}}}\n{text.replace(name, name + keep, 1)}{{{{- end }}}}\n"
+    head = "  annotations:\n"
+    keep = "    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n"
+    return f"# {NOTICE}\n{{{{- if .Values.crds.enabled }}}}\n{text.replace(head, head + keep, 1)}{{{{- end }}}}\n"
 
 
 def rendered() -> dict[Path, str]:

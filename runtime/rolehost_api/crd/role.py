@@ -210,7 +210,22 @@ class Sessions(Spec, frozen=True, kw_only=True):
 
 
 class Scaling(Spec, frozen=True, kw_only=True):
-    replicas: Annotated[int, Meta(description="Sandbox pods of the serving revision.", ge=1, le=1000)] = 1
+    """Pods of each live revision, by its own sessions. Not hashed."""
+
+    __cel__: ClassVar[Cel] = (
+        ("self.minReplicas <= self.maxReplicas", "minReplicas must not be above maxReplicas, which is 10 by default"),
+    )
+
+    min_replicas: Annotated[int, Meta(description="Fewest pods, sessions or not.", ge=1, le=1000)] = 1
+    max_replicas: Annotated[int, Meta(description="Most pods, whatever the sessions.", ge=1, le=1000)] = 10
+    target_sessions_per_pod: Annotated[
+        int,
+        Meta(
+            description="There is a pod for every so many sessions; with more than sessions.maxPerPod, for that many.",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 32
 
 
 class Objective(Spec, frozen=True, kw_only=True):
@@ -264,7 +279,10 @@ class RoleSpec(Spec, frozen=True, kw_only=True):
     ] = ""
     template: Annotated[RoleTemplate, Meta(description="The hashed part: a change makes a new revision.")]
     sessions: Annotated[Sessions, Meta(description="Bounds on sessions.")] = Sessions()
-    scaling: Annotated[Scaling, Meta(description="How many pods.")] = Scaling()
+    scaling: Annotated[
+        Scaling,
+        Meta(description="How many pods; for an autoscaler of your own see the annotation rolehost.io/replicas."),
+    ] = Scaling()
     slo: Annotated[Slo | None, Meta(description="What users were promised; alerts and canaries follow it.")] = None
     logs: Annotated[
         LogPolicy,
@@ -286,7 +304,10 @@ class RoleStatus(Spec, frozen=True, kw_only=True):
     conditions: Annotated[
         list[Condition],
         Meta(
-            description="Ready, Accepted, LogicLoaded, SandboxVerified.", max_length=16, extra={"list_map_key": "type"}
+            description="Ready, Accepted, LogicLoaded, SandboxVerified; while an upgrade of the platform has not "
+            "reached the Role's pods, RuntimeDrift.",
+            max_length=16,
+            extra={"list_map_key": "type"},
         ),
     ] = []
     latest_created_revision: Annotated[

@@ -21,7 +21,7 @@ def structural(cls: type, *, defaults: bool = True) -> Schema:
     """The structural schema of a type of the API.
 
     >>> from rolehost_api.crd.role import Scaling
-    >>> structural(Scaling)["properties"]["replicas"]["default"]
+    >>> structural(Scaling)["properties"]["minReplicas"]["default"]
     1
     """
     return _schema(inspect.type_info(cls), defaults)

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from rolehost_api.crd.modelbackend import BackendSpec
-from rolehost_api.crd.role import Logic, Objective, RoleTemplate
+from rolehost_api.crd.role import Logic, Objective, RoleTemplate, Scaling
 
 Fault = tuple[str, str, str]
 Part = Mapping[str, Any]
@@ -91,6 +91,27 @@ def _target(target: object) -> Iterator[Fault]:
         yield "target", "is no number", 'Write a percentage such as "99.5"'
 
 
+def scaling_rules(part: Part) -> Iterator[Fault]:
+    """What is not given counts with its default, as the apiserver fills it in first.
+
+    >>> [fault[0] for fault in scaling_rules({"minReplicas": 11})]
+    ['minReplicas']
+    >>> [fault[0] for fault in scaling_rules({"minReplicas": 11, "maxReplicas": 11})]
+    []
+    """
+    fewest, most = (_or_default(part.get(name), default) for name, default in (("minReplicas", 1), ("maxReplicas", 10)))
+    if fewest is not None and most is not None and fewest > most:
+        said = "" if "maxReplicas" in part else ", the default"
+        yield "minReplicas", f"is above maxReplicas, {most}{said}", "Raise maxReplicas, or lower minReplicas"
+
+
+def _or_default(given: object, default: int) -> int | None:
+    """None for what is no number: that is told elsewhere."""
+    if given is None:
+        return default
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
+
+
 def backend_rules(part: Part) -> Iterator[Fault]:
     if part.get("type") == "OpenAI":
         if not part.get("baseURL"):
@@ -105,6 +126,7 @@ RULES: Mapping[type[Struct], Callable[[Part], Iterator[Fault]]] = {
     RoleTemplate: template_rules,
     Logic: logic_rules,
     Objective: objective_rules,
+    Scaling: scaling_rules,
     BackendSpec: backend_rules,
 }
 LOCAL_RULES: Mapping[type[Struct], Callable[[Part], Iterator[Fault]]] = {**dict(RULES), Logic: local_logic_rules}

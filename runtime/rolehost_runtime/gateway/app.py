@@ -243,6 +243,7 @@ class Gateway:
                     await self._mesh.until_settled()
         await self._pool.start()
         await self._edge.start()
+        self._pool.listens(True)
 
     async def _open_to_peers(self) -> None:
         options, identity = self._options, self._adapters.identity
@@ -269,6 +270,7 @@ class Gateway:
         """Ask clients to connect again, let running turns end, give sessions away, then let go of everything."""
         if self._edge is not None:
             self._edge.stop_accepting()
+            self._pool.listens(False)
             if self._mesh is not None:
                 self._mesh.leave()
             self._sessions.leave()

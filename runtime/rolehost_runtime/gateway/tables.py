@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import RoleSpec
+from rolehost_api.observed import HostFacts
 
 V = TypeVar("V")
 
@@ -51,9 +52,12 @@ class RevisionEntry:
     spec: RevisionSpec
 
 
+NOT_KNOWN = HostFacts()
+
+
 @dataclass(frozen=True, slots=True)
 class PodEntry:
-    """A pod that may be dialled: gVisor, our ServiceAccount and image were checked by who made this."""
+    """A pod that says it is a sandbox. In `Tables.pods` it may be dialled: who put it there checked its host facts."""
 
     tenant: Tenant
     uid: str
@@ -66,6 +70,8 @@ class PodEntry:
     """Being deleted: no new turns."""
     ready: bool = False
     """Kubernetes calls it Ready: some gateway bound it and its logic is loaded."""
+    host: HostFacts = NOT_KNOWN
+    """For the report; nothing is known in local mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +168,16 @@ class PodTable(Table[PodEntry]):
 @dataclass(slots=True)
 class Tables:
     """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,),
-    gateways (name,)."""
+    gateways (name,).
+
+    A stranger (uid,) has a sandbox's labels and is none: it is reported, and never dialled.
+    """
 
     tenants: Table[Tenant] = field(default_factory=Table)
     roles: Table[RoleEntry] = field(default_factory=Table)
     revisions: Table[RevisionEntry] = field(default_factory=Table)
     pods: PodTable = field(default_factory=PodTable)
+    strangers: Table[PodEntry] = field(default_factory=Table)
     backends: Table[BackendSpec] = field(default_factory=Table)
     keys: Table[KeyEntry] = field(default_factory=Table)
     gateways: Table[GatewayEntry] = field(default_factory=Table)

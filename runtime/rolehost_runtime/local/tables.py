@@ -109,8 +109,8 @@ class FileTables:
         self.newest: dict[str, str] = {}
         """Role → the revision that its files make now."""
         tables.tenants.replace_all({(LOCAL.name,): LOCAL})
-        for table in (tables.roles, tables.revisions, tables.pods, tables.backends, tables.keys, tables.gateways):
-            table.filled = True
+        for name in tables.unfilled:
+            getattr(tables, name).filled = True
 
     async def fetch(self, tenant: Tenant, digest: str) -> bytes:
         archive = self._archives.get(digest)

@@ -21,6 +21,8 @@ from rolehost_runtime.sandbox.states import States
 
 MAX_LINKS = 64
 HANDSHAKE_SECONDS = 5.0
+TOLD_SECONDS = 2.0
+"""For a word to leave this pod; who does not take it by then finds out by the link's end."""
 Address = tuple[str, int]
 
 
@@ -96,16 +98,18 @@ class Agent:
         return 1 if broken in done else 0
 
     async def _drain(self) -> None:
+        """Ask every gateway for no more turns, at the same time: one that gives no credit holds up no other."""
         assert self._pod is not None
         pod = self._pod
+        told = asyncio.gather(*(_say_draining(link) for link in tuple(pod.links.values())))
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_seconds):
-                for link in tuple(pod.links.values()):
-                    with suppress(OSError):
-                        await link.send(0, Draining())
+                await asyncio.wait((told,), timeout=TOLD_SECONDS)
                 while pod.open_turns:
                     pod.quiet.clear()
                     await pod.quiet.wait()
+        told.cancel()
+        await asyncio.gather(told, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert self._pod is not None
@@ -122,6 +126,11 @@ class Agent:
         self._logs.add(stream, line, time.time_ns() // 1_000_000, owner if isinstance(owner, tuple) else None)
         for bell in self._pod.bells:
             bell.set()
+
+
+async def _say_draining(link: Link) -> None:
+    with suppress(OSError):
+        await link.send(0, Draining())
 
 
 def _notice_silence(writer: asyncio.StreamWriter) -> None:

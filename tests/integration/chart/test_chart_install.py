@@ -50,6 +50,25 @@ def test_an_upgrade_keeps_what_was_made_and_adopts_the_backend(release: Release)
     assert {"name": "ROLEHOST_LOG_LEVEL", "value": "DEBUG"} in gateway["env"]
 
 
+def test_pods_of_the_images_before_stay_trusted_through_an_upgrade(release: Release) -> None:
+    def trusted() -> list[str]:
+        [container] = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"]
+        [images] = [one["value"] for one in container["env"] if one["name"] == "ROLEHOST_SANDBOX_IMAGES"]
+        return [image.rpartition(":")[2] for image in images.split(",")]
+
+    release.upgrade("--set", "images.sandbox.tag=v1")
+    begin = trusted()
+    assert begin[0] == "v1"
+    release.upgrade("--set", "images.sandbox.tag=v1,logLevel=debug")
+    assert trusted() == begin, "an upgrade of other things changes nothing"
+    for tag in "2345":
+        release.upgrade("--set", f"images.sandbox.tag=v{tag}")
+    assert trusted() == ["v5", "v4", "v3", "v2"]
+    release.upgrade("--set", "images.sandbox.tag=v4")
+    assert trusted() == ["v4", "v5", "v3", "v2"], "back again"
+    release.upgrade()
+
+
 def test_a_backend_that_is_removed_from_the_values_goes(release: Release) -> None:
     release.upgrade("--set", "modelBackends.extra.type=Scripted")
     assert release.get("modelbackend", "extra") is not None
@@ -124,6 +143,7 @@ def test_the_gateway_reads_and_writes_nothing(release: Release) -> None:
 def test_the_operator_writes_in_tenants_only(release: Release) -> None:
     release.server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "stranger"}})
     made = [("deployments", "apps"), ("hostedrolerevisions", OURS), ("networkpolicies", "networking.k8s.io")]
+    made.append(("poddisruptionbudgets", "policy"))
     writes = {Ask(verb, *what, "acme") for verb in ("create", "patch") for what in made}
     config_maps = Ask("get", "configmaps", "", "acme")
     keys = {Ask(verb, "configmaps", "", "acme", names.PLATFORM_KEYS) for verb in ("create", "patch")}
@@ -143,6 +163,17 @@ def test_the_operator_writes_in_tenants_only(release: Release) -> None:
         *keys,
         config_maps,
     }
+
+
+def test_the_operator_reads_our_definitions_and_no_others(release: Release) -> None:
+    group = "apiextensions.k8s.io"
+    ours = {
+        Ask("get", "customresourcedefinitions", group, "", f"{plural}.{OURS}")
+        for plural in (names.ROLES, names.REVISIONS, names.BACKENDS)
+    }
+    others = [Ask("get", "customresourcedefinitions", group, "", "gateways.gateway.networking.k8s.io")]
+    others += [one._replace(verb=verb) for one in ours for verb in ("list", "watch", "patch", "update", "delete")]
+    assert release.allowed("rolehost-operator", [*ours, *others]) == ours
 
 
 def test_nobody_may_everything(helm: Helm) -> None:

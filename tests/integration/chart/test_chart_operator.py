@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.integration.chart.helm import NAMESPACE, Release
 from tests.support.apiserver import free_ports
 
@@ -93,6 +94,7 @@ def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_l
     assert get("serviceaccount", names.SANDBOX_SERVICE_ACCOUNT)
     assert get("secret", names.LINK_SECRET)["data"].keys() == {names.LINK_SECRET_KEY}
     assert get("configmap", names.PLATFORM_KEYS)["data"].keys() == {names.PLATFORM_KEYS_ENTRY}
+    assert get("poddisruptionbudget", names.SANDBOX_BUDGET)["spec"]["maxUnavailable"] == "10%"
 
     def conditions() -> Any:
         return get("rhr", "cat").get("status", {}).get("conditions", [])
@@ -102,6 +104,49 @@ def test_its_rights_are_enough_and_no_more_is_tried(release: Release, operator_l
     refused = [write for write in release.server.writes(ACCOUNT) if write.code == 403]
     assert refused == []
     assert "forbidden" not in operator_log.read_text().lower()
+
+
+def test_a_role_from_before_the_policies_is_kept_and_edited_under_them(release: Release, operator_log: Path) -> None:
+    """Whichever comes first, tenants, their Roles or the policies: all of it fits together."""
+    release.upgrade("--set", "runtimeClass.create=true,admission.enabled=false")
+    role = {
+        "apiVersion": names.API_VERSION,
+        "kind": "Role",
+        "metadata": {"name": "early", "namespace": "acme"},
+        "spec": {"template": {"persona": {"system": "You are an early bird."}}},
+    }
+
+    def made() -> Any:
+        found = release.server.items("deployments", "-n", "acme", "-l", f"{names.ROLE}=early")
+        return {one["metadata"]["name"] for one in found}
+
+    assert release.server.get("validatingadmissionpolicy", "rolehost-revisions") is None
+    release.server.apply(role)
+    [first] = until(made, "a Deployment without policies", operator_log)
+    release.upgrade("--set", "runtimeClass.create=true")
+    forged = ("create", "deployment", "forged", "-n", "acme", "--image=x", "--dry-run=client", "-o", "yaml")
+    labelled = yaml.safe_load(release.server.kubectl(*forged).stdout)
+    labelled["metadata"]["labels"] = {names.ROLE: "early"}
+    tried = ("create", "--dry-run=server", "-f", "-")
+    until(
+        lambda: release.server.kubectl(*tried, stdin=yaml.safe_dump(labelled), check=False).returncode,
+        "the policies are in force",
+        operator_log,
+    )
+    release.server.apply({**role, "spec": {"template": {"persona": {"system": "You are a late bird."}}}})
+    until(lambda: made() > {first}, "a second Deployment under the policies", operator_log)
+    release.server.kubectl(
+        "patch", "rhr", "early", "-n", "acme", "--type=merge", "-p", '{"spec": {"scaling": {"minReplicas": 2}}}'
+    )
+
+    def replicas() -> Any:
+        return {
+            one["spec"]["replicas"]
+            for one in release.server.items("deployments", "-n", "acme", "-l", f"{names.ROLE}=early")
+        }
+
+    until(lambda: replicas() == {2}, "the early one is edited as well", operator_log)
+    assert [write for write in release.server.writes(ACCOUNT) if write.code == 403] == []
 
 
 def test_it_stays_out_of_a_namespace_that_is_no_tenant(release: Release, operator_log: Path) -> None:

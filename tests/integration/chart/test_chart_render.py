@@ -149,6 +149,14 @@ def test_names_that_the_operator_keeps_are_the_ones_that_it_may_write(helm: Helm
     }
 
 
+def test_the_upgrades_share_reaches_the_operator_and_crds_come_before_it(helm: Helm) -> None:
+    objects = helm.template("--set", "operator.upgrade.maxConcurrentPercent=25")
+    assert environment(objects, "rolehost-operator")["ROLEHOST_UPGRADE_PERCENT"] == "25"
+    # As helm orders what it applies.
+    kinds = [one["kind"] for one in objects]
+    assert max(n for n, kind in enumerate(kinds) if kind == "CustomResourceDefinition") < kinds.index("Deployment")
+
+
 @pytest.mark.parametrize("name", ["rolehost-upload", "rolehost-redis"])
 def test_what_keeps_tenants_data_hears_gateways_only_and_has_no_way_out(helm: Helm, name: str) -> None:
     [policy] = [one for one in helm.template() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]
@@ -223,6 +231,17 @@ def test_the_runtime_class_says_what_a_sandbox_takes_beside_its_role(
     objects = helm.template("--set", ",".join(("runtimeClass.create=true", *values)))
     [found] = [one for one in objects if one["kind"] == "RuntimeClass"]
     assert found.get("overhead") == overhead
+
+
+def test_the_admission_policies_are_behind_their_switch_and_say_who_the_operator_is(helm: Helm) -> None:
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    policies, bindings = ([one for one in helm.template() if one["kind"] == kind] for kind in kinds)
+    assert {one["metadata"]["name"] for one in policies} == {one["spec"]["policyName"] for one in bindings}
+    assert {one["spec"]["failurePolicy"] for one in policies} == {"Fail"}
+    assert all(one["spec"]["validationActions"] == ["Deny"] for one in bindings)
+    assert "system:serviceaccount:rolehost-system:rolehost-operator" in str(policies)
+    off = helm.template("--set", "admission.enabled=false")
+    assert not [one for one in off if one["kind"] in kinds]
 
 
 def test_no_crds_where_somebody_else_installs_them(helm: Helm) -> None:

@@ -118,9 +118,13 @@ REFUSED = {
     ),
     "a-bundle-by-tag": (with_value(ROLE, "template.logic", {"bundle": "latest", "entrypoint": "a:b"}), "sha256"),
     "an-unknown-permission": (with_value(ROLE, "template.permissions", ["shell"]), "spec.template.permissions[0]"),
-    "too-many-replicas": (with_value(ROLE, "scaling", {"replicas": 100000}), "spec.scaling.replicas"),
+    "too-many-replicas": (with_value(ROLE, "scaling", {"maxReplicas": 100000}), "spec.scaling.maxReplicas"),
+    "more-at-least-than-at-most": (
+        with_value(ROLE, "scaling", {"minReplicas": 11}),
+        "minReplicas must not be above maxReplicas",
+    ),
     "a-name-with-dots": (ROLE | {"metadata": {"name": "a.b"}}, "a Role's name is a DNS label"),
-    "a-word-for-a-number": (with_value(ROLE, "scaling", {"replicas": "two"}), "spec.scaling.replicas"),
+    "a-word-for-a-number": (with_value(ROLE, "scaling", {"minReplicas": "two"}), "spec.scaling.minReplicas"),
     "a-backend-without-url": (BACKEND | {"spec": {"type": "OpenAI"}}, "an OpenAI backend needs baseURL"),
 }
 

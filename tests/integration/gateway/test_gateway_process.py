@@ -113,9 +113,12 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         "metadata": {"name": names.KEYS, "namespace": platform},
         "data": {key_id: entry},
     }
-    await asyncio.to_thread(role_api.apply, role, keys)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": platform}}
+    await asyncio.to_thread(role_api.apply, role, keys, account)
+    asked = ("-n", platform, "create", "token", "operator", f"--audience={names.OBSERVED_AUDIENCE}")
+    token = (await asyncio.to_thread(role_api.kubectl, *asked)).stdout.strip()
 
-    port, upload_port, metrics_port = free_port(), free_port(), free_port()
+    port, upload_port, metrics_port, internal_port = free_port(), free_port(), free_port(), free_port()
     upload = await Process.start(
         "upload",
         host="127.0.0.1",
@@ -124,10 +127,11 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         platform_keys_dir=link_key.parent / "public",
     )
     gateway = await Process.start(
-        "gateway", host="127.0.0.1", port=port, internal_port=0, metrics_port=metrics_port, namespace=platform,
+        "gateway", host="127.0.0.1", port=port, internal_port=internal_port, metrics_port=metrics_port, namespace=platform,
         redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
         attestation_file=root_file, platform_keys_dir=link_key.parent / "public", peer_port=0,
         upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
+        operator_service_account=f"{platform}/operator",
     )  # fmt: skip
     url, bearer = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
     try:
@@ -140,6 +144,9 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
             assert (answer.status, (await answer.json())["digest"]) == (200, bundle.digest(archive))
         async with http.post(f"{url}/v1/roles:check", headers=bearer, data=b"kind: Cat") as answer:
             assert (answer.status, bool((await answer.json())["findings"])) == (200, True)
+        report = f"http://127.0.0.1:{internal_port}/internal/v1/observed"
+        async with http.get(report, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert (await answer.json())["listening"] is True, "it vouches for the port that sandboxes must not reach"
         async with http.get(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
             told = await answer.text()
             assert "rolehost_gateway_watch_lists_total" in told

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.apiserver import BINARIES, ApiServer, free_ports
 
-from rolehost_api.names import COMPONENT, LEASE, OPERATOR_WRITER, TENANT
+from rolehost_api.names import COMPONENT, GATEWAY_SERVICE, LEASE, OPERATOR_WRITER, TENANT
 from rolehost_api.observed import Observed, PodReport, RevisionReport
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +30,13 @@ PLATFORM = "rolehost-system"
 ACCOUNT = f"system:serviceaccount:{PLATFORM}:rolehost-operator"
 TOKEN = "a-projected-token"
 ATTESTATION_ROOT = bytes(range(32))
+GATEWAY_ADDRESS = "10.96.0.80"
+SERVICE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": GATEWAY_SERVICE, "namespace": PLATFORM},
+    "spec": {"clusterIP": GATEWAY_ADDRESS, "ports": [{"name": "http", "port": 8080}]},
+}
 RBAC = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
@@ -78,6 +85,7 @@ class FakeGateway:
                 Observed(
                     gateway="gw/1",
                     number=self._number,
+                    listening=True,
                     pods=tuple(self._pods.values()),
                     revisions=tuple(self._revisions.values()),
                 )
@@ -122,6 +130,14 @@ class Operator:
         assert self.alive(), f"the operator ended: {self.log.read_text()[-3000:]}"
         return text in self.log.read_text()
 
+    def ready(self) -> bool:
+        """As the kubelet asks."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.metrics}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def metric(self, name: str) -> float:
         with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
@@ -159,11 +175,12 @@ class Cluster:
         (self.folder / "keys" / f"{name}.pem").write_bytes(pem)
         return base64.b64encode(key.public_bytes_raw()).decode()
 
-    def operator(self) -> Operator:
+    def operator(self, *options: str) -> Operator:
+        """Started with the usual options; of one that is given again the last counts."""
         name = f"operator-{len(self.operators)}"
         started = Operator(
             name,
-            self._arguments,
+            [*self._arguments, *options],
             {"KUBECONFIG": self._kubeconfig},
             self.folder / f"{name}.log",
             free_ports(1)[0],
@@ -203,6 +220,19 @@ class Cluster:
 
     def reason(self, namespace: str, role: str, kind: str = "Ready") -> str:
         return str(self.condition(namespace, role, kind).get("reason", ""))
+
+    def empty(self) -> None:
+        """Take away what earlier tests left: an upgrade concerns every Deployment of the cluster."""
+        self.api.kubectl("delete", "rhr", "-A", "--all")
+        self.api.kubectl("delete", "deployments", "-A", "-l", f"{COMPONENT}=sandbox")
+
+    def controller_says(self, namespace: str, deployment: str, *, old: int = 0, new: int = 1, **status: Any) -> None:
+        """The deployment controller's part: it has seen the newest template, and these pods there are, all Ready."""
+        generation = self.api.get("deployment", deployment, "-n", namespace)["metadata"]["generation"]
+        counts = {"replicas": old + new, "updatedReplicas": new, "readyReplicas": old + new}
+        said = {"status": {"observedGeneration": generation, **counts, **status}}
+        arguments = ("-n", namespace, "--subresource=status", "--type=merge", f"-p={json.dumps(said)}")
+        self.api.kubectl("patch", "deployment", deployment, *arguments)
 
     def count_ready(self, namespace: str, deployment: str, pods: int = 1) -> None:
         """The kubelet's and the deployment controller's part."""
@@ -249,6 +279,7 @@ def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
             "metadata": {"name": "default"},
             "spec": {"type": "Scripted", "script": [{"reply": "{message}"}]},
         },
+        SERVICE,
         *rendered,
     )
     gateway = FakeGateway()

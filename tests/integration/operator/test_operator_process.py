@@ -10,15 +10,24 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.integration.operator.conftest import ACCOUNT, ATTESTATION_ROOT, PLATFORM, Cluster, eventually
+from tests.integration.operator.conftest import (
+    ACCOUNT,
+    ATTESTATION_ROOT,
+    GATEWAY_ADDRESS,
+    PLATFORM,
+    SERVICE,
+    Cluster,
+    eventually,
+)
 from tests.support.apiserver import Write
 
 from rolehost_api.link.attestation import namespace_key
 from rolehost_api.link.messages import LoadError, Probe
 from rolehost_api.names import LEASE, LINK_SECRET, LINK_SECRET_KEY, PLATFORM_KEYS, PLATFORM_KEYS_ENTRY, TENANT
-from rolehost_api.observed import PodReport
+from rolehost_api.observed import HostFacts, PodReport
 
-PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443",))
+PROBE = Probe(gvisor=True, token=False, tried=("10.96.0.1:443", f"{GATEWAY_ADDRESS}:8080"))
+HOST = HostFacts(runtime=True, account=True, image=True, apart=True, owned=True)
 
 
 def role(namespace: str, system: str, **template: Any) -> dict[str, Any]:
@@ -37,6 +46,7 @@ def report(namespace: str, revision: str, error: LoadError | None = None) -> Pod
         namespace=namespace,
         role="cat",
         revision=revision,
+        host=HOST,
         probe=PROBE,
         loaded=error is None,
         error=error,
@@ -80,10 +90,10 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
 
     made = [(write.resource, write.subresource) for write in writes(cluster, namespace)]
     # What the namespace holds once, and then the Role's own.
-    assert [resource for resource, _ in made[:4]] == ["networkpolicies", "serviceaccounts", "secrets", "configmaps"]
-    assert made[4] == ("hostedrolerevisions", "")
+    guards = ["networkpolicies", "serviceaccounts", "secrets", "configmaps", "poddisruptionbudgets"]
+    assert made[:6] == [(resource, "") for resource in (*guards, "hostedrolerevisions")]
     # RoleRevision, Deployment, status; a fourth only where this machine took over 2 s to get there.
-    assert made[5:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
+    assert made[6:] in ([("deployments", "")] + [("hostedroles", "status")] * count for count in (1, 2))
     said = cluster.api.get("rhr", "cat", "-n", namespace)
     assert said["status"]["address"]["url"] == "ws://gateway.test/role/cat"
     assert "finalizers" not in said["metadata"]
@@ -91,6 +101,9 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
     pod = cluster.api.get("deployment", first, "-n", namespace)["spec"]["template"]["spec"]
     assert pod["runtimeClassName"] == "gvisor"
     assert pod["automountServiceAccountToken"] is False
+    targets = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}["ROLEHOST_PROBE_TARGETS"]
+    assert targets == f"10.96.0.1:443,{GATEWAY_ADDRESS}:8080", "the positive control is one of them"
+    assert f"not even to {GATEWAY_ADDRESS}:8080" in cluster.condition(namespace, "cat", "SandboxVerified")["message"]
 
     # An edit that does not load: told, and the old one serves on.
     applied(cluster, namespace, role(namespace, "You are a dog."))
@@ -115,6 +128,20 @@ def test_a_role_becomes_ready_is_edited_and_goes_back(cluster: Cluster) -> None:
     assert {one["reason"] for one in events} == {"LogicInvalid", "Serving"}
     assert cluster.gateway.refused == 0
     assert operator.stop() == 0
+
+
+def test_it_does_not_lead_before_it_knows_what_a_sandbox_must_not_reach(cluster: Cluster) -> None:
+    """Sandboxes that do not try the gateways' address would have to be made anew."""
+    cluster.api.kubectl("delete", "service", SERVICE["metadata"]["name"], "-n", PLATFORM)
+    try:
+        operator = cluster.operator()
+        eventually(
+            lambda: operator.says("there is no Service rolehost-gateway with an address"), "it says what it misses"
+        )
+        assert not operator.says("this operator leads")
+    finally:
+        cluster.api.apply(SERVICE)
+    eventually(lambda: operator.says("this operator leads"), "it leads")
 
 
 def test_a_restart_writes_nothing(cluster: Cluster) -> None:
@@ -337,4 +364,5 @@ def test_plan_shows_what_apply_would_make() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
-    assert kinds == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision", "Deployment"]
+    guards = ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "PodDisruptionBudget"]
+    assert kinds == [*guards, "RoleRevision", "Deployment"]

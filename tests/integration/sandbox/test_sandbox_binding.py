@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.pod import End, agent, descendants
 
 from rolehost_api import bundle
-from rolehost_api.link.framing import HEADER
+from rolehost_api.link.framing import HEADER, WINDOW
 from rolehost_api.link.messages import (
     Bind,
     Bound,
@@ -410,6 +410,28 @@ async def test_sigterm_says_so_lets_open_turns_finish_and_leaves() -> None:
         pod.process.send_signal(signal.SIGTERM)
         await end.hear(0, Draining)
         await end.send(channel, ModelResult(index=question.index, text="in time"))
+        assert isinstance((await end.finish(channel)).end, Commit)
+        await end.send(channel, Committed(version=1))
+        assert await pod.process.wait() == 0
+
+
+async def test_a_gateway_that_takes_nothing_keeps_no_other_from_hearing_of_the_end() -> None:
+    """It gives no credit back, so what is meant for it waits in line; its turns could wait for ever."""
+    async with agent(ROLEHOST_DRAIN_SECONDS="600") as pod:
+        mean = await pod.link()
+        await mean.bind(TALKS)
+        mean._credits.worked = lambda size: 0  # type: ignore[method-assign]
+        await mean.turn("flood")
+        taken, request = 0, 0
+        while taken < WINDOW - 1_000_000:
+            request += 1
+            taken += sum(len(text) + 64 for _, text, _ in await lines(mean, request))
+        for more in range(1, 9):
+            await mean.send(0, ReadLogs(request=request + more))
+        end = await pod.link()
+        channel = await end.start("one")
+        pod.process.send_signal(signal.SIGTERM)
+        await end.hear(0, Draining)
         assert isinstance((await end.finish(channel)).end, Commit)
         await end.send(channel, Committed(version=1))
         assert await pod.process.wait() == 0

@@ -136,7 +136,8 @@ async def test_a_namespace_becomes_a_tenant_and_ceases_to_be_one(cluster: Cluste
 
 async def test_only_a_sandbox_pod_may_be_dialled(cluster: Cluster) -> None:
     tenant = await asyncio.to_thread(cluster.server.namespace, "tenant", {names.TENANT: "yes"})
-    labels = {names.ROLE: "cat", names.REVISION: "cat-1"}
+    labels = {names.ROLE: "cat", names.REVISION: "cat-1", names.POD_TEMPLATE_HASH: "abc"}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cat-1-abc", "uid": "1-2-3", "controller": True}
     runtime = {
         "apiVersion": "node.k8s.io/v1",
         "kind": "RuntimeClass",
@@ -151,6 +152,7 @@ async def test_only_a_sandbox_pod_may_be_dialled(cluster: Cluster) -> None:
     await cluster.apply(runtime, account)
     for name, change in (
         ("good", {}),
+        ("orphan", {}),
         ("runc", {"runtimeClassName": None}),
         ("image", {"containers": [{"name": "s", "image": "evil"}]}),
     ):
@@ -158,7 +160,9 @@ async def test_only_a_sandbox_pod_may_be_dialled(cluster: Cluster) -> None:
             "runtimeClassName": "gvisor", "serviceAccountName": names.SANDBOX_SERVICE_ACCOUNT,
             "containers": [{"name": "s", "image": IMAGE}],
         } | change  # fmt: skip
-        meta = {"name": name, "namespace": tenant, "labels": labels}
+        meta: dict[str, Any] = {"name": name, "namespace": tenant, "labels": labels}
+        if name != "orphan":
+            meta["ownerReferences"] = [owner]
         await cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
         status = '{"status":{"phase":"Running","podIP":"10.0.0.7","podIPs":[{"ip":"10.0.0.7"}]}}'
         await cluster.kubectl("-n", tenant, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", status)
@@ -167,6 +171,10 @@ async def test_only_a_sandbox_pod_may_be_dialled(cluster: Cluster) -> None:
     await cluster.kubectl("-n", tenant, "delete", "pod", "good", "--grace-period=0", "--force")
     await row(cluster.tables.pods, good, present=False)
     assert [pod.name for pod in cluster.tables.pods.values() if pod.tenant.name == tenant] == []
+    strangers = {pod.name: pod.host for pod in cluster.tables.strangers.values() if pod.tenant.name == tenant}
+    assert strangers.keys() == {"orphan", "runc", "image"}
+    assert not strangers["orphan"].owned
+    assert not strangers["runc"].runtime
 
 
 class Picture:
@@ -196,6 +204,12 @@ async def test_only_the_operators_token_for_our_audience_reads_the_report(cluste
                 async with http.get(url, params={"after": "4", "wait": "9999"}, headers=headers) as answer:
                     assert answer.status == status
                     if status == 200:
-                        assert await answer.json() == {"gateway": "g-60", "number": 5, "pods": [], "revisions": []}
+                        assert await answer.json() == {
+                            "gateway": "g-60",
+                            "number": 5,
+                            "listening": False,
+                            "pods": [],
+                            "revisions": [],
+                        }
     finally:
         await server.stop()

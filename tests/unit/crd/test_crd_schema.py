@@ -88,7 +88,7 @@ def test_the_chart_wraps_each_definition_in_its_switches() -> None:
         lines = template(definition).splitlines()
         assert lines[1] == "{{- if .Values.crds.enabled }}"
         assert lines[-1] == "{{- end }}"
-        plain = [line for line in lines if "{{" not in line and "annotations:" not in line and "helm.sh/" not in line]
+        plain = [line for line in lines if "{{" not in line and "helm.sh/" not in line]
         assert yaml.safe_load("\n".join(plain)) == definition
 
 
@@ -96,7 +96,7 @@ def test_the_reference_names_every_kind_and_every_rule() -> None:
     page = reference()
     for kind in KINDS:
         assert f"## {kind.cls.__name__}\n" in page
-    assert "| `replicas` | integer | `1` | 1 to 1000 |" in page
+    assert "| `minReplicas` | integer | `1` | 1 to 1000 |" in page
     assert "- Rule: give exactly one of bundle, inline and configMapRef." in page
 
 

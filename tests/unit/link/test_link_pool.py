@@ -54,7 +54,7 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.gateway.link.link import MAX_LOG_READERS, session_ref
 from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
-from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.link.pool import MAX_STRANGERS, LinkPool
 from rolehost_runtime.gateway.link.rules import TurnStage
 from rolehost_runtime.gateway.link.writer import MAX_QUEUED
 from rolehost_runtime.gateway.ports import TurnCall
@@ -122,6 +122,42 @@ async def test_a_leaking_sandbox_gets_no_tenant_byte_and_no_proof(bench: Bench, 
     assert report.error is not None
     assert (report.error.code, report.probe, report.loaded) == ("SandboxBreached", probe, False)
     assert pod.told == []
+
+
+async def test_a_stranger_is_reported_and_never_dialled(bench: Bench) -> None:
+    for number in range(MAX_STRANGERS + 2):
+        bench.dialer.add(f"s{number}")
+        entry = pod_entry(f"s{number}")
+        bench.tables.strangers.put((entry.uid,), entry)
+    bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    pods = (await bench.pool.observed(0, 0)).pods
+    assert [(pod.uid, pod.loaded) for pod in pods if pod.probe] == [("p1", True)]
+    assert len([pod for pod in pods if not pod.host.proved and pod.probe is None]) == MAX_STRANGERS
+    assert [uid for uid, pod in bench.dialer.pods.items() if pod.dialled] == ["p1"]
+
+
+async def test_a_pod_that_becomes_a_stranger_is_let_go(bench: Bench) -> None:
+    """E.g. a debug container was added to it."""
+    pod = bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    bench.tables.pods.drop(("p1",))
+    bench.tables.strangers.put(("p1",), pod_entry("p1"))
+    await bench.until(lambda: pod.pipe is not None and pod.pipe._mine.at_eof())
+    (report,) = bench.pool._pod_reports()
+    assert (report.uid, report.loaded, report.probe) == ("p1", False, None)
+
+
+async def test_the_report_says_whether_the_clients_port_is_open(bench: Bench) -> None:
+    before = await bench.pool.observed(0, 0)
+    waiting = asyncio.create_task(bench.pool.observed(before.number, 5))
+    await asyncio.sleep(0)
+    bench.pool.listens(True)
+    news = await waiting
+    assert (before.listening, news.listening) == (False, True)
+    assert news.number > before.number
 
 
 async def test_local_mode_asks_for_no_gvisor() -> None:
@@ -311,6 +347,33 @@ async def test_a_leaving_pod_takes_no_turn(bench: Bench) -> None:
     await asyncio.sleep(0.01)
     with pytest.raises(Unavailable):
         await bench.start(wait=0)
+
+
+async def test_a_turn_waits_while_the_only_pod_leaves_until_its_successor_is_bound(bench: Bench) -> None:
+    leaving = bench.dialer.add("p1")
+    put(bench.tables, pod_entry("p1"))
+    await bench.loaded(1)
+    leaving.send(0, Draining())
+    put(bench.tables, changed(pod_entry("p1"), leaving=True))
+    turn = asyncio.create_task(bench.start(wait=20))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not turn.done()
+    successor = bench.dialer.add("p2")
+    put(bench.tables, pod_entry("p2"))
+    await (await turn).next(5)
+    assert (len(leaving.starts()), len(successor.starts())) == (0, 1)
+
+
+async def test_a_turn_that_was_open_when_its_pod_began_to_leave_ends_there(bench: Bench) -> None:
+    pod = bench.dialer.add("p1", turn=silent)
+    put(bench.tables, pod_entry("p1"))
+    call = await bench.start()
+    pod.send(0, Draining())
+    put(bench.tables, changed(pod_entry("p1"), leaving=True))
+    await bench.until(lambda: bool(pod.starts()))
+    pod.send(1, Commit())
+    assert isinstance(await call.next(5), Commit)
 
 
 async def test_sessions_stick_and_full_pods_take_no_more(bench: Bench) -> None:

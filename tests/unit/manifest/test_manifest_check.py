@@ -75,7 +75,7 @@ def test_two_objectives_of_one_name_are_refused() -> None:
 
 
 def test_all_faults_are_told_at_once_and_by_line() -> None:
-    findings = check(role("  displayname: x\n  logs: On\n  scaling: {replicas: 0}\n"))
+    findings = check(role("  displayname: x\n  logs: On\n  scaling: {minReplicas: 0}\n"))
     assert [finding.line for finding in findings] == [7, 8, 9]
 
 

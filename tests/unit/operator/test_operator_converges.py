@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
 
 from rolehost_api.link.messages import LoadError, Probe
-from rolehost_api.names import READY
+from rolehost_api.names import EXTERNAL, READY, REPLICAS
 from rolehost_operator.observed import Observed, read_deployment, read_role
 from rolehost_operator.plan import Plan
 from rolehost_operator.reconcile import MOST_LIVE, reconcile
 from rolehost_operator.rehearsal import carried_out
 
 BREACHED = Probe(gvisor=False, token=False, tried=("10.96.0.1:443",))
-GUARDS = ("network_policy", "service_account", "link_secret", "platform_keys")
+GUARDS = ("network_policy", "service_account", "link_secret", "platform_keys", "disruption_budget")
 STEPS = st.one_of(
     st.tuples(st.just("edit"), st.sampled_from("abcd")),
     st.tuples(st.just("loaded"), st.integers(0, 4)),
@@ -24,8 +24,12 @@ STEPS = st.one_of(
     st.tuples(st.just("idle"), st.integers(0, 4)),
     st.tuples(st.just("gateways"), st.integers(0, 2)),
     st.tuples(st.just("gvisor"), st.booleans()),
-    st.tuples(st.just("unguarded"), st.integers(0, 3)),
+    st.tuples(st.just("unguarded"), st.integers(0, len(GUARDS) - 1)),
     st.tuples(st.just("new-key"), st.sampled_from("ab")),
+    st.tuples(st.just("sessions"), st.integers(0, 500)),
+    st.tuples(st.just("image"), st.integers(1, 3)),
+    st.tuples(st.just("room"), st.integers(0, 2)),
+    st.tuples(st.just("autoscaled"), st.booleans()),
     st.tuples(st.just("wait"), st.sampled_from((1, 3, 70))),
 )
 
@@ -46,10 +50,20 @@ def happened(seen: Observed, step: tuple[str, object], now: datetime) -> Observe
         return replace(seen, **{GUARDS[value]: None})  # type: ignore[arg-type]
     if what == "new-key":
         return replace(seen, platform=replace(seen.platform, public_keys=("a2V5", str(value))))
+    if what == "image":
+        return replace(seen, platform=replace(seen.platform, sandbox_image=f"sandbox:{value}"))
+    if what == "room":
+        assert isinstance(value, int)
+        return replace(seen, room=value, halted=not value)
+    if what == "autoscaled":
+        metadata = {**seen.role.raw["metadata"], "annotations": {REPLICAS: EXTERNAL} if value else {}}
+        return replace(seen, role=read_role({**seen.role.raw, "metadata": metadata}))
     if what == "wait" or not seen.revisions:
         return seen
     assert isinstance(value, int)
     name = seen.revisions[value % len(seen.revisions)].meta.name
+    if what == "sessions":
+        return replace(seen, sessions={**seen.sessions, name: value})
     if what == "idle":
         return replace(seen, idle_since={**seen.idle_since, name: now})
     others = tuple(pod for pod in seen.pods if pod.revision != name)
@@ -70,6 +84,13 @@ def check(seen: Observed, plan: Plan) -> None:
         assert all(getattr(seen, guard) is not None for guard in GUARDS)
         assert seen.runtime_class
         assert kinds == {"Deployment"}
+        assert len(plan.rolls) <= min(1, seen.room)
+        images = {one.meta.name: one.image for one in seen.deployments}
+        for one in plan.apply:
+            name, spec = one["metadata"]["name"], one["spec"]
+            assert 1 <= spec.get("replicas", 1) <= 10
+            image = spec["template"]["spec"]["containers"][0]["image"]
+            assert image == images.get(name, image) or name in plan.rolls
     stable = seen.role.status.stable_revision
     pruned = {gone.name for gone in plan.prune}
     assert not stable or plan.status is not None or stable not in pruned

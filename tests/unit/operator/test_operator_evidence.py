@@ -50,6 +50,20 @@ def test_a_revision_is_idle_since_its_last_session_ended() -> None:
     assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}
 
 
+def test_one_gateway_that_listens_is_enough_and_its_news_concerns_its_roles() -> None:
+    seen = reporting("a", "b")
+    for name in ("a", "b"):
+        seen.heard(name, said(report("r1")), NOON)
+    assert not seen.listening
+    news = Observed(gateway="gw", number=2, listening=True, pods=(report("r1"),))
+    assert seen.heard("a", news, NOON) == {("acme", "cat")}
+    assert seen.listening
+    seen.missed("a", NOON)
+    assert seen.listening, "its word stands for a while"
+    seen.missed("a", NOON + GRACE + SECOND)
+    assert not seen.listening
+
+
 def test_sessions_of_a_pod_count_too() -> None:
     seen = reporting("a")
     seen.heard("a", said(report("r1", sessions=1), sessions=0), NOON)
@@ -110,3 +124,39 @@ def test_a_gateway_that_is_gone_is_forgotten_and_its_sessions_with_it() -> None:
     later = NOON + GRACE + SECOND
     seen.expect({"b"}, later)
     assert seen.idle_since("acme", ["r1"]) == {"r1": later}
+
+
+# ── counts ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_count_that_merely_moved_wakes_nobody_and_is_told_once_when_asked() -> None:
+    seen = reporting("a")
+    seen.heard("a", said(sessions=2), NOON)
+    assert seen.moved() == {("acme", "cat")}
+    for number, count in enumerate((3, 4, 5), 2):
+        assert seen.heard("a", said(report("r1", sessions=count), sessions=count, number=number), NOON) <= {
+            ("acme", "cat")
+        }
+    assert seen.heard("a", said(report("r1", sessions=9), sessions=9, number=9), NOON) == set()
+    assert seen.sessions("acme", ["r1"]) == {"r1": 9}
+    assert seen.moved() == {("acme", "cat")}
+    assert seen.moved() == set()
+
+
+def test_a_report_wakes_those_only_of_whom_it_says_something_new() -> None:
+    seen = reporting("a")
+    dog = RevisionReport(namespace="acme", role="dog", revision="d1", sessions=1)
+    cat = RevisionReport(namespace="acme", role="cat", revision="r1", sessions=1)
+    seen.heard("a", Observed(gateway="gw", number=1, revisions=(cat, dog)), NOON)
+    assert seen.heard("a", Observed(gateway="gw", number=2, revisions=(cat,)), NOON) == {("acme", "dog")}
+
+
+def test_sessions_are_counted_over_all_gateways_or_not_at_all() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", said(sessions=2), NOON)
+    assert seen.sessions("acme", ["r1"]) == {}
+    seen.heard("b", said(sessions=40), NOON)
+    assert seen.sessions("acme", ["r1", "r2"]) == {"r1": 42, "r2": 0}
+    seen.missed("b", NOON)
+    seen.missed("b", NOON + GRACE + SECOND)
+    assert seen.sessions("acme", ["r1"]) == {}

@@ -7,18 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.observing import NOON, ago, observed, report, role
+from tests.support.observing import GOOD_HOST, NOON, ago, observed, report, role
 
 from rolehost_api.crd.common import Condition
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.link.attestation import NOT_ATTESTED, namespace_key
 from rolehost_api.link.messages import LoadError, Probe
 from rolehost_api.names import LINK_SECRET, LINK_SECRET_KEY, PLATFORM_KEYS_ENTRY
+from rolehost_api.observed import HostFacts
 from rolehost_operator.desired.tenancy import link_secret
 from rolehost_operator.observed import Memory, Namespace, Observed, read_deployment, read_role
 from rolehost_operator.plan import NOW, Plan
 from rolehost_operator.reconcile import MOST_LIVE, reconcile
 from rolehost_operator.rehearsal import carried_out
+from rolehost_operator.status.health import FACTS
 
 
 def settled(seen: Observed, now: datetime = NOON) -> Observed:
@@ -68,13 +70,16 @@ def told(seen: Observed) -> Plan:
 
 def test_the_way_out_is_closed_before_any_pod() -> None:
     first = reconcile(observed(), NOON)
-    assert kinds(first) == ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "RoleRevision"]
+    guards = ["NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "PodDisruptionBudget"]
+    assert kinds(first) == [*guards, "RoleRevision"]
     assert first.requeue_after == NOW
     second = reconcile(carried_out(observed(), first), NOON)
     assert kinds(second) == ["Deployment"]
 
 
-@pytest.mark.parametrize("missing", ["network_policy", "service_account", "link_secret", "platform_keys"])
+@pytest.mark.parametrize(
+    "missing", ["network_policy", "service_account", "link_secret", "platform_keys", "disruption_budget"]
+)
 def test_no_deployment_while_a_guard_is_not_observed(missing: str) -> None:
     seen = replace(settled(observed()), deployments=(), **{missing: None})  # type: ignore[arg-type]
     assert "Deployment" not in kinds(reconcile(seen, NOON))
@@ -119,7 +124,7 @@ def test_old_content_again_is_the_old_revision_again() -> None:
 
 def test_what_is_not_in_the_template_makes_no_revision() -> None:
     seen = ready(observed())
-    after = settled(edited(seen, "You are a cat.", scaling={"replicas": 3}, displayName="Cat"))
+    after = settled(edited(seen, "You are a cat.", scaling={"minReplicas": 3}, displayName="Cat"))
     assert len(after.revisions) == 1
     assert after.deployments[0].raw["spec"]["replicas"] == 3
 
@@ -274,11 +279,57 @@ def test_a_breached_sandbox_is_said_and_serves_nobody(probe: Probe, words: str) 
     assert seen.role.status.stable_revision == ""
 
 
-def test_a_probe_that_tried_nothing_proves_nothing() -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param({"probe": Probe(gvisor=True, token=False)}, "did not try whether it reaches", id="tried-nothing"),
+        pytest.param(
+            {"probe": Probe(gvisor=True, token=False, tried=("10.96.0.1:443", "169.254.169.254:80"))},
+            "did not try whether it reaches the gateways",
+            id="no-positive-control",
+        ),
+        pytest.param({"host": HostFacts()}, "its RuntimeClass is not gvisor", id="no-host-facts"),
+        *(
+            pytest.param({"host": msgspec.structs.replace(GOOD_HOST, **{fact: False})}, words, id=f"not-{fact}")
+            for fact, words in FACTS.items()
+        ),
+    ],
+)
+def test_a_pods_own_word_alone_proves_nothing(given: dict[str, Any], words: str) -> None:
+    """Loaded, with gVisor's banner: a pod under runc prints that too."""
     seen = settled(observed())
-    plan = told(replace(seen, pods=(report(seen.revisions[0].meta.name, probe=Probe(gvisor=True, token=False)),)))
-    assert condition(plan, "SandboxVerified").reason == "AwaitingProbe"
+    name = seen.revisions[0].meta.name
+    plan = told(replace(seen, pods=(report(name, **given),)))
+    verified = condition(plan, "SandboxVerified")
+    assert (verified.status, verified.reason) == ("Unknown", "AwaitingProbe")
+    assert verified.message.startswith(f"no sandbox has proved itself yet; {name}-x: ")
+    assert words in verified.message
     assert condition(plan, "Ready").status == "Unknown"
+    assert plan.status is not None
+    assert plan.status.stable_revision == ""
+
+
+def test_host_facts_alone_prove_nothing() -> None:
+    seen = settled(observed())
+    plan = told(replace(seen, pods=(report(seen.revisions[0].meta.name, probe=None),)))
+    assert condition(plan, "SandboxVerified").message == "no sandbox has proved itself yet"
+
+
+def test_not_to_reach_gateways_that_do_not_listen_proves_nothing() -> None:
+    seen = settled(observed(listening=False))
+    seen = replace(seen, pods=(report(seen.revisions[0].meta.name),))
+    assert "no gateway says that it listens" in condition(told(seen), "SandboxVerified").message
+    now = settled(replace(seen, listening=True))
+    assert condition(now, "Ready").status == "True"
+    assert "not even to 10.96.0.2:8080, where the gateways listen" in condition(now, "SandboxVerified").message
+
+
+def test_a_stranger_with_the_revisions_label_neither_proves_nor_breaks_it() -> None:
+    good = ready(observed())
+    stranger = report(good.revisions[0].meta.name, host=HostFacts(), probe=None, loaded=False)
+    both = replace(good, pods=(stranger, *good.pods))
+    assert reconcile(both, NOON).writes == 0
+    assert condition(settled(both), "SandboxVerified").status == "True"
 
 
 def test_a_namespace_that_is_no_tenants_gets_nothing() -> None:
@@ -453,6 +504,7 @@ def test_the_namespaces_key_is_in_the_init_container_and_nowhere_else() -> None:
         "scratch": None,
         "identity": True,
         "platform-keys": True,
+        "nothing": True,
     }
     secret = base64.b64decode(link_secret(observed().namespace, observed().platform)["data"][LINK_SECRET_KEY])
     assert secret.hex() not in repr(running.raw)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from rolehost_api.names import LINK_SECRET_KEY
 from rolehost_operator.commands import plan
 from rolehost_operator.handlers import shell
 from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
+from rolehost_operator.observed import Key
 from rolehost_operator.preview import preview
 from rolehost_operator.settings import attestation_root, public_keys
 from rolehost_operator.telemetry import Metrics
+from rolehost_operator.waves import Wave
 
 # ── the queue ───────────────────────────────────────────────────────────────────────
 
@@ -165,6 +169,38 @@ def test_a_root_secret_is_read_whole_and_a_short_one_refused(tmp_path: Path) -> 
         attestation_root(tmp_path / "missing")
 
 
+# ── turns to roll ───────────────────────────────────────────────────────────────────
+
+
+class Offers:
+    def __init__(self) -> None:
+        self.wave, self.rung = Wave(room=2, rolling=0, halted=False), list[Key]()
+        self.upgrades = Upgrades(lambda: self.wave, self.rung.append, Metrics())
+
+    def round(self, **changed: Any) -> list[str]:
+        self.wave = replace(self.wave, **changed)
+        self.rung.clear()
+        self.upgrades.offer()
+        return [name for _, name in self.rung]
+
+
+def test_room_is_offered_in_turn_and_who_cannot_take_it_holds_nobody_up() -> None:
+    offers = Offers()
+    offers.upgrades.waiting = {("acme", name): None for name in "abc"}
+    assert offers.round() == ["a", "b"]
+    assert offers.round() == ["c", "a"]
+    assert offers.round(room=0) == []
+
+
+def test_all_who_wait_learn_that_the_upgrade_stopped_and_that_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    offers = Offers()
+    offers.upgrades.waiting = {("acme", name): None for name in "abc"}
+    assert offers.round(halted=True, room=0) == ["a", "b", "c"]
+    assert "UpgradeStuck" in caplog.text
+    assert offers.round() == []
+    assert offers.round(halted=False, room=1) == ["a", "b", "c"]
+
+
 # ── rolehost plan ───────────────────────────────────────────────────────────────────
 
 
@@ -186,7 +222,7 @@ def test_a_preview_of_two_roles_makes_the_namespaces_things_once() -> None:
     other = role()
     other["metadata"] = {**other["metadata"], "name": "dog"}
     kinds = [one["kind"] for one in preview([role(), other], "acme")]
-    once = ["ConfigMap", "NetworkPolicy", "Secret", "ServiceAccount"]
+    once = ["ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Secret", "ServiceAccount"]
     assert sorted(kinds) == sorted([*once, *["Deployment", "RoleRevision"] * 2])
 
 

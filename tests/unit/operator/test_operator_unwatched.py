@@ -54,7 +54,7 @@ class House:
 
     async def look(self) -> KubeObject | None:
         await self.unwatched.look("acme")
-        seen = self.world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+        seen = self.world.observe(KEY, PLATFORM, pods=(), gateways=0, listening=False, idle_since={}, sessions={})
         assert seen is not None
         return seen.link_secret
 
@@ -100,7 +100,7 @@ async def test_a_namespace_in_anothers_place_is_asked_about_at_once() -> None:
     house.api.objects.clear()
     house.space("another", 2)
     await house.look()
-    seen = house.world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+    seen = house.world.observe(KEY, PLATFORM, pods=(), gateways=0, listening=False, idle_since={}, sessions={})
     assert seen is not None
     assert seen.platform_keys is None, "it was the former namespace's"
 

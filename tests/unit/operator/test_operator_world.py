@@ -6,8 +6,9 @@ import pytest
 from tests.support.observing import PLATFORM, role
 
 from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, REVISION, ROLE, TENANT
+from rolehost_operator.desired.deployment import runtime_mark
 from rolehost_operator.kube.world import World
-from rolehost_operator.objects import KubeObject
+from rolehost_operator.objects import RUNTIME, KubeObject
 from rolehost_operator.observed import Observed
 
 KEY = ("acme", "cat")
@@ -39,7 +40,7 @@ def filled(*objects: KubeObject) -> World:
 
 
 def observe(world: World) -> Observed | None:
-    return world.observe(KEY, PLATFORM, pods=(), gateways=0, idle_since={})
+    return world.observe(KEY, PLATFORM, pods=(), gateways=0, listening=False, idle_since={}, sessions={})
 
 
 def seen(world: World) -> Observed:
@@ -90,6 +91,7 @@ def test_of_some_kinds_one_name_matters() -> None:
         pytest.param(thing("RuntimeClass", "gvisor", namespace=""), id="the-runtime-class"),
         pytest.param(thing("ModelBackend", "default", namespace="", spec={"type": "Scripted"}), id="a-backend"),
         pytest.param(thing("ServiceAccount", "rolehost-sandbox"), id="the-service-account"),
+        pytest.param(thing("PodDisruptionBudget", "rolehost-sandbox"), id="the-disruption-budget"),
         pytest.param(thing("ConfigMap", "text"), id="a-config-map"),
         pytest.param(deployment("r1"), id="its-deployment"),
         pytest.param(thing("RoleRevision", "r1", spec={"roleName": "cat"}), id="its-revision"),
@@ -168,3 +170,40 @@ def test_managed_fields_are_not_kept() -> None:
 
 def test_no_role_no_picture() -> None:
     assert observe(World()) is None
+
+
+# ── upgrades, over all tenants ──────────────────────────────────────────────────────
+
+NOW_RUNS = runtime_mark(PLATFORM)
+
+
+def running(name: str, runtime: str, version: int = 1, **status: Any) -> KubeObject:
+    raw = deployment(name, version)
+    raw["metadata"] |= {"annotations": {RUNTIME: runtime}, "generation": 1}
+    return {**raw, "status": {"observedGeneration": 1, **status}}
+
+
+def test_a_role_of_an_earlier_runtime_sees_the_room_that_the_whole_cluster_leaves() -> None:
+    world = filled(*(running(f"r{number}", "old") for number in range(20)))
+    assert seen(world).room == 2
+    world.put(running("r0", NOW_RUNS, 2, replicas=2, updatedReplicas=1))
+    assert seen(world).room == 1
+    world.put(running("r0", NOW_RUNS, 3, replicas=1, updatedReplicas=1))
+    assert seen(world).room == 2
+
+
+def test_a_roll_that_was_told_and_is_not_seen_yet_takes_its_place() -> None:
+    world = filled(*(running(f"r{number}", "old") for number in range(20)))
+    world.granted.add(("acme", "r0"))
+    assert seen(world).room == 1
+    world.put(running("r0", NOW_RUNS, 2, replicas=2, updatedReplicas=1))
+    assert seen(world).room == 1, "it is not counted twice"
+
+
+def test_one_that_is_stuck_leaves_no_room_until_it_is_gone() -> None:
+    world = filled(*(running(f"r{number}", "old") for number in range(20)))
+    gave_up = [{"type": "Progressing", "status": "False"}]
+    world.put(running("r0", NOW_RUNS, 2, replicas=2, updatedReplicas=1, readyReplicas=1, conditions=gave_up))
+    assert (seen(world).room, seen(world).halted) == (0, True)
+    world.drop(running("r0", NOW_RUNS, 3))
+    assert (seen(world).room, seen(world).halted) == (1, False)

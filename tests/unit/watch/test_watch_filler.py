@@ -1,6 +1,7 @@
 """What Kubernetes objects mean for the gateway's tables."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,12 +12,15 @@ from rolehost_api.crd.common import ObjectMeta
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
+from rolehost_api.observed import HostFacts
 from rolehost_runtime.gateway.tables import KeyEntry, PodEntry, Scope, Tables, Tenant
 from rolehost_runtime.gateway.watch.filler import Filler
 from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, PodView
 
 IMAGE = "registry/rolehost-sandbox:1"
 ACME = Tenant("acme", "uid-1")
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cat-1-abc", "uid": "rs-1", "controller": True}
+ALL_SO = HostFacts(runtime=True, account=True, image=True, apart=True, owned=True)
 ROLE: dict[str, Any] = {
     "metadata": {"name": "cat", "namespace": "acme", "uid": "u", "annotations": {names.FOLLOW: "true"}},
     "spec": {"template": {"persona": {"system": "You are a cat."}}, "tomorrow": "unknown fields pass by"},
@@ -53,7 +57,8 @@ def pod(**changes: Any) -> PodView:
     item: dict[str, Any] = {
         "metadata": {
             "name": "cat-1-x", "namespace": "acme", "uid": "pod-1",
-            "labels": {names.ROLE: "cat", names.REVISION: "cat-1"}, "creationTimestamp": "2030-01-01T00:00:00Z",
+            "labels": {names.ROLE: "cat", names.REVISION: "cat-1", names.POD_TEMPLATE_HASH: "abc"},
+            "creationTimestamp": "2030-01-01T00:00:00Z", "ownerReferences": [OWNER],
         },
         "spec": {
             "runtimeClassName": "gvisor", "serviceAccountName": names.SANDBOX_SERVICE_ACCOUNT,
@@ -137,7 +142,59 @@ def test_a_late_goodbye_of_the_old_namespace_does_not_end_the_new_one(tables: Ta
 def test_a_pod_of_ours_may_be_dialled(tables: Tables, filler: Filler) -> None:
     filler.namespaces.replace([namespace()])
     filler.pods.put(pod())
-    assert tables.pods.get("pod-1") == PodEntry(ACME, "pod-1", "cat-1-x", "cat", "cat-1", "10.0.0.7:7420")
+    assert tables.pods.get("pod-1") == PodEntry(ACME, "pod-1", "cat-1-x", "cat", "cat-1", "10.0.0.7:7420", host=ALL_SO)
+    assert list(tables.strangers.values()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        pytest.param({"spec__runtimeClassName": "runc"}, "runtime", id="another-runtime"),
+        pytest.param({"spec__runtimeClassName": ""}, "runtime", id="no-runtime-class"),
+        pytest.param({"spec__serviceAccountName": "default"}, "account", id="another-account"),
+        pytest.param({"spec__containers": [{"image": "evil/sandbox:1"}]}, "image", id="another-image"),
+        pytest.param({"spec__containers": [{"image": IMAGE}, {"image": "evil/sidecar"}]}, "image", id="a-sidecar"),
+        pytest.param({"spec__initContainers": [{"image": "evil/init"}]}, "image", id="a-foreign-init-container"),
+        pytest.param({"spec__ephemeralContainers": [{"image": "busybox"}]}, "image", id="a-debug-container"),
+        pytest.param({"spec__containers": []}, "image", id="no-container"),
+        pytest.param({"spec__hostNetwork": True}, "apart", id="the-nodes-network"),
+        pytest.param({"metadata__ownerReferences": []}, "owned", id="nobodys"),
+        pytest.param({"metadata__ownerReferences": [{**OWNER, "controller": False}]}, "owned", id="not-controlled"),
+        pytest.param({"metadata__ownerReferences": [{**OWNER, "kind": "Job"}]}, "owned", id="a-jobs"),
+        pytest.param({"metadata__ownerReferences": [{**OWNER, "apiVersion": "mine/v1"}]}, "owned", id="another-group"),
+        pytest.param({"metadata__ownerReferences": [{**OWNER, "name": "dog-1-abc"}]}, "owned", id="anothers"),
+        pytest.param({"metadata__ownerReferences": [{**OWNER, "name": "cat-1"}]}, "owned", id="only-named-alike"),
+        pytest.param({"metadata__labels": {names.ROLE: "cat", names.REVISION: "dog-1", names.POD_TEMPLATE_HASH: "abc"}}, "owned", id="another-revision"),
+        pytest.param({"metadata__labels": {names.ROLE: "cat", names.REVISION: "cat-1"}}, "owned", id="no-template"),
+    ],
+)  # fmt: skip
+def test_a_pod_that_only_says_it_is_a_sandbox_is_reported_and_not_dialled(
+    tables: Tables, filler: Filler, changes: dict[str, Any], fact: str
+) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod())
+    filler.pods.put(pod(**changes))
+    assert list(tables.pods.values()) == []
+    (stranger,) = tables.strangers.values()
+    assert stranger.host == msgspec.structs.replace(ALL_SO, **{fact: False})
+    filler.pods.put(pod())
+    assert (len(list(tables.pods.values())), list(tables.strangers.values())) == (1, [])
+
+
+def test_a_stranger_goes_as_any_pod_does(tables: Tables, filler: Filler) -> None:
+    runc = pod(spec__runtimeClassName="")
+    ways: list[Callable[[], None]] = [
+        lambda: filler.pods.replace([]),
+        lambda: filler.pods.drop(runc.metadata),
+        lambda: filler.pods.put(pod(spec__runtimeClassName="", status__phase="Failed")),
+        lambda: filler.namespaces.replace([]),
+    ]
+    for goes in ways:
+        filler.namespaces.replace([namespace()])
+        filler.pods.replace([runc])
+        assert len(list(tables.strangers.values())) == 1
+        goes()
+        assert list(tables.strangers.values()) == []
 
 
 @pytest.mark.parametrize(
@@ -162,15 +219,6 @@ def test_a_pod_is_ready_when_kubernetes_says_so(
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"spec__runtimeClassName": "runc"}, id="another-runtime"),
-        pytest.param({"spec__runtimeClassName": ""}, id="no-runtime-class"),
-        pytest.param({"spec__serviceAccountName": "default"}, id="another-account"),
-        pytest.param({"spec__containers": [{"image": "evil/sandbox:1"}]}, id="another-image"),
-        pytest.param({"spec__containers": [{"image": IMAGE}, {"image": "evil/sidecar"}]}, id="a-sidecar"),
-        pytest.param({"spec__initContainers": [{"image": "evil/init"}]}, id="a-foreign-init-container"),
-        pytest.param({"spec__ephemeralContainers": [{"image": "busybox"}]}, id="a-debug-container"),
-        pytest.param({"spec__containers": []}, id="no-container"),
-        pytest.param({"spec__hostNetwork": True}, id="the-nodes-network"),
         pytest.param({"status__podIP": ""}, id="no-address-yet"),
         pytest.param({"status__phase": "Failed"}, id="ended"),
         pytest.param({"metadata__labels": {names.REVISION: "cat-1"}}, id="no-role"),
@@ -181,7 +229,7 @@ def test_any_other_pod_may_not_be_dialled(tables: Tables, filler: Filler, change
     filler.namespaces.replace([namespace()])
     filler.pods.put(pod())
     filler.pods.put(pod(**changes))
-    assert list(tables.pods.values()) == []
+    assert [*tables.pods.values(), *tables.strangers.values()] == []
 
 
 def test_a_pod_that_leaves_says_so_and_ipv6_is_bracketed(tables: Tables, filler: Filler) -> None:

@@ -8,5 +8,6 @@
 - {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}
 - {name: ROLEHOST_GATEWAY_TOKEN, value: /var/run/secrets/rolehost/gateway-token}
 - {name: ROLEHOST_PUBLIC_URL, value: {{ include "rolehost.publicUrl" . | quote }}}
+- {name: ROLEHOST_UPGRADE_PERCENT, value: {{ .Values.operator.upgrade.maxConcurrentPercent | quote }}}
 - {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

@@ -7,7 +7,8 @@ here but its own report: whose pod it is comes from the table.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
 from rolehost_api.crd.role import LogPolicy
 from rolehost_api.errors import Conflict, Forbidden, RolehostError, Unavailable
@@ -37,7 +38,7 @@ from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_repor
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.link.serving import Serving
 from rolehost_runtime.gateway.ports import Bundles, Dialer, Signer
-from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables, Tenant
 
 DIAL_SECONDS = 5.0
 HELLO_SECONDS = 10.0
@@ -45,6 +46,8 @@ CARRY_SECONDS = 30.0
 """For the bundle's way over the link. A pod that reads slowly must not hold one of the few transfers for long."""
 BIND_SECONDS = 60.0
 """For the import of the logic."""
+MAX_STRANGERS = 8
+"""Of one tenant, that are reported."""
 
 
 class LinkPool:
@@ -93,6 +96,7 @@ class LinkPool:
 
     async def start(self) -> None:
         self._keepers.start()
+        self._tables.strangers.listen(lambda _key: self._picture.ring())
 
     async def stop(self) -> None:
         await self._keepers.stop()
@@ -230,6 +234,11 @@ class LinkPool:
 
     # ── ports.Report and ports.Logs ─────────────────────────────────────────────────
 
+    def listens(self, listening: bool) -> None:
+        """The clients' port was opened, or closed."""
+        self._picture.listening = listening
+        self._picture.ring()
+
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         return await self._picture.observed(after, wait_seconds)
 
@@ -242,7 +251,15 @@ class LinkPool:
                 reports.append(pod_report(pod, Known(), 0))
             elif keeper.duty or keeper.known != Known():
                 reports.append(pod_report(pod, keeper.known, keeper.occupied()))
-        return tuple(reports)
+        return (*reports, *self._strangers())
+
+    def _strangers(self) -> Iterator[PodReport]:
+        """Pods that nobody dials: only what Kubernetes says of them."""
+        counts: Counter[Tenant] = Counter()
+        for pod in sorted(self._tables.strangers.values(), key=lambda pod: pod.uid):
+            counts[pod.tenant] += 1
+            if counts[pod.tenant] <= MAX_STRANGERS:
+                yield pod_report(pod, Known(), 0)
 
     async def follow(self, role: RoleEntry, *, after: int, follow: bool) -> AsyncIterator[LogLine]:
         """What the Role's logic printed, over all its pods, as it arrives; their numbers are per pod."""

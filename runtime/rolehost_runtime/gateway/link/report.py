@@ -38,6 +38,7 @@ def pod_report(pod: PodEntry, known: Known, sessions: int) -> PodReport:
         namespace=pod.tenant.name,
         role=pod.role,
         revision=pod.revision,
+        host=pod.host,
         probe=known.probe,
         loaded=known.loaded,
         error=known.error,
@@ -90,6 +91,8 @@ class Picture:
 
     def __init__(self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins) -> None:
         self._gateway, self._pods, self._pins = gateway, pods, pins
+        self.listening = False
+        """See rolehost_api.observed; whoever changes it rings."""
         self._number = 0
         self._gist: object = None
         self._rung = asyncio.Event()
@@ -101,13 +104,16 @@ class Picture:
     def now(self) -> Observed:
         pods, revisions = self._pods(), self._pins.counts()
         gist = (
+            self.listening,
             tuple(replace(pod, sessions=0) for pod in pods),
             tuple(replace(revision, sessions=0) for revision in revisions),
         )
         if gist != self._gist:
             self._gist = gist
             self._number += 1
-        return Observed(gateway=self._gateway, number=self._number, pods=pods, revisions=revisions)
+        return Observed(
+            gateway=self._gateway, number=self._number, listening=self.listening, pods=pods, revisions=revisions
+        )
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         """At once if the picture's number is not `after`, else when it changes or the wait ends."""

@@ -64,7 +64,7 @@ class Serving:
             if seat is None:
                 raise Overloaded(
                     "every pod of this Role serves as many sessions as it may",
-                    hint="Raise spec.scaling.replicas or spec.sessions.maxPerPod",
+                    hint="Pods follow sessions within seconds, up to spec.scaling.maxReplicas; raise it, or spec.sessions.maxPerPod",
                     code="pods_full",
                 )
             if (link := seat.usable) is not None:

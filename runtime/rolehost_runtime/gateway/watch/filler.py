@@ -16,6 +16,7 @@ from rolehost_api.crd.common import ObjectMeta
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
+from rolehost_api.observed import HostFacts
 from rolehost_runtime.gateway.tables import (
     GatewayEntry,
     KeyEntry,
@@ -48,9 +49,15 @@ class Filler:
         def pod(item: PodView, tenant: Tenant) -> PodEntry | None:
             return pod_entry(item, tenant, sandbox_images)
 
+        def stranger(item: PodView, tenant: Tenant) -> PodEntry | None:
+            return stranger_entry(item, tenant, sandbox_images)
+
         self.roles = Namespaced(tables.roles, tenant_of, role_entry, _by_name)
         self.revisions = Namespaced(tables.revisions, tenant_of, revision_entry, _by_name)
-        self.pods = Namespaced(tables.pods, tenant_of, pod, _by_uid)
+        self.pods = Both(
+            Namespaced(tables.pods, tenant_of, pod, _by_uid),
+            Namespaced(tables.strangers, tenant_of, stranger, _by_uid),
+        )
         self.backends = Backends(tables)
         self.keys = Keys(tables, skipped)
         self.namespaces = Namespaces(tables)
@@ -112,6 +119,29 @@ class Namespaced(Generic[K, V]):
         return None if tenant is None else self._entry(item, tenant)
 
 
+class Both(Generic[K, V]):
+    """Implements listwatch.Sink: one watch for two tables."""
+
+    def __init__(self, one: Namespaced[K, V], other: Namespaced[K, V]) -> None:
+        self._sinks = (one, other)
+
+    def replace(self, objects: list[K]) -> None:
+        for sink in self._sinks:
+            sink.replace(objects)
+
+    def put(self, item: K) -> None:
+        for sink in self._sinks:
+            sink.put(item)
+
+    def drop(self, meta: ObjectMeta) -> None:
+        for sink in self._sinks:
+            sink.drop(meta)
+
+    def tenant_changed(self, row: Key) -> None:
+        for sink in self._sinks:
+            sink.tenant_changed(row)
+
+
 def role_entry(role: Role, tenant: Tenant) -> RoleEntry:
     meta = role.metadata
     follow = meta.annotations.get(names.FOLLOW) == "true"
@@ -122,24 +152,57 @@ def revision_entry(revision: RoleRevision, tenant: Tenant) -> RevisionEntry:
     return RevisionEntry(tenant, revision.metadata.name, revision.spec)
 
 
-def pod_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
-    """The pod if it may be dialled: gVisor, our ServiceAccount, nothing but our image, an address of its own."""
+def host_facts(pod: PodView, sandbox_images: frozenset[str]) -> HostFacts:
+    """What Kubernetes says of the pod. Its own labels name the revision; who controls it must agree.
+
+    The Deployment controller names a ReplicaSet after its Deployment (which has the
+    revision's name) and the hash of the template, and labels the pods with that hash.
+    """
     spec, meta = pod.spec, pod.metadata
     images = {c.image for c in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)}
-    trusted = (
-        spec.runtime_class_name == names.RUNTIME_CLASS
-        and spec.service_account_name == names.SANDBOX_SERVICE_ACCOUNT
-        and not spec.host_network
-        and bool(images)
-        and images <= sandbox_images
+    revision, template = meta.labels.get(names.REVISION), meta.labels.get(names.POD_TEMPLATE_HASH)
+    owners = [(owner.api_version, owner.kind, owner.name) for owner in meta.owner_references if owner.controller]
+    return HostFacts(
+        runtime=spec.runtime_class_name == names.RUNTIME_CLASS,
+        account=spec.service_account_name == names.SANDBOX_SERVICE_ACCOUNT,
+        image=bool(images) and images <= sandbox_images,
+        apart=not spec.host_network,
+        owned=bool(revision and template) and owners == [("apps/v1", "ReplicaSet", f"{revision}-{template}")],
     )
-    role, revision, ip = meta.labels.get(names.ROLE), meta.labels.get(names.REVISION), pod.status.pod_ip
-    if not (trusted and role and revision and ip) or pod.status.phase in ("Succeeded", "Failed"):
+
+
+def pod_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
+    """The pod if it may be dialled: all its host facts are so, and it has an address of its own."""
+    entry = _sandbox(pod, tenant, sandbox_images)
+    return entry if entry is not None and entry.host.proved and entry.address else None
+
+
+def stranger_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
+    """The pod if it only says that it is a sandbox."""
+    entry = _sandbox(pod, tenant, sandbox_images)
+    return entry if entry is not None and not entry.host.proved else None
+
+
+def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
+    """What the pod says it is; None where it says nothing, or has ended."""
+    meta, ip = pod.metadata, pod.status.pod_ip
+    role, revision = meta.labels.get(names.ROLE), meta.labels.get(names.REVISION)
+    if not (role and revision) or pod.status.phase in ("Succeeded", "Failed"):
         return None
     address = f"[{ip}]:{names.LINK_PORT}" if ":" in ip else f"{ip}:{names.LINK_PORT}"
     leaving = meta.deletion_timestamp is not None
     ready = any((seen.type, seen.status) == ("Ready", "True") for seen in pod.status.conditions)
-    return PodEntry(tenant, meta.uid, meta.name, role, revision, address, leaving=leaving, ready=ready)
+    return PodEntry(
+        tenant,
+        meta.uid,
+        meta.name,
+        role,
+        revision,
+        address if ip else "",
+        leaving=leaving,
+        ready=ready,
+        host=host_facts(pod, sandbox_images),
+    )
 
 
 class Namespaces:

@@ -9,6 +9,17 @@ class NamespaceView(Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: ObjectMeta
 
 
+class OwnerView(Struct, frozen=True, kw_only=True, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    controller: bool = False
+
+
+class PodMeta(ObjectMeta, frozen=True, kw_only=True, rename="camel"):
+    owner_references: tuple[OwnerView, ...] = ()
+
+
 class ContainerView(Struct, frozen=True, kw_only=True, rename="camel"):
     image: str = ""
 
@@ -34,7 +45,7 @@ class PodStatusView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class PodView(Struct, frozen=True, kw_only=True, rename="camel"):
-    metadata: ObjectMeta
+    metadata: PodMeta
     spec: PodSpecView = PodSpecView()
     status: PodStatusView = PodStatusView()
 
