@@ -57,6 +57,7 @@ def tables_with_storyteller() -> Tables:
     tables.pods.replace_all({})
     tables.backends.replace_all({})
     tables.gateways.replace_all({})
+    tables.strangers.replace_all({})
     tables.keys.replace_all({(key.sha256,): key for key in keys})
     return tables
 
