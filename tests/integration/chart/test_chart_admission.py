@@ -482,10 +482,10 @@ def test_the_link_secret_is_for_an_init_container(site: Site) -> None:
 
 
 def test_an_empty_folder_may_lie_over_any_path(site: Site) -> None:
-    """E.g. one that can only be read, over the memory that processes would share."""
+    """E.g. one that can only be read, over a folder that logic has no business in."""
     pod = again(ours_pod())
     [container] = pod["spec"]["containers"]
-    mounts = [*container["volumeMounts"], {"name": SHARED_MEMORY["name"], "mountPath": "/dev/shm", "readOnly": True}]
+    mounts = [*container["volumeMounts"], {"name": SHARED_MEMORY["name"], "mountPath": "/run", "readOnly": True}]
     pod = changed(pod, "spec", volumes=[*pod["spec"]["volumes"], SHARED_MEMORY])
     answer = site.somebody("replicaset controller").create(changed(pod, "spec", "containers", "0", volumeMounts=mounts))
     assert answer.good, answer.message
