@@ -39,3 +39,6 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Grows with every change; give it back as `after`."""
     pods: tuple[PodReport, ...] = ()
     revisions: tuple[RevisionReport, ...] = ()
+    stale: bool = False
+    """This gateway cannot see the cluster and serves from the last good tables: which pods there
+    are is no news from it. How many sessions it has is."""

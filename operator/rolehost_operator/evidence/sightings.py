@@ -28,8 +28,9 @@ class _Word:
     @classmethod
     def of(cls, report: Observed) -> "_Word":
         pods: dict[Key, list[PodReport]] = defaultdict(list)
-        for pod in report.pods:
-            pods[pod.namespace, pod.role].append(pod)
+        if not report.stale:  # from last good tables: no news of what pods there are
+            for pod in report.pods:
+                pods[pod.namespace, pod.role].append(pod)
         busy = {(pod.namespace, pod.revision) for pod in report.pods if pod.sessions > 0}
         busy |= {(one.namespace, one.revision) for one in report.revisions if one.sessions > 0}
         roles = frozenset(pods) | {(one.namespace, one.role) for one in report.revisions}
@@ -78,7 +79,7 @@ class Sightings:
         return tuple(sorted(found, key=lambda pod: (pod.revision, pod.uid)))
 
     def idle_since(self, namespace: str, revisions: Iterable[str]) -> dict[str, datetime]:
-        """Since when these have no session anywhere. Empty unless every gateway reports."""
+        """Since when these have no session anywhere. Empty unless every gateway reports, and sees the cluster."""
         if self._complete_since is None:
             return {}
         since = self._complete_since
@@ -100,7 +101,8 @@ class Sightings:
 
     def _count(self, now: datetime) -> None:
         """What was busy until now is idle from now on; what is busy is not idle."""
-        if not self._expected or not self._expected <= self._words.keys():
+        blind = any(word.report.stale for word in self._words.values())
+        if not self._expected or blind or not self._expected <= self._words.keys():
             self._complete_since = None
         elif self._complete_since is None:
             self._complete_since = now

@@ -26,6 +26,7 @@ from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -47,6 +48,7 @@ from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
 from rolehost_runtime.gateway.watch.api import in_cluster as access_of_pod
 from rolehost_runtime.gateway.watch.cluster import ClusterFeed
+from rolehost_runtime.gateway.watch.lastgood import LastGood
 from rolehost_runtime.gateway.watch.review import TokenReview
 
 FEED_PAUSE_SECONDS = 1.0
@@ -253,6 +255,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     feed = ClusterFeed(
         api, tables, metrics, sandbox_images=frozenset(settings.sandbox_images), namespace=settings.namespace
     )
+    kept = RedisLastGood.connect(settings.redis_url, password)
+    last_good = LastGood(tables, kept, feed.places, key, key.public_key(), metrics, wall_ms)
     adapters = Adapters(
         tables=tables,
         dialer=TcpDialer(),
@@ -264,8 +268,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         store_answers=store.answers,
         uploads=uploads,
         reviewer=TokenReview(api),
-        feeds=(feed,),
-        closing=(openai.close, store.close, uploads.close, api.close),
+        feeds=(feed, last_good),
+        closing=(openai.close, store.close, kept.close, uploads.close, api.close),
     )
     options = Options(
         name=settings.pod_name,

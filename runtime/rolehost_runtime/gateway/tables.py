@@ -7,13 +7,14 @@ Kubernetes API, `local` from files); who reads them does not.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import RoleSpec
 
 V = TypeVar("V")
+KINDS = ("tenants", "roles", "revisions", "pods", "backends", "keys")
 
 
 class Scope(Enum):
@@ -81,13 +82,18 @@ class Table(Generic[V]):
         self._rows: dict[tuple[str, ...], V] = {}
         self._listeners: list[Callable[[tuple[str, ...]], None]] = []
         self.filled = False
-        """The first whole listing has arrived; until then an absence means nothing."""
+        """Whole: a listing has arrived, or the last good rows; until then an absence means nothing."""
+        self.stale = False
+        """What is here are the last good rows, and no listing has confirmed them yet."""
 
     def get(self, *key: str) -> V | None:
         return self._rows.get(key)
 
     def values(self) -> Iterator[V]:
         return iter(tuple(self._rows.values()))
+
+    def items(self) -> tuple[tuple[tuple[str, ...], V], ...]:
+        return tuple(self._rows.items())
 
     def put(self, key: tuple[str, ...], row: V) -> None:
         if self._rows.get(key) != row:
@@ -103,7 +109,13 @@ class Table(Generic[V]):
             self.drop(key)
         for key, row in rows.items():
             self.put(key, row)
-        self.filled = True
+        self.filled, self.stale = True, False
+
+    def assume(self, rows: dict[tuple[str, ...], V]) -> None:
+        """Take the last good rows where no listing has arrived; the first listing replaces them all."""
+        if not self.filled:
+            self.replace_all(rows)
+            self.stale = True
 
     def listen(self, listener: Callable[[tuple[str, ...]], None]) -> None:
         self._listeners.append(listener)
@@ -124,8 +136,15 @@ class Tables:
     backends: Table[BackendSpec] = field(default_factory=Table)
     keys: Table[KeyEntry] = field(default_factory=Table)
 
+    def named(self) -> dict[str, Table[Any]]:
+        """All of them; tenants first, for the others' rows are told apart by them."""
+        return {name: getattr(self, name) for name in KINDS}
+
     @property
     def filled(self) -> bool:
-        return all(
-            table.filled for table in (self.tenants, self.roles, self.revisions, self.pods, self.backends, self.keys)
-        )
+        return all(table.filled for table in self.named().values())
+
+    @property
+    def stale(self) -> bool:
+        """Some of it are the last good rows, from before this process could see the cluster."""
+        return any(table.stale for table in self.named().values())

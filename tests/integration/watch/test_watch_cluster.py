@@ -196,6 +196,7 @@ async def test_only_the_operators_token_for_our_audience_reads_the_report(cluste
                 async with http.get(url, params={"after": "4", "wait": "9999"}, headers=headers) as answer:
                     assert answer.status == status
                     if status == 200:
-                        assert await answer.json() == {"gateway": "g-60", "number": 5, "pods": [], "revisions": []}
+                        picture = {"gateway": "g-60", "number": 5, "pods": [], "revisions": [], "stale": False}
+                        assert await answer.json() == picture
     finally:
         await server.stop()

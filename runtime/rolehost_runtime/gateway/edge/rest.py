@@ -101,15 +101,14 @@ def _health(app: FastAPI, rooms: Rooms) -> None:
     @app.get("/readyz", responses=answers(HealthAnswer), response_class=_Json)
     async def readyz() -> Response:
         """Everything that a new session needs was seen, and Redis answers."""
-        waiting = [name for name in _TABLES if not getattr(rooms.gate.tables, name).filled]
+        tables = rooms.gate.tables
+        waiting = [name for name, table in tables.named().items() if not table.filled]
         if rooms.gate.hub.draining:
             waiting.append("draining")
         if not await rooms.store_answers():
             waiting.append("state")
-        return _Json(HealthAnswer(ok=not waiting, waiting_for=waiting), 503 if waiting else 200)
-
-
-_TABLES = ("tenants", "roles", "revisions", "pods", "backends", "keys")
+        answer = HealthAnswer(ok=not waiting, waiting_for=waiting, stale=tables.stale)
+        return _Json(answer, 503 if waiting else 200)
 
 
 def _roles(app: FastAPI, rooms: Rooms) -> None:

@@ -55,8 +55,10 @@ class Picture:
     session or lost its last; a count that merely moved is in the answer, but wakes nobody.
     """
 
-    def __init__(self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins) -> None:
-        self._gateway, self._pods, self._pins = gateway, pods, pins
+    def __init__(
+        self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins, stale: Callable[[], bool]
+    ) -> None:
+        self._gateway, self._pods, self._pins, self._stale = gateway, pods, pins, stale
         self._number = 0
         self._gist: object = None
         self._rung = asyncio.Event()
@@ -66,15 +68,16 @@ class Picture:
         self._rung.set()
 
     def now(self) -> Observed:
-        pods, revisions = self._pods(), self._pins.counts()
+        pods, revisions, stale = self._pods(), self._pins.counts(), self._stale()
         gist = (
+            stale,
             tuple(replace(pod, sessions=0) for pod in pods),
             tuple(replace(revision, sessions=0) for revision in revisions),
         )
         if gist != self._gist:
             self._gist = gist
             self._number += 1
-        return Observed(gateway=self._gateway, number=self._number, pods=pods, revisions=revisions)
+        return Observed(gateway=self._gateway, number=self._number, pods=pods, revisions=revisions, stale=stale)
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         """At once if the picture's number is not `after`, else when it changes or the wait ends."""

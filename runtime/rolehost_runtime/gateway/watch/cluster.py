@@ -9,7 +9,8 @@ from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.gateway.ports import Place
+from rolehost_runtime.gateway.tables import KINDS, Tables
 from rolehost_runtime.gateway.watch.api import Api
 from rolehost_runtime.gateway.watch.filler import Filler
 from rolehost_runtime.gateway.watch.listwatch import ListWatch
@@ -28,7 +29,7 @@ class ClusterFeed:
     ) -> None:
         filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
         keys = f"/api/v1/namespaces/{namespace}/configmaps"
-        self._watches: list[ListWatch[Any]] = [
+        self._watches: list[ListWatch[Any]] = [  # in the order of KINDS
             ListWatch(api, "/api/v1/namespaces", NamespaceView, filler.namespaces, metrics, labels=names.TENANT),
             ListWatch(api, f"{OURS}/{names.ROLES}", Role, filler.roles, metrics),
             ListWatch(api, f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions, metrics),
@@ -36,6 +37,18 @@ class ClusterFeed:
             ListWatch(api, f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends, metrics),
             ListWatch(api, keys, ConfigMapView, filler.keys, metrics, fields=f"metadata.name={names.KEYS}"),
         ]
+
+    def places(self, now_ms: int) -> dict[str, Place]:
+        """How new each table is. Implements lastgood.Places."""
+        known = {kind: watch.place for kind, watch in zip(KINDS, self._watches, strict=True)}
+        tenants = known["tenants"]
+        if tenants is None:
+            return {}
+        return {
+            kind: Place(place[0], tenants[0], now_ms - int(1000 * max(place[1], tenants[1])))
+            for kind, place in known.items()
+            if place is not None
+        }
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
