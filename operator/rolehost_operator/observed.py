@@ -69,6 +69,8 @@ class Memory:
     """Since when the Role is on its way to Ready."""
     retired_since: Mapping[str, datetime] = field(default_factory=dict)
     """Since when a revision that has pods is neither the latest nor the stable one."""
+    drift_told: Mapping[str, datetime] = field(default_factory=dict)
+    """When it was last told that an object was put back."""
 
 
 FRESH = Memory()

@@ -25,6 +25,7 @@ from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import DeploymentSeen, Memory, Observed, RevisionSeen
 from rolehost_operator.plan import NOW, Note, Plan, Prune
 from rolehost_operator.status.conditions import FINAL, Fault, Situation, conditions, findings
+from rolehost_operator.status.drift import corrections
 from rolehost_operator.status.health import health
 
 PATIENCE = timedelta(seconds=2)
@@ -68,14 +69,15 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         apply += _deployments(observed, observed.role.spec, live)
 
     plan = _with_status(observed, now, fault=intent.fault, latest=latest, stable=stable)
+    drift, drift_told = corrections(apply, observed, observed.memory.drift_told, now)
     waits = [wait for wait in (plan.requeue_after, idle_wait, None if guarded else NOW) if wait is not None]
     return Plan(
         apply=tuple(apply),
         prune=(*_idle_deployments(observed, live), *_old_revisions(observed, live)),
         status=plan.status,
-        notes=plan.notes,
+        notes=plan.notes + drift,
         requeue_after=min(waits, default=None),
-        memory=Memory(plan.memory.waiting_since, retired),
+        memory=Memory(plan.memory.waiting_since, retired, drift_told),
     )
 
 

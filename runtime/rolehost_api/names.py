@@ -75,6 +75,8 @@ BUNDLE_NOT_FOUND = "BundleNotFound"
 BACKEND_NOT_FOUND = "ModelBackendNotFound"
 PODS_FAILING = "PodsFailing"
 AWAITING_PROBE = "AwaitingProbe"
+DRIFT_CORRECTED = "DriftCorrected"
+"""Of an Event: somebody changed by hand what the operator keeps, and it was put back."""
 
 
 def revision_name(role: str, digest: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,6 +17,7 @@ from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.world import World
+from rolehost_operator.objects import fits
 from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 WORKERS = 8
 RESYNC_SECONDS = 300.0
+RELIST_SECONDS = 2.0
 SOONEST = 0.05
 """Between two looks at one Role that nothing rang for."""
 
@@ -40,7 +43,7 @@ class Shell:
         self.identity = identity
         self.world = World()
         self.sightings = Sightings()
-        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.queue: KeyedQueue[Key] = KeyedQueue(lane=lambda key: key[0])
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
         self.rights = Rights()
         self.leading = False
@@ -57,6 +60,7 @@ class Shell:
         self.leading = leading
         self.metrics.leader.set(leading)
         if leading:
+            self.queue.forgive()
             self.ring_all()
 
     # ── seeing ──────────────────────────────────────────────────────────────────────
@@ -64,11 +68,23 @@ class Shell:
     async def resync(self) -> None:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
         for _, _, _, api_version, kind in WATCHED:
-            listed, version = await self.client.list_all(api_version, kind)
-            for key in self.world.replace(kind, listed, version):
-                self.ring(key)
+            await self._list(api_version, kind)
         self.config_maps.follow(self.world.config_map_namespaces())
         self.rights.keep({key[0] for key in self.world.roles()})
+
+    async def _list(self, api_version: str, kind: str) -> None:
+        listed, version = await self.client.list_all(api_version, kind)
+        for key in self.world.replace(kind, listed, version):
+            self.ring(key)
+
+    async def relist(self, api_version: str, kind: str) -> None:
+        """A watch lost its place, and who vanished in its gap is told by nobody: see what is left."""
+        while True:
+            try:
+                return await self._list(api_version, kind)
+            except ApiError as error:
+                log.warning("%s cannot be listed: %s", kind, error)
+                await asyncio.sleep(RELIST_SECONDS)
 
     async def keep_synced(self) -> None:
         while True:
@@ -144,8 +160,10 @@ class Shell:
                 self.config_maps.watch(key[0])  # which rings once it has listed them
             return
         plan = reconcile(observed, datetime.now(UTC))
-        self.world.memory[key] = plan.memory
+        self.world.memory[key] = replace(plan.memory, drift_told=observed.memory.drift_told)
         await self._carry_out(observed, plan)
+        if key in self.world.memory:  # the Role was not deleted meanwhile
+            self.world.memory[key] = plan.memory
         if plan.writes and observed.namespace.tenant:
             self.may(key[0])
         if plan.requeue_after is not None:
@@ -153,23 +171,31 @@ class Shell:
 
     async def _carry_out(self, observed: Observed, plan: Plan) -> None:
         for wanted in plan.apply:
-            self._saw([await self.client.apply(wanted)])
+            answer = await self.client.apply(wanted)
+            if wanted["kind"] == "Deployment" and not fits(wanted, answer):
+                # An apply leaves what others added to a list: a container of theirs would run beside ours.
+                answer = await self.client.replace_pods(wanted)
+            self._saw([answer])
         for gone in plan.prune:
             await self.client.prune(gone)
-        if plan.status is not None:
-            await self._tell(observed, plan)
+        if plan.status is None or await self._tell(observed, plan):
+            for note in plan.notes:
+                await self._post(observed, note)
 
-    async def _tell(self, observed: Observed, plan: Plan) -> None:
+    async def _tell(self, observed: Observed, plan: Plan) -> bool:
+        """Write the status; False where there is nobody to be told."""
         try:
             raw = await self.client.write_status(observed.role.raw, msgspec.to_builtins(plan.status))
         except ApiError as error:
             # Where the namespace is no tenant's we may not write; and of a Role that is gone there is nothing to say.
-            if error.http_status == 404 or (error.http_status == 403 and not observed.namespace.tenant):
-                return
+            if error.http_status == 403 and not observed.namespace.tenant:
+                return False
+            if error.http_status == 404:
+                self.world.drop(observed.role.raw)
+                return False
             raise
         self._saw([raw])
-        for note in plan.notes:
-            await self._post(observed, note)
+        return True
 
     def _saw(self, answers: Iterable[dict[str, object]]) -> None:
         """Our own writes' answers are news like any other, and earlier than the watch's."""

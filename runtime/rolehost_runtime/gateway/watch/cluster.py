@@ -13,7 +13,7 @@ from rolehost_runtime.gateway.ports import Place
 from rolehost_runtime.gateway.tables import KINDS, Tables
 from rolehost_runtime.gateway.watch.api import Api
 from rolehost_runtime.gateway.watch.filler import Filler
-from rolehost_runtime.gateway.watch.listwatch import ListWatch
+from rolehost_runtime.gateway.watch.listwatch import READ_SECONDS, ListWatch, Sink
 from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, PodView
 
 log = logging.getLogger(__name__)
@@ -25,17 +25,28 @@ class ClusterFeed:
     """Keeps `tables` true for as long as it runs. Implements app.Feed."""
 
     def __init__(
-        self, api: Api, tables: Tables, metrics: Metrics, *, sandbox_images: frozenset[str], namespace: str
+        self,
+        api: Api,
+        tables: Tables,
+        metrics: Metrics,
+        *,
+        sandbox_images: frozenset[str],
+        namespace: str,
+        silence_seconds: float = READ_SECONDS,
     ) -> None:
         filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
         keys = f"/api/v1/namespaces/{namespace}/configmaps"
+
+        def watch(path: str, kind: type[Any], sink: Sink[Any], **selectors: str) -> ListWatch[Any]:
+            return ListWatch(api, path, kind, sink, metrics, read_seconds=silence_seconds, **selectors)
+
         self._watches: list[ListWatch[Any]] = [  # in the order of KINDS
-            ListWatch(api, "/api/v1/namespaces", NamespaceView, filler.namespaces, metrics, labels=names.TENANT),
-            ListWatch(api, f"{OURS}/{names.ROLES}", Role, filler.roles, metrics),
-            ListWatch(api, f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions, metrics),
-            ListWatch(api, "/api/v1/pods", PodView, filler.pods, metrics, labels=names.REVISION),
-            ListWatch(api, f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends, metrics),
-            ListWatch(api, keys, ConfigMapView, filler.keys, metrics, fields=f"metadata.name={names.KEYS}"),
+            watch("/api/v1/namespaces", NamespaceView, filler.namespaces, labels=names.TENANT),
+            watch(f"{OURS}/{names.ROLES}", Role, filler.roles),
+            watch(f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions),
+            watch("/api/v1/pods", PodView, filler.pods, labels=names.REVISION),
+            watch(f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends),
+            watch(keys, ConfigMapView, filler.keys, fields=f"metadata.name={names.KEYS}"),
         ]
 
     def places(self, now_ms: int) -> dict[str, Place]:

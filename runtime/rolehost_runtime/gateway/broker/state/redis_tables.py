@@ -71,15 +71,11 @@ class RedisLastGood:
         await self._redis.connection_pool.disconnect()
 
     async def places(self) -> dict[str, Place]:
-        async def ask() -> dict[str, Place]:
-            fields = [name for name in await self._redis.hkeys(KEY) if name.endswith(b".place")]
-            values = await self._redis.hmget(KEY, fields) if fields else []
-            found = {
-                name.decode().removesuffix(".place"): _place(raw) for name, raw in zip(fields, values, strict=True)
-            }
-            return {kind: place for kind, place in found.items() if place is not None}
-
-        return await self._bounded(ask)
+        names: list[Any] = await self._bounded(lambda: self._redis.hkeys(KEY))
+        fields = [name.decode() for name in names if name.endswith(b".place")]
+        values: list[Any] = await self._bounded(lambda: self._redis.hmget(KEY, fields)) if fields else []
+        found = {name.removesuffix(".place"): _place(raw) for name, raw in zip(fields, values, strict=True)}
+        return {kind: place for kind, place in found.items() if place is not None}
 
     async def keep(self, kind: str, place: Place, body: bytes) -> bool:
         arguments: list[str | int | bytes] = [
@@ -94,6 +90,8 @@ class RedisLastGood:
         return bool(await self._bounded(lambda: self._keep(keys=[KEY], args=tuple(arguments))))
 
     async def read(self, kind: str) -> tuple[Place, bytes] | None:
+        raw: bytes | None
+        body: bytes | None
         raw, body = await self._bounded(lambda: self._redis.hmget(KEY, [f"{kind}.place", f"{kind}.body"]))
         place = _place(raw)
         return None if place is None or body is None else (place, body)
