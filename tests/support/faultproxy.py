@@ -160,8 +160,12 @@ class FaultProxy:
     async def _stop(self) -> None:
         self._flowing.set()
         self._reset()
-        await self._http.close()
         await self._runner.cleanup()
+        await self._http.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _reset(self) -> None:
         for request in tuple(self._open.values()):
