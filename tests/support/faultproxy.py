@@ -203,7 +203,11 @@ class FaultProxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         try:
             async with self._http.request(
-                request.method, self._api.url + request.path_qs, data=await request.read(), headers=headers
+                request.method,
+                self._api.url + request.path_qs,
+                data=await request.read() or None,
+                headers=headers,
+                skip_auto_headers=["Content-Type"],
             ) as answer:
                 asked.status = answer.status
                 passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}

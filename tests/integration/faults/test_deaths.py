@@ -132,7 +132,7 @@ def test_f03_a_leader_that_was_frozen_and_wakes_up_late_writes_nothing(cluster: 
     serve(cluster, namespace)
     ready(cluster, namespace)
     assert ways[1].writes() == []
-    eventually(lambda: second.says("stands by") or second.metric("rolehost_operator_roles") >= 1, "it watches", 40)
+    eventually(lambda: ways[1].requests(lambda asked: asked.watch), "the second watches", 60)
 
     os.kill(first.process.pid, signal.SIGSTOP)
     frozen = time.monotonic()

@@ -83,8 +83,11 @@ def test_f05_what_was_made_changed_and_deleted_in_a_gap_of_the_watch_is_seen_aft
         serve(cluster, namespace, name)
         ready(cluster, namespace, name)
     lists = watch_metric(operator, "lists_total", "hostedroles")
-    eventually(lambda: operator.metric("rolehost_operator_roles") >= 2, "they are counted")
-    roles = operator.metric("rolehost_operator_roles")
+
+    def counted() -> bool:
+        return operator.metric("rolehost_operator_roles") == len(cluster.api.items("rhr", "-A"))
+
+    eventually(counted, "it knows all that there are")
 
     proxy.swallow.add("hostedroles")
     create(cluster.api, role(namespace, "made"), role(namespace, "changed", "You are a dog."))
@@ -96,7 +99,7 @@ def test_f05_what_was_made_changed_and_deleted_in_a_gap_of_the_watch_is_seen_aft
 
     eventually(lambda: deployment_of(cluster, namespace, "made"), "the new one is seen", 40)
     eventually(lambda: deployment_of(cluster, namespace, "changed", 2), "the change is seen", 40)
-    eventually(lambda: operator.metric("rolehost_operator_roles") == roles, "one more, and one less", 40)
+    eventually(counted, "one more, and one less", 40)
     assert watch_metric(operator, "lists_total", "hostedroles") == lists + 1
     made = [one["spec"]["roleName"] for one in cluster.revisions(namespace)]
     assert (made.count("made"), made.count("changed")) == (1, 2)
