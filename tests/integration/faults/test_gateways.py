@@ -275,7 +275,7 @@ async def test_a_gateway_of_another_key_takes_nothing_from_what_is_kept(town: To
         await until(lambda: seeing.number("rolehost_tables_kept_total", outcome="kept") >= 6, "all six kinds are kept")
     await asyncio.to_thread(town.api.down)
     async with House(town, town.api.kubeconfig, Ed25519PrivateKey.generate()) as stranger:
-        await asyncio.sleep(9)  # it has looked, and looked again
+        await asyncio.sleep(12)  # it has looked, and looked again
         assert not stranger.tables.filled
 
 

@@ -37,8 +37,8 @@ class ClusterFeed:
         filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
         keys = f"/api/v1/namespaces/{namespace}/configmaps"
 
-        def watch(path: str, kind: type[Any], sink: Sink[Any], **selectors: str) -> ListWatch[Any]:
-            return ListWatch(api, path, kind, sink, metrics, read_seconds=silence_seconds, **selectors)
+        def watch(path: str, kind: type[Any], sink: Sink[Any], labels: str = "", fields: str = "") -> ListWatch[Any]:
+            return ListWatch(api, path, kind, sink, metrics, labels=labels, fields=fields, read_seconds=silence_seconds)
 
         self._watches: list[ListWatch[Any]] = [  # in the order of KINDS
             watch("/api/v1/namespaces", NamespaceView, filler.namespaces, labels=names.TENANT),

@@ -31,7 +31,7 @@ from rolehost_runtime.gateway.watch.rows import (
 
 log = logging.getLogger(__name__)
 
-BLIND_SECONDS = 3.0
+BLIND_SECONDS = 5.0
 """How long the apiserver has for its first listings: it needs less than one where it is well."""
 EVERY_SECONDS = 5.0
 CONFIRM_MS = 300_000
