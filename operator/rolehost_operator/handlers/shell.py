@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from rolehost_api.errors import RolehostError
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
@@ -17,7 +18,7 @@ from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.world import World
-from rolehost_operator.objects import fits
+from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
@@ -29,8 +30,20 @@ log = logging.getLogger(__name__)
 WORKERS = 8
 RESYNC_SECONDS = 300.0
 RELIST_SECONDS = 2.0
+COMPARED = frozenset({"Deployment", "NetworkPolicy", "ServiceAccount"})
+"""Kinds that are applied whenever what is there does not fit."""
 SOONEST = 0.05
 """Between two looks at one Role that nothing rang for."""
+
+
+class Contested(RolehostError):
+    """The apiserver stores something else than was applied, e.g. by an admission webhook."""
+
+    code = "contested"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="Does an admission webhook change it? Leave out tenants' namespaces there")
 
 
 class Shell:
@@ -144,6 +157,10 @@ class Shell:
                     log.warning("%s/%s: %s", *key, error)
                 self.queue.failed(key, error.retry_after)
                 outcome = "forbidden" if error.no_right else "refused"
+            except Contested as error:
+                log.warning("%s/%s: %s", *key, error)
+                self.queue.failed(key)
+                outcome = "contested"
             except Exception:
                 log.exception("%s/%s could not be looked after", *key)
                 self.queue.failed(key)
@@ -171,16 +188,22 @@ class Shell:
 
     async def _carry_out(self, observed: Observed, plan: Plan) -> None:
         for wanted in plan.apply:
-            answer = await self.client.apply(wanted)
-            if wanted["kind"] == "Deployment" and not fits(wanted, answer):
-                # An apply leaves what others added to a list: a container of theirs would run beside ours.
-                answer = await self.client.replace_pods(wanted)
-            self._saw([answer])
+            await self._apply(wanted)
         for gone in plan.prune:
             await self.client.prune(gone)
         if plan.status is None or await self._tell(observed, plan):
             for note in plan.notes:
                 await self._post(observed, note)
+
+    async def _apply(self, wanted: KubeObject) -> None:
+        """Raises Contested where it is not as wanted even then: to try again at once would never end."""
+        answer = await self.client.apply(wanted)
+        if wanted["kind"] == "Deployment" and not fits(wanted, answer):
+            # An apply leaves what others added to a list: a container of theirs would run beside ours.
+            answer = await self.client.replace_pods(wanted)
+        self._saw([answer])
+        if wanted["kind"] in COMPARED and not fits(wanted, answer):
+            raise Contested(f"{wanted['kind']} {wanted['metadata']['name']} is not stored as it was applied")
 
     async def _tell(self, observed: Observed, plan: Plan) -> bool:
         """Write the status; False where there is nobody to be told."""
@@ -188,10 +211,7 @@ class Shell:
             raw = await self.client.write_status(observed.role.raw, msgspec.to_builtins(plan.status))
         except ApiError as error:
             # Where the namespace is no tenant's we may not write; and of a Role that is gone there is nothing to say.
-            if error.http_status == 403 and not observed.namespace.tenant:
-                return False
-            if error.http_status == 404:
-                self.world.drop(observed.role.raw)
+            if error.http_status == 404 or (error.http_status == 403 and not observed.namespace.tenant):
                 return False
             raise
         self._saw([raw])

@@ -13,22 +13,23 @@ import kopf
 
 
 class Tidings:
-    """Of each plural that is watched. `relisted` hears of every listing but the first.
+    """Of each plural that is watched. `listed` hears of every listing, the first included: what was
+    seen before it may have vanished since.
 
     >>> heard = []
     >>> tidings = Tidings(["pods"], heard.append, clock=lambda: 7.0)
     >>> tidings.answered("pods", watch=False, good=True), tidings.answered("pods", watch=True, good=True)
     (None, None)
-    >>> tidings.answered("pods", watch=False, good=True), heard, tidings.lists["pods"], tidings.opened["pods"]
-    (None, ['pods'], 2, 1)
+    >>> tidings.answered("pods", watch=False, good=False), heard, tidings.lists["pods"], tidings.opened["pods"]
+    (None, ['pods'], 1, 1)
     >>> tidings.answered("nodes", watch=True, good=True), tidings.ages()
     (None, {'pods': 0.0})
     """
 
     def __init__(
-        self, plurals: Collection[str], relisted: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self, plurals: Collection[str], listed: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._relisted, self._clock = relisted, clock
+        self._listed, self._clock = listed, clock
         self._heard_at = dict.fromkeys(plurals, clock())
         self.lists = dict.fromkeys(plurals, 0)
         self.opened = dict.fromkeys(plurals, 0)
@@ -53,8 +54,7 @@ class Tidings:
             self.opened[plural] += 1
             return
         self.lists[plural] += 1
-        if self.lists[plural] > 1:
-            self._relisted(plural)
+        self._listed(plural)
 
 
 def session(info: kopf.ConnectionInfo, tidings: Tidings) -> kopf.AiohttpSession:
