@@ -103,8 +103,9 @@ class FaultProxy:
     def requests(self, of: Callable[[Asked], bool], since: float = 0.0) -> list[Asked]:
         return [asked for asked in list(self.asked) if asked.at >= since and of(asked)]
 
-    def writes(self, since: float = 0.0) -> list[Asked]:
-        return self.requests(lambda asked: asked.write, since)
+    def writes(self, namespace: str = "", since: float = 0.0) -> list[Asked]:
+        """In one namespace; the apiserver is the whole session's, and so are the Roles of earlier tests."""
+        return self.requests(lambda asked: asked.write and (not namespace or f"/{namespace}/" in asked.path), since)
 
     def blackhole(self) -> None:
         """Connections stand and are accepted, and no byte comes through any more."""

@@ -72,7 +72,7 @@ def test_f01_an_operator_that_dies_after_every_single_write_gets_there(cluster: 
     calm = cluster.operator(kubeconfig=last.kubeconfig)
     eventually(lambda: calm.says(LEADS), "the last one leads", 40)
     time.sleep(1)
-    assert last.writes() == []
+    assert last.writes(namespace) == []
     one_child_each(cluster, namespace)
 
 

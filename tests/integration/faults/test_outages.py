@@ -109,7 +109,7 @@ def test_f05_what_was_made_changed_and_deleted_in_a_gap_of_the_watch_is_seen_aft
     quiet = time.monotonic()
     cluster.api.kubectl("delete", "deployment", orphan["metadata"]["name"], "-n", namespace)
     time.sleep(3)
-    assert [asked for asked in proxy.writes(since=quiet) if "deleted" in asked.path] == []
+    assert [asked for asked in proxy.writes(namespace, since=quiet) if "deleted" in asked.path] == []
 
 
 @pytest.mark.timeout(240)

@@ -29,10 +29,10 @@ def test_f08_a_storm_of_429_is_waited_out_as_long_as_it_says(cluster: Cluster, p
     for number in range(10):
         cluster.api.kubectl("annotate", "rhr", "cat", f"ring={number}", "--overwrite", "-n", namespace)
         time.sleep(1)
-    tried = proxy.requests(write, since=storm)
+    tried = [asked for asked in proxy.writes(namespace, since=storm) if write(asked)]
     assert len(tried) >= 2
     assert all(later.at - earlier.at >= RETRY_AFTER for earlier, later in pairwise(tried))
-    assert operator.metric('rolehost_operator_reconciles_total{outcome="refused"}') == len(tried)
+    assert operator.metric('rolehost_operator_reconciles_total{outcome="refused"}') >= len(tried)
     proxy.refusals = []
     serve(cluster, namespace)
     ready(cluster, namespace)
@@ -55,8 +55,8 @@ def test_f08_half_of_all_writes_in_conflict_still_get_there_without_a_hot_loop(
     for name in names:
         ready(cluster, namespace, name)
     by_object: dict[str, list[Asked]] = defaultdict(list)
-    for asked in proxy.requests(write, since=storm):
-        if "rolehost-sandbox" not in asked.path:  # which belongs to all Roles of the namespace
+    for asked in proxy.writes(namespace, since=storm):
+        if write(asked) and "rolehost-sandbox" not in asked.path:  # which belongs to all Roles of the namespace
             by_object[asked.path].append(asked)
     refused = [
         (path, again.at - before.at)
