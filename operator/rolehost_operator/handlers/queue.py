@@ -15,11 +15,13 @@ K = TypeVar("K", bound=Hashable)
 FIRST_DELAY = 1.0
 """Also the least between two tries of one object that is refused."""
 LONGEST_DELAY = 60.0
+LONGEST_CONFLICT = 8.0
+"""Whoever is in our way with an object is at work on it right now, and soon done."""
 LONGEST_WISH = 300.0
 """Most that is waited because the apiserver said so."""
 
 
-def backoff(failures: int, spread: float) -> float:
+def backoff(failures: int, spread: float, longest: float = LONGEST_DELAY) -> float:
     """Seconds to wait after so many failures in a row; `spread` from 0 to 1 keeps many apart.
 
     >>> [round(backoff(count, 0.0), 1) for count in (1, 2, 3, 20)]
@@ -27,16 +29,18 @@ def backoff(failures: int, spread: float) -> float:
     >>> round(backoff(1, 1.0), 1)
     1.5
     """
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16)) * (1 + spread / 2)
+    return min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 16)) * (1 + spread / 2)
 
 
-def rest(failures: int, spread: float, wish: float | None) -> float:
+def rest(failures: int, spread: float, wish: float | None, longest: float = LONGEST_DELAY) -> float:
     """As `backoff`, and no shorter than the apiserver wished (Retry-After).
 
     >>> rest(1, 0.0, None), rest(1, 0.0, 7.0), rest(4, 0.0, 7.0), rest(1, 0.0, 86_400.0)
     (1.0, 7.0, 8.0, 300.0)
+    >>> rest(9, 0.0, None, LONGEST_CONFLICT)
+    8.0
     """
-    return max(backoff(failures, spread), min(wish or 0.0, LONGEST_WISH))
+    return max(backoff(failures, spread, longest), min(wish or 0.0, LONGEST_WISH))
 
 
 class KeyedQueue(Generic[K]):
@@ -89,7 +93,7 @@ class KeyedQueue(Generic[K]):
         self._failures.pop(key, None)
         self._end(key)
 
-    def failed(self, key: K, after: float | None = None) -> None:
+    def failed(self, key: K, after: float | None = None, longest: float = LONGEST_DELAY) -> None:
         """Try again after a delay that doubles each time, and not before it was said. Rings wait for it too."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
         self._working.discard(key)
@@ -97,7 +101,7 @@ class KeyedQueue(Generic[K]):
         self._resting.add(key)
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
-        self.ring_later(key, rest(count, random.random(), after))  # noqa: S311
+        self.ring_later(key, rest(count, random.random(), after, longest))  # noqa: S311
 
     def forgive(self) -> None:
         """What kept them from succeeding is over: whoever rests may be rung for at once."""

@@ -13,7 +13,7 @@ from rolehost_api.errors import RolehostError
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
-from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.handlers.queue import LONGEST_CONFLICT, LONGEST_DELAY, KeyedQueue
 from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
@@ -155,7 +155,8 @@ class Shell:
                     self.may_not(key[0])
                 else:
                     log.warning("%s/%s: %s", *key, error)
-                self.queue.failed(key, error.retry_after)
+                longest = LONGEST_CONFLICT if error.http_status == 409 else LONGEST_DELAY
+                self.queue.failed(key, error.retry_after, longest)
                 outcome = "forbidden" if error.no_right else "refused"
             except Contested as error:
                 log.warning("%s/%s: %s", *key, error)

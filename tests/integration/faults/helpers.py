@@ -37,13 +37,13 @@ def deployment_of(cluster: Cluster, namespace: str, name: str = "cat", sequence:
     return ""
 
 
-def serve(cluster: Cluster, namespace: str, name: str = "cat", sequence: int = 1) -> str:
+def serve(cluster: Cluster, namespace: str, name: str = "cat", sequence: int = 1, seconds: float = 60) -> str:
     """Once the revision has its Deployment: the kubelet's part, and the gateway's word."""
 
     def made() -> str:
         return deployment_of(cluster, namespace, name, sequence)
 
-    revision = str(eventually(made, f"a Deployment of {name} {sequence}", 60))
+    revision = str(eventually(made, f"a Deployment of {name} {sequence}", seconds))
     word(cluster, namespace, name, revision)
     return revision
 

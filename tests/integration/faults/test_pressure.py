@@ -38,7 +38,7 @@ def test_f08_a_storm_of_429_is_waited_out_as_long_as_it_says(cluster: Cluster, p
     ready(cluster, namespace)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_f08_half_of_all_writes_in_conflict_still_get_there_without_a_hot_loop(
     cluster: Cluster, proxy: FaultProxy
 ) -> None:
@@ -51,9 +51,9 @@ def test_f08_half_of_all_writes_in_conflict_still_get_there_without_a_hot_loop(
     names = ("a", "b")
     create(cluster.api, *(role(namespace, name) for name in names))
     for name in names:
-        serve(cluster, namespace, name)
+        serve(cluster, namespace, name, seconds=150)
     for name in names:
-        ready(cluster, namespace, name)
+        ready(cluster, namespace, name, seconds=150)
     by_object: dict[str, list[Asked]] = defaultdict(list)
     for asked in proxy.writes(namespace, since=storm):
         if write(asked) and "rolehost-sandbox" not in asked.path:  # which belongs to all Roles of the namespace
