@@ -19,10 +19,16 @@ class Numbers:
     """Times that a pod is killed under a session."""
     fuzz_examples: int
     """Turns into which a hostile pod forges frames."""
+    outage_seconds: int
+    """How long the apiserver is away."""
+    quiet_seconds: int
+    """How long a watch brings nothing but bookmarks."""
+    flood: int
+    """Roles that one tenant creates at once."""
 
 
-SLICE = Numbers(starts=10, deaths=3, fuzz_examples=1000)
-FULL = Numbers(starts=100, deaths=50, fuzz_examples=20_000)
+SLICE = Numbers(starts=10, deaths=3, fuzz_examples=1000, outage_seconds=30, quiet_seconds=8, flood=200)
+FULL = Numbers(starts=100, deaths=50, fuzz_examples=20_000, outage_seconds=300, quiet_seconds=600, flood=1000)
 SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
 NUMBERS = FULL if SOAK else SLICE
 

@@ -96,7 +96,9 @@ class LinkPool:
         self._doorbell = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._pins = Pins(now_ms)
-        self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
+        self._picture = Picture(
+            f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins, lambda: tables.stale
+        )
 
     async def start(self) -> None:
         for table in (self._tables.pods, self._tables.strangers, self._tables.revisions, self._tables.roles):
