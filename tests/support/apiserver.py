@@ -171,7 +171,9 @@ class ApiServer:
         return done
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        # As JSON: of YAML kubectl takes a key like 2381e9 for a number.
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=listed)
 
     def get(self, *what: str) -> Any:
         """`kubectl get … -o json`, parsed; None where it is not there."""
