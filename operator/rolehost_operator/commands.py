@@ -56,6 +56,13 @@ def _variable(name: str) -> str:
 )
 @click.option("--metrics-port", envvar=_variable("METRICS_PORT"), default=METRICS_PORT)
 @click.option("--internal-port", envvar=_variable("INTERNAL_PORT"), default=INTERNAL_PORT, help="Of the gateways.")
+@click.option(
+    "--watch-silence-seconds",
+    envvar=_variable("WATCH_SILENCE_SECONDS"),
+    type=click.FloatRange(min=1),
+    default=70.0,
+    help="Without even a bookmark (one comes every 60 s), before a watch is opened anew.",
+)
 @click.option("--log-level", envvar=_variable("LOG_LEVEL"), default="info")
 def operator(
     namespace: str,
@@ -70,6 +77,7 @@ def operator(
     upgrade_percent: int,
     metrics_port: int,
     internal_port: int,
+    watch_silence_seconds: float,
     log_level: str,
 ) -> None:
     """Keep the cluster as its Roles say, until told to stop."""
@@ -109,6 +117,7 @@ def operator(
         token_file=gateway_token,
         metrics_port=metrics_port,
         internal_port=internal_port,
+        watch_silence_seconds=watch_silence_seconds,
     )
 
     async def until_told() -> None:

@@ -78,6 +78,8 @@ class Memory:
     """Since when a revision that has pods is neither the latest nor the stable one."""
     ebbs: Mapping[str, Ebb] = field(default_factory=dict)
     """Revisions that could do with fewer pods."""
+    drift_told: Mapping[str, datetime] = field(default_factory=dict)
+    """When it was last told that an object was put back."""
 
 
 FRESH = Memory()

@@ -31,6 +31,7 @@ from rolehost_operator.observed import DeploymentSeen, Memory, Observed, Revisio
 from rolehost_operator.plan import NOW, Note, Plan, Prune
 from rolehost_operator.running import Running, running
 from rolehost_operator.status.conditions import FINAL, Fault, Situation, conditions, findings
+from rolehost_operator.status.corrections import corrections
 from rolehost_operator.status.drift import runtime_drift
 from rolehost_operator.status.health import health
 
@@ -76,20 +77,22 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
     if observed.runtime_class and observed.role.spec:
         # Until then no pod is made or changed, and who waits for its turn still does.
         run = running(observed if guarded else replace(observed, room=0), observed.role.spec, live, now)
+    writes = run.apply if guarded else apply
 
     plan = _with_status(observed, now, run, fault=intent.fault, latest=latest, stable=stable)
+    drift, drift_told = corrections(writes, observed, observed.memory.drift_told, now)
     looks = (plan.requeue_after, idle_wait, run.look_in, None if guarded else NOW)
     waits = [wait for wait in looks if wait is not None]
     return Plan(
         share=tuple(run.share) if guarded else (),
-        apply=tuple(run.apply if guarded else apply),
+        apply=tuple(writes),
         prune=(*_idle_deployments(observed, live), *_old_revisions(observed, live)),
         status=plan.status,
-        notes=plan.notes,
+        notes=plan.notes + drift,
         requeue_after=min(waits, default=None),
         rolls=tuple(run.rolls),
         waits=bool(run.waiting),
-        memory=Memory(plan.memory.waiting_since, retired, run.ebbs),
+        memory=Memory(plan.memory.waiting_since, retired, run.ebbs, drift_told),
     )
 
 

@@ -9,18 +9,20 @@ import kopf
 from rolehost_api.names import API_VERSION, BACKENDS, GATEWAY_SERVICE, REVISIONS, ROLES
 from rolehost_operator.contract import OutdatedDefinitions
 from rolehost_operator.evidence.gateways import Gateways
-from rolehost_operator.handlers.doorbells import doorbells
+from rolehost_operator.handlers.doorbells import WATCHED, doorbells
 from rolehost_operator.handlers.doorbells import settings as watching
 from rolehost_operator.handlers.shell import WORKERS, Shell
 from rolehost_operator.kube.access import access
 from rolehost_operator.kube.client import ApiError, Client
 from rolehost_operator.kube.lease import Claim, Leadership
+from rolehost_operator.kube.tidings import Tidings
 from rolehost_operator.settings import Settings, public_keys
 from rolehost_operator.telemetry import Metrics, serve
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
+KIND_OF = {plural: (api_version, kind) for _, _, plural, api_version, kind in WATCHED}
 SETTLE_SECONDS = 10.0
 """Most that is waited for the gateways' first word before this operator offers to lead."""
 
@@ -28,7 +30,7 @@ SETTLE_SECONDS = 10.0
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Until `stop`, or until a part of it fails for good: then all of it ends, to be started anew."""
     claim = Claim(settings.identity)
-    client = Client(access, lambda: claim.may_write(time.monotonic()))
+    client = Client(access, lambda: claim.may_write(time.monotonic()), settings.watch_silence_seconds)
     metrics = Metrics()
     client.on_write = metrics.wrote
     shell = Shell(client, settings.platform, metrics, settings.identity)
@@ -66,7 +68,11 @@ async def _live(
     await _first_sight(shell)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_watch(shell, stop), name="watches")
+            lost: asyncio.Queue[str] = asyncio.Queue()
+            tidings = Tidings(KIND_OF, lost.put_nowait)
+            metrics.watch(tidings)
+            tasks.create_task(_relist(shell, lost), name="relists")
+            tasks.create_task(_watch(shell, tidings, settings.watch_silence_seconds, stop), name="watches")
             tasks.create_task(gateways.follow(lambda: set(shell.world.roles())), name="gateways")
             tasks.create_task(shell.keep_synced(), name="resync")
             tasks.create_task(shell.keep_keys(lambda: public_keys(settings.platform_keys)), name="public keys")
@@ -111,11 +117,21 @@ async def _first_sight(shell: Shell) -> None:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _watch(shell: Shell, stop: asyncio.Event) -> None:
+async def _watch(shell: Shell, tidings: Tidings, silence_seconds: float, stop: asyncio.Event) -> None:
     """kopf takes the process' signals for itself and returns on them, so its end is ours."""
-    registry = doorbells(shell.world, shell.ring)
-    await kopf.operator(registry=registry, settings=watching(), clusterwide=True, standalone=True)
+    registry = doorbells(shell.world, shell.ring, tidings)
+    await kopf.operator(registry=registry, settings=watching(silence_seconds), clusterwide=True, standalone=True)
     stop.set()
+
+
+async def _relist(shell: Shell, lost: asyncio.Queue[str]) -> None:
+    """One kind at a time, and once for however often it was asked before the listing began."""
+    while True:
+        plurals = {await lost.get()}
+        while not lost.empty():
+            plurals.add(lost.get_nowait())
+        for plural in sorted(plurals):
+            await shell.relist(*KIND_OF[plural])
 
 
 async def _measure(shell: Shell, metrics: Metrics) -> None:

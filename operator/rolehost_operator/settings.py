@@ -26,6 +26,8 @@ class Settings:
     token_file: Path | None
     metrics_port: int
     internal_port: int
+    watch_silence_seconds: float
+    """Without even a bookmark, before a watch is taken for dead."""
 
 
 def public_keys(folder: Path) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """How the operator is watched: metrics and health."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from rolehost_operator.kube.tidings import Tidings
 
 
 class Metrics:
@@ -38,12 +42,46 @@ class Metrics:
         self.looks = Counter("rolehost_operator_reconciles", "Roles looked after, by outcome.", ["outcome"], **made)
         self.seconds = Histogram("rolehost_operator_reconcile_seconds", "Time to look after a Role once.", **made)
 
+    def watch(self, tidings: Tidings) -> None:
+        """Tell of these watches too."""
+        self.registry.register(Watches(tidings))
+
     def looked_after(self, outcome: str, seconds: float) -> None:
         self.looks.labels(outcome).inc()
         self.seconds.observe(seconds)
 
     def wrote(self, verb: str, kind: str) -> None:
         self.writes.labels(verb, kind).inc()
+
+
+class Watches(Collector):
+    """What is known of the watches, by kind; read when somebody scrapes."""
+
+    def __init__(self, tidings: Tidings) -> None:
+        self._tidings = tidings
+
+    def collect(self) -> Iterable[Metric]:
+        age = GaugeMetricFamily(
+            "rolehost_operator_watch_last_event_age_seconds",
+            "Since a watch last brought an event or was opened; over 320 the operator is blind.",
+            labels=["kind"],
+        )
+        for kind, seconds in self._tidings.ages().items():
+            age.add_metric([kind], seconds)
+        yield age
+        for name, text, counts in (
+            ("lists", "Whole listings taken; after the first, a watch had lost its place.", self._tidings.lists),
+            ("opened", "Watches opened.", self._tidings.opened),
+            (
+                "failures",
+                "Listings and watches that were refused or broke, and are tried again.",
+                self._tidings.failures,
+            ),
+        ):
+            family = CounterMetricFamily(f"rolehost_operator_watch_{name}", text, labels=["kind"])
+            for kind, count in counts.items():
+                family.add_metric([kind], count)
+            yield family
 
 
 async def serve(metrics: Metrics, port: int, ready: Callable[[], bool]) -> web.AppRunner:

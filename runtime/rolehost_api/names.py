@@ -109,6 +109,8 @@ AWAITING_TURN = "AwaitingTurn"
 UPGRADING = "Upgrading"
 UPGRADE_HALTED = "UpgradeHalted"
 UPGRADE_STUCK = "UpgradeStuck"
+DRIFT_CORRECTED = "DriftCorrected"
+"""Of an Event: somebody changed by hand what the operator keeps, and it was put back."""
 
 
 def revision_name(role: str, digest: str) -> str:

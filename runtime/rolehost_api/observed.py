@@ -69,3 +69,6 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Clients' connections are accepted now: what did not reach this gateway's Service was held back."""
     pods: tuple[PodReport, ...] = ()
     revisions: tuple[RevisionReport, ...] = ()
+    stale: bool = False
+    """This gateway cannot see the cluster and serves from the last good tables: which pods there
+    are is no news from it. How many sessions it has is."""

@@ -114,11 +114,28 @@ class ApiServer:
     folder: Path
     authority: Authority
     audit_log: Path
+    processes: "Processes"
     kubeconfig: Path = field(init=False)
     """Of a user in system:masters, whom RBAC refuses nothing."""
 
     def __post_init__(self) -> None:
         self.kubeconfig = self.kubeconfig_for(ADMIN, ["system:masters"])
+
+    def down(self) -> None:
+        """SIGKILL: every watch breaks, and its port refuses until `up`. What etcd has stays."""
+        self.processes.kill("kube-apiserver")
+
+    def up(self) -> None:
+        """Start it again, and wait until it answers."""
+        self.processes.again("kube-apiserver")
+        self.wait_ready(time.monotonic() + START_SECONDS)
+
+    def wait_ready(self, deadline: float) -> None:
+        while self.kubectl("get", "--raw", "/readyz", check=False).returncode != 0:
+            if self.processes.running["kube-apiserver"].poll() is not None or time.monotonic() > deadline:
+                tail = (self.folder / "kube-apiserver.log").read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"kube-apiserver did not come up; its log ends with:\n{tail}")
+            time.sleep(0.2)
 
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig that makes its bearer `user`, with what RBAC grants that user."""
@@ -154,7 +171,9 @@ class ApiServer:
         return done
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        # As JSON: of YAML kubectl takes a key like 2381e9 for a number.
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=listed)
 
     def get(self, *what: str) -> Any:
         """`kubectl get … -o json`, parsed; None where it is not there."""
@@ -208,10 +227,21 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._arguments: dict[str, tuple[str, ...]] = {}
 
     def start(self, name: str, *arguments: str) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
+        self._arguments[name] = arguments
+        with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen([str(BINARIES / name), *arguments], stdout=log, stderr=log)
+
+    def kill(self, name: str) -> None:
+        self.running[name].kill()
+        self.running[name].wait(timeout=20)
+
+    def again(self, name: str) -> None:
+        """As it was started before, unless it runs."""
+        if self.running[name].poll() is not None:
+            self.start(name, *self._arguments[name])
 
     def wait_for(self, name: str, url: str, deadline: float) -> None:
         """Until `url` (without certificates: loopback HTTP) answers, or the process died."""
@@ -260,12 +290,14 @@ def start(folder: Path, processes: Processes) -> ApiServer:
         *(f"--service-account-signing-key-file={signing}", "--disable-admission-plugins=ServiceAccount"),
         *(f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}", "--endpoint-reconciler-type=none"),
     )
-    server = ApiServer(url=f"https://127.0.0.1:{secure_port}", folder=folder, authority=authority, audit_log=audit_log)
-    while server.kubectl("get", "--raw", "/readyz", check=False).returncode != 0:
-        if processes.running["kube-apiserver"].poll() is not None or time.monotonic() > deadline:
-            tail = (folder / "kube-apiserver.log").read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"kube-apiserver did not come up; its log ends with:\n{tail}")
-        time.sleep(0.2)
+    server = ApiServer(
+        url=f"https://127.0.0.1:{secure_port}",
+        folder=folder,
+        authority=authority,
+        audit_log=audit_log,
+        processes=processes,
+    )
+    server.wait_ready(deadline)
     return server
 
 

@@ -29,6 +29,12 @@ class Numbers:
     bundles_fuzzed: int
     manifests_fuzzed: int
     """Texts, and specs."""
+    outage_seconds: int
+    """How long the apiserver is away."""
+    quiet_seconds: int
+    """How long a watch brings nothing but bookmarks."""
+    flood: int
+    """Roles that one tenant creates at once."""
 
     # The slice forges and fuzzes for some 40 seconds of one core: turns 8, sockets 8, requests 3, addresses 7,
     # bundles 8, manifests 6.
@@ -44,6 +50,9 @@ SLICE = Numbers(
     addresses_fuzzed=1000,
     bundles_fuzzed=2000,
     manifests_fuzzed=1000,
+    outage_seconds=30,
+    quiet_seconds=8,
+    flood=200,
 )
 FULL = Numbers(
     starts=100,
@@ -55,6 +64,9 @@ FULL = Numbers(
     addresses_fuzzed=50_000,
     bundles_fuzzed=10_000,
     manifests_fuzzed=10_000,
+    outage_seconds=300,
+    quiet_seconds=600,
+    flood=1000,
 )
 SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
 NUMBERS = FULL if SOAK else SLICE

@@ -33,14 +33,14 @@ class _Word:
     @classmethod
     def of(cls, report: Observed) -> "_Word":
         pods: dict[Key, list[PodReport]] = defaultdict(list)
-        for pod in report.pods:
-            pods[pod.namespace, pod.role].append(pod)
+        roles: dict[Key, set[object]] = defaultdict(set)
+        if not report.stale:  # from last good tables: no news of what pods there are
+            for pod in report.pods:
+                pods[pod.namespace, pod.role].append(pod)
+                roles[pod.namespace, pod.role].add(replace(pod, sessions=min(1, pod.sessions)))
         busy = {(pod.namespace, pod.revision) for pod in report.pods if pod.sessions > 0}
         busy |= {(one.namespace, one.revision) for one in report.revisions if one.sessions > 0}
         counts = {(one.namespace, one.revision): one.sessions for one in report.revisions}
-        roles: dict[Key, set[object]] = defaultdict(set)
-        for pod in report.pods:
-            roles[pod.namespace, pod.role].add(replace(pod, sessions=min(1, pod.sessions)))
         for one in report.revisions:
             roles[one.namespace, one.role].add(replace(one, sessions=min(1, one.sessions)))
         return cls(report, pods, frozenset(busy), counts, {key: frozenset(said) for key, said in roles.items()})
@@ -121,7 +121,7 @@ class Sightings:
         return {name: sum(word.counts.get((namespace, name), 0) for word in words) for name in revisions}
 
     def idle_since(self, namespace: str, revisions: Iterable[str]) -> dict[str, datetime]:
-        """Since when these have no session anywhere. Empty unless every gateway reports."""
+        """Since when these have no session anywhere. Empty unless every gateway reports, and sees the cluster."""
         if self._complete_since is None:
             return {}
         since = self._complete_since
@@ -149,7 +149,8 @@ class Sightings:
 
     def _count(self, now: datetime) -> None:
         """What was busy until now is idle from now on; what is busy is not idle."""
-        if not self._expected or not self._expected <= self._words.keys():
+        blind = any(word.report.stale for word in self._words.values())
+        if not self._expected or blind or not self._expected <= self._words.keys():
             self._complete_since = None
         elif self._complete_since is None:
             self._complete_since = now

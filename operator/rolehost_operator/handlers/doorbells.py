@@ -4,13 +4,14 @@ No finalizer, no annotation with a diff, no peering: `on.event` handlers alone m
 leave the objects as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
 
 from rolehost_api.names import API_VERSION, BACKENDS, GROUP, REVISIONS, ROLES, VERSION
 from rolehost_operator.kube.access import access
+from rolehost_operator.kube.tidings import Tidings, session
 from rolehost_operator.kube.world import World
 from rolehost_operator.observed import Key
 
@@ -28,16 +29,32 @@ WATCHED = (
 """Group, version and plural for kopf; apiVersion and kind of the objects."""
 
 
-def doorbells(world: World, ring: Callable[[Key], None]) -> kopf.OperatorRegistry:
+class Backoffs:
+    """Seconds between tries, for ever: kopf gives a watch up for good, and the process with it, where they end.
+
+    >>> from itertools import islice
+    >>> list(islice(Backoffs(), 8))
+    [1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 10.0]
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        last, this = 0.0, 1.0
+        while True:
+            yield min(this, 10.0)
+            last, this = this, min(last + this, 10.0)
+
+
+def doorbells(world: World, ring: Callable[[Key], None], tidings: Tidings) -> kopf.OperatorRegistry:
     """A registry of handlers that keep `world` up to date and ring for whom a change concerns."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return access()
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return session(access(), tidings)
 
-    def hear(api_version: str, kind: str) -> Callable[..., Any]:
+    def hear(plural: str, api_version: str, kind: str) -> Callable[..., Any]:
         async def heard(event: kopf.RawEvent, **_: Any) -> None:
+            tidings.event(plural)
             raw: dict[str, Any] = {**event["object"], "apiVersion": api_version, "kind": kind}
             raw["metadata"] = dict(raw["metadata"])
             concerned = world.drop(raw) if event["type"] == "DELETED" else world.put(raw)
@@ -47,11 +64,12 @@ def doorbells(world: World, ring: Callable[[Key], None]) -> kopf.OperatorRegistr
         return heard
 
     for group, version, plural, api_version, kind in WATCHED:
-        kopf.on.event(group, version, plural, registry=registry, id=f"saw-{plural}")(hear(api_version, kind))
+        kopf.on.event(group, version, plural, registry=registry, id=f"saw-{plural}")(hear(plural, api_version, kind))
     return registry
 
 
-def settings() -> kopf.OperatorSettings:
+def settings(silence_seconds: float) -> kopf.OperatorSettings:
+    """`silence_seconds`: a watch that brings not even a bookmark for so long is opened anew."""
     made = kopf.OperatorSettings()
     made.posting.enabled = False
     made.peering.standalone = True
@@ -59,6 +77,9 @@ def settings() -> kopf.OperatorSettings:
     made.watching.server_timeout = 240
     made.watching.client_timeout = 300
     made.watching.connect_timeout = 10
+    made.watching.inactivity_timeout = silence_seconds
+    made.watching.reconnect_backoff = 1.0
+    made.networking.error_backoffs = Backoffs()
     made.networking.request_timeout = 30
     made.networking.connect_timeout = 10
     return made

@@ -15,13 +15,14 @@ from rolehost_operator import contract
 from rolehost_operator.desired.event import event
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.handlers.doorbells import WATCHED
-from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.handlers.queue import LONGEST_CONFLICT, LONGEST_DELAY, KeyedQueue
 from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.client import ApiError, Client, Fenced
 from rolehost_operator.kube.configmaps import ConfigMaps
 from rolehost_operator.kube.unwatched import Unwatched
 from rolehost_operator.kube.world import World
+from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import Key, Observed
 from rolehost_operator.plan import Note, Plan
 from rolehost_operator.platform import Platform
@@ -35,8 +36,21 @@ WORKERS = 8
 RESYNC_SECONDS = 300.0
 KEYS_SECONDS = 10.0
 """How often the gateways' public keys are read again; a mounted ConfigMap changes within two minutes."""
+RELIST_SECONDS = 2.0
+COMPARED = frozenset({"Deployment", "NetworkPolicy", "ServiceAccount", "PodDisruptionBudget", "Secret", "ConfigMap"})
+"""Kinds that are applied whenever what is there does not fit."""
 SOONEST = 0.05
 """Between two looks at one Role that nothing rang for."""
+
+
+class Contested(RolehostError):
+    """The apiserver stores something else than was applied, e.g. by an admission webhook."""
+
+    code = "contested"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="Does an admission webhook change it? Leave out tenants' namespaces there")
 
 
 class Shell:
@@ -49,7 +63,7 @@ class Shell:
         self.identity = identity
         self.world = World()
         self.sightings = Sightings()
-        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.queue: KeyedQueue[Key] = KeyedQueue(lane=lambda key: key[0])
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
         self.unwatched = Unwatched(client, self.world, self.ring, time.monotonic)
         self.rights = Rights()
@@ -69,6 +83,7 @@ class Shell:
         self.metrics.leader.set(leading)
         self.upgrades.lead(leading)
         if leading:
+            self.queue.forgive()
             self.ring_all()
 
     # ── seeing ──────────────────────────────────────────────────────────────────────
@@ -77,9 +92,7 @@ class Shell:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
         await self._look_at_the_gateways_service()
         for _, _, _, api_version, kind in WATCHED:
-            listed, version = await self.client.list_all(api_version, kind)
-            for key in self.world.replace(kind, listed, version):
-                self.ring(key)
+            await self._list(api_version, kind)
         self.config_maps.follow(self.world.config_map_namespaces())
         namespaces = {key[0] for key in self.world.roles()}
         self.rights.keep(namespaces)
@@ -97,6 +110,20 @@ class Shell:
         service = await self.client.get("v1", "Service", self.platform.namespace, GATEWAY_SERVICE)
         if service is not None and (targets := service_targets(service)):
             self.platform = replace(self.platform, gateway_targets=targets)
+
+    async def _list(self, api_version: str, kind: str) -> None:
+        listed, version = await self.client.list_all(api_version, kind)
+        for key in self.world.replace(kind, listed, version):
+            self.ring(key)
+
+    async def relist(self, api_version: str, kind: str) -> None:
+        """A watch lost its place, and who vanished in its gap is told by nobody: see what is left."""
+        while True:
+            try:
+                return await self._list(api_version, kind)
+            except ApiError as error:
+                log.warning("%s cannot be listed: %s", kind, error)
+                await asyncio.sleep(RELIST_SECONDS)
 
     async def keep_synced(self) -> None:
         """For ever, or until somebody put older CRDs in place: this operator ends then, and waits from its start on."""
@@ -174,8 +201,13 @@ class Shell:
                     self.may_not(key[0])
                 else:
                     log.warning("%s/%s: %s", *key, error)
-                self.queue.failed(key, error.retry_after)
+                longest = LONGEST_CONFLICT if error.http_status == 409 else LONGEST_DELAY
+                self.queue.failed(key, error.retry_after, longest)
                 outcome = "forbidden" if error.no_right else "refused"
+            except Contested as error:
+                log.warning("%s/%s: %s", *key, error)
+                self.queue.failed(key)
+                outcome = "contested"
             except Exception:
                 log.exception("%s/%s could not be looked after", *key)
                 self.queue.failed(key)
@@ -195,7 +227,8 @@ class Shell:
                 self.config_maps.watch(key[0])  # which rings once it has listed them
             return
         plan = reconcile(observed, datetime.now(UTC))
-        self.world.memory[key] = plan.memory
+        # That something was put back is told once it was.
+        self.world.memory[key] = replace(plan.memory, drift_told=observed.memory.drift_told)
         if plan.waits:
             self.upgrades.waiting[key] = None
         # From here on others see that these roll, though the cluster does not know it yet.
@@ -205,6 +238,8 @@ class Shell:
             await self._carry_out(observed, plan)
         finally:
             self.world.granted -= begun
+        if key in self.world.memory:  # the Role was not deleted meanwhile
+            self.world.memory[key] = plan.memory
         if plan.writes and observed.namespace.tenant:
             self.may(key[0])
         if plan.requeue_after is not None:
@@ -214,23 +249,34 @@ class Shell:
         for part in plan.share:
             self._saw([await self.client.share(part)])
         for wanted in plan.apply:
-            self._saw([await self.client.apply(wanted)])
+            await self._apply(wanted)
         for gone in plan.prune:
             await self.client.prune(gone)
-        if plan.status is not None:
-            await self._tell(observed, plan)
+        if plan.status is None or await self._tell(observed, plan):
+            for note in plan.notes:
+                await self._post(observed, note)
 
-    async def _tell(self, observed: Observed, plan: Plan) -> None:
+    async def _apply(self, wanted: KubeObject) -> None:
+        """Raises Contested where it is not as wanted even then: to try again at once would never end."""
+        answer = await self.client.apply(wanted)
+        if wanted["kind"] == "Deployment" and not fits(wanted, answer):
+            # An apply leaves what others added to a list: a container of theirs would run beside ours.
+            answer = await self.client.replace_pods(wanted)
+        self._saw([answer])
+        if wanted["kind"] in COMPARED and not fits(wanted, answer):
+            raise Contested(f"{wanted['kind']} {wanted['metadata']['name']} is not stored as it was applied")
+
+    async def _tell(self, observed: Observed, plan: Plan) -> bool:
+        """Write the status; False where there is nobody to be told."""
         try:
             raw = await self.client.write_status(observed.role.raw, msgspec.to_builtins(plan.status))
         except ApiError as error:
             # Where the namespace is no tenant's we may not write; and of a Role that is gone there is nothing to say.
             if error.http_status == 404 or (error.http_status == 403 and not observed.namespace.tenant):
-                return
+                return False
             raise
         self._saw([raw])
-        for note in plan.notes:
-            await self._post(observed, note)
+        return True
 
     def _saw(self, answers: Iterable[dict[str, object]]) -> None:
         """Our own writes' answers are news like any other, and earlier than the watch's."""

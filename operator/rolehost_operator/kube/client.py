@@ -39,6 +39,8 @@ WRITE_SECONDS = 4
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=WRITE_SECONDS + 0.5, connect=2)
 PAGE = 500
 WATCH_SECONDS = 240
+SILENCE_SECONDS = 70.0
+"""After which a watch is taken for dead: the apiserver sends bookmarks every 60 s."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """Of one watch event; an object is at most 1.5 MiB in etcd."""
 
@@ -85,7 +87,13 @@ class Client:
     Lease, or is about to, stops here whatever it was in the middle of.
     """
 
-    def __init__(self, access: Callable[[], kopf.ConnectionInfo], may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        access: Callable[[], kopf.ConnectionInfo],
+        may_write: Callable[[], bool],
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._silence_seconds = silence_seconds
         self._access = access
         self._may_write = may_write
         self._info = access()
@@ -142,7 +150,7 @@ class Client:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         what = path(api_version, kind, namespace)
-        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 60, sock_read=120)
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 60, sock_read=self._silence_seconds)
         try:
             async with self._session.get(
                 self._info.server + what, params=query, headers=self._headers(), timeout=timeout
@@ -167,6 +175,15 @@ class Client:
         metadata = part["metadata"]
         where = path(part["apiVersion"], part["kind"], metadata["namespace"], metadata["name"])
         return await self._apply("share", part["kind"], where, part, manager=REPLICAS_MANAGER, force=False)
+
+    async def replace_pods(self, wanted: KubeObject) -> KubeObject:
+        """The whole pod template of a Deployment, with nothing left of what anybody added to it."""
+        metadata = wanted["metadata"]
+        where = path(wanted["apiVersion"], wanted["kind"], metadata["namespace"], metadata["name"])
+        patch = [{"op": "replace", "path": "/spec/template", "value": wanted["spec"]["template"]}]
+        self._fence("replace", wanted["kind"])
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._ask("PATCH", where, query=query, body=patch, media="application/json-patch+json")
 
     async def write_status(self, owner: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         """The whole status of `owner`, if it still is the object that was seen: its UID is a precondition."""
@@ -229,7 +246,7 @@ class Client:
         where: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: KubeObject | None = None,
+        body: KubeObject | list[KubeObject] | None = None,
         media: str = "application/json",
     ) -> KubeObject:
         headers = self._headers()

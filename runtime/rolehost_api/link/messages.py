@@ -146,7 +146,7 @@ class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: Literal["stdout", "stderr", "log"]
     text: Annotated[str, Meta(max_length=8192)]
     session: Word = ""
-    """The link's session reference where the line belongs to a turn."""
+    """The client's word for the session where the line belongs to a turn."""
 
 
 class LogBatch(Message, frozen=True, kw_only=True, tag="logs"):

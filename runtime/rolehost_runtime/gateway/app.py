@@ -24,6 +24,7 @@ from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -51,6 +52,7 @@ from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
 from rolehost_runtime.gateway.watch.api import in_cluster as access_of_pod
 from rolehost_runtime.gateway.watch.cluster import ClusterFeed
+from rolehost_runtime.gateway.watch.lastgood import LastGood
 from rolehost_runtime.gateway.watch.review import TokenReview
 
 FEED_PAUSE_SECONDS = 1.0
@@ -322,6 +324,10 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     feed = ClusterFeed(
         api, tables, metrics, sandbox_images=frozenset(settings.sandbox_images), namespace=settings.namespace
     )
+    kept = RedisLastGood.connect(settings.redis_url, password)
+    last_good = LastGood(
+        tables, kept, feed.places, key, signing.MountedKeys(settings.platform_keys_dir), metrics, wall_ms
+    )
     adapters = Adapters(
         tables=tables,
         dialer=TlsDialer(root, metrics.not_attested.inc),
@@ -336,8 +342,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         reviewer=TokenReview(api),
         owner=owner,
         identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
-        feeds=(feed,),
-        closing=(openai.close, store.close, uploads.close, api.close),
+        feeds=(feed, last_good),
+        closing=(openai.close, store.close, kept.close, uploads.close, api.close),
     )
     options = Options(
         name=settings.pod_name,

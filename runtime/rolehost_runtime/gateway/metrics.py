@@ -3,10 +3,10 @@
 The hot counters are plain ints that a collector reads when somebody scrapes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rolehost_api.errors import LogicError, RolehostError
@@ -56,7 +56,26 @@ class Metrics:
         self.watch_skipped = Counter(
             "rolehost_gateway_watch_skipped", "Objects that could not be read.", ["kind"], registry=self.registry
         )
+        self.watch_silent = Counter(
+            "rolehost_gateway_watch_silent",
+            "Watches opened anew because not even a bookmark came.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.watch_ages: dict[str, Callable[[], float]] = {}
+        self.tables_stale = Gauge(
+            "rolehost_tables_stale",
+            "1 while this gateway serves from the last good tables, for it started without the apiserver.",
+            registry=self.registry,
+        )
+        self.tables_kept = Counter(
+            "rolehost_tables_kept",
+            "Times that the last good rows of a kind were to be kept, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.registry.register(_Frames(self))
+        self.registry.register(_Ages(self))
 
     def told(self, error: RolehostError) -> None:
         """A client was told of an error. A code that role logic chose would be a free label."""
@@ -72,3 +91,18 @@ class _Frames(Collector):
         frames.add_metric(["in"], self._metrics.frames_in)
         frames.add_metric(["out"], self._metrics.frames_out)
         yield frames
+
+
+class _Ages(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        ages = GaugeMetricFamily(
+            "rolehost_gateway_watch_last_event_age_seconds",
+            "Since a watch last brought an event, a bookmark or a listing; over 140 the gateway is blind.",
+            labels=["kind"],
+        )
+        for kind, age in self._metrics.watch_ages.items():
+            ages.add_metric([kind], age())
+        yield ages

@@ -314,3 +314,44 @@ class StoreFacts(Struct, frozen=True, kw_only=True):
     """0: no bound."""
     now_ms: int = 0
     """The store's clock, milliseconds of Unix time."""
+
+
+# ── the tables' last good rows ──────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How new one kind's rows are: two numbers that only grow, and when they were known to be true."""
+
+    own: int
+    """The highest resourceVersion seen of the kind itself."""
+    tenants: int
+    """And of namespaces: whose a row is follows from them."""
+    as_of_ms: int
+
+    def older_than(self, other: "Place") -> bool:
+        return self.own < other.own or self.tenants < other.tenants
+
+
+class LastGoodStore(Protocol):
+    """Where gateways keep the tables' last good rows for one that starts while the apiserver is away.
+
+    Every method: Unavailable `state_unavailable` in bounded time where the store is away.
+    """
+
+    async def places(self) -> dict[str, Place]:
+        """How new what is kept of each kind is."""
+
+    async def keep(self, kind: str, place: Place, body: bytes) -> bool:
+        """Keep `body`, unless what is there is newer; one server-side call. False: it is.
+
+        Newer is: one of its numbers is higher, or both are the same and it was confirmed
+        later. But whoever was confirmed `OUTLIVED_MS` later is kept whatever its numbers
+        are: an etcd restored from a backup counts from lower ones.
+        """
+
+    async def read(self, kind: str) -> tuple[Place, bytes] | None:
+        """What is kept of this kind; None where there is nothing."""
+
+
+OUTLIVED_MS = 600_000

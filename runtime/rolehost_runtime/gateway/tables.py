@@ -5,9 +5,9 @@ Kubernetes API, `local` from files); who reads them does not.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
@@ -15,6 +15,8 @@ from rolehost_api.crd.role import RoleSpec
 from rolehost_api.observed import HostFacts
 
 V = TypeVar("V")
+KINDS = ("tenants", "roles", "revisions", "pods", "backends", "gateways", "keys")
+"""Tables without which nothing is served. Strangers are not among them."""
 
 
 class Scope(Enum):
@@ -98,13 +100,18 @@ class Table(Generic[V]):
         self._rows: dict[tuple[str, ...], V] = {}
         self._listeners: list[Callable[[tuple[str, ...]], None]] = []
         self.filled = False
-        """The first whole listing has arrived; until then an absence means nothing."""
+        """Whole: a listing has arrived, or the last good rows; until then an absence means nothing."""
+        self.stale = False
+        """What is here are the last good rows, and no listing has confirmed them yet."""
 
     def get(self, *key: str) -> V | None:
         return self._rows.get(key)
 
     def values(self) -> Iterator[V]:
         return iter(tuple(self._rows.values()))
+
+    def items(self) -> tuple[tuple[tuple[str, ...], V], ...]:
+        return tuple(self._rows.items())
 
     def put(self, key: tuple[str, ...], row: V) -> None:
         if self._rows.get(key) != row:
@@ -120,7 +127,13 @@ class Table(Generic[V]):
             self.drop(key)
         for key, row in rows.items():
             self.put(key, row)
-        self.filled = True
+        self.filled, self.stale = True, False
+
+    def assume(self, rows: dict[tuple[str, ...], V]) -> None:
+        """Take the last good rows where no listing has arrived; the first listing replaces them all."""
+        if not self.filled:
+            self.replace_all(rows)
+            self.stale = True
 
     def listen(self, listener: Callable[[tuple[str, ...]], None]) -> None:
         self._listeners.append(listener)
@@ -182,11 +195,20 @@ class Tables:
     keys: Table[KeyEntry] = field(default_factory=Table)
     gateways: Table[GatewayEntry] = field(default_factory=Table)
 
+    def named(self) -> dict[str, Table[Any]]:
+        """Those that must be filled; tenants first, for the others' rows are told apart by them."""
+        return {name: getattr(self, name) for name in KINDS}
+
     @property
     def filled(self) -> bool:
         return not self.unfilled
 
     @property
     def unfilled(self) -> list[str]:
-        """Names of the tables whose first whole listing has not arrived."""
-        return [one.name for one in fields(self) if not getattr(self, one.name).filled]
+        """Names of the tables of which neither a whole listing nor the last good rows arrived."""
+        return [name for name, table in self.named().items() if not table.filled]
+
+    @property
+    def stale(self) -> bool:
+        """Some of it are the last good rows, from before this process could see the cluster."""
+        return any(table.stale for table in self.named().values())

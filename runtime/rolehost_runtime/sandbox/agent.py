@@ -123,7 +123,7 @@ class Agent:
         """Role logic's output is conversation: to the ring, never to this process's own output."""
         if self._pod is None or not self._binding.logs:
             return
-        self._logs.add(stream, line, time.time_ns() // 1_000_000, owner if isinstance(owner, tuple) else None)
+        self._logs.add(stream, line, time.time_ns() // 1_000_000, owner if isinstance(owner, str) else "")
         for bell in self._pod.bells:
             bell.set()
 

@@ -300,7 +300,7 @@ class Link:
     ) -> None:
         key: Key = (self.id, start.session)
         state = await self._state(channel, start, key, inbox)
-        turn = OpenTurn(self._pod.number(), key, msgspec.structs.replace(start, state=None), state)
+        turn = OpenTurn(self._pod.number(), start.session_id, msgspec.structs.replace(start, state=None), state)
         try:
             out = await serving.turns.begin(turn)
             while isinstance(out[-1], CallModel):
@@ -370,7 +370,7 @@ class Link:
         try:
             while True:
                 bell.clear()
-                lines, lost = self._pod.logs.read(after=after, link=self.id)
+                lines, lost = self._pod.logs.read(after=after)
                 if lines or lost or not asked.follow:
                     await self.send(0, LogBatch(request=asked.request, lines=tuple(lines), lost=lost))
                 after = lines[-1].number if lines else after + lost

@@ -4,7 +4,6 @@ This is conversation, so it goes nowhere but to a link that asks for it.
 """
 
 from collections import deque
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +15,6 @@ OVERHEAD = 64
 """Counted per line, so that a ring of empty lines is bounded too."""
 
 Stream = Literal["stdout", "stderr", "log"]
-Owner = tuple[Hashable, str]
-"""A link and its name for a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +23,15 @@ class _Line:
     at_ms: int
     stream: Stream
     text: str
-    owner: Owner | None
+    session: str
+    """The client's word for it; empty where the line belongs to no turn."""
 
 
 class LogRing:
     """
     >>> ring = LogRing()
-    >>> ring.add("stdout", "a", 1, None); ring.add("stdout", "b", 2, None)
-    >>> [line.text for line in ring.read(after=1, link=None)[0]]
+    >>> ring.add("stdout", "a", 1); ring.add("stdout", "b", 2)
+    >>> [line.text for line in ring.read(after=1)[0]]
     ['b']
     """
 
@@ -44,27 +42,23 @@ class LogRing:
         self.last = 0
         """Number of the newest line; lines count from 1."""
 
-    def add(self, stream: Stream, text: str, at_ms: int, owner: Owner | None) -> None:
+    def add(self, stream: Stream, text: str, at_ms: int, session: str = "") -> None:
         self.last += 1
-        line = _Line(self.last, at_ms, stream, text[:MAX_LINE], owner)
+        line = _Line(self.last, at_ms, stream, text[:MAX_LINE], session)
         self._lines.append(line)
         self._bytes += _size(line)
         while self._bytes > self._max_bytes:
             self._bytes -= _size(self._lines.popleft())
 
-    def read(self, *, after: int, link: Hashable, limit: int = 512) -> tuple[list[LogLine], int]:
-        """Lines after number `after`, at most `limit` and 256 KiB, and how many before them are lost.
-
-        A line says its session only to the link that the session came by.
-        """
+    def read(self, *, after: int, limit: int = 512) -> tuple[list[LogLine], int]:
+        """Lines after number `after`, at most `limit` and 256 KiB, and how many before them are lost."""
         found: list[LogLine] = []
         first = self._lines[0].number if self._lines else self.last + 1
         for line in self._lines:
             if line.number <= after:
                 continue
-            session = line.owner[1] if line.owner and line.owner[0] == link else ""
             found.append(
-                LogLine(number=line.number, at_ms=line.at_ms, stream=line.stream, text=line.text, session=session)
+                LogLine(number=line.number, at_ms=line.at_ms, stream=line.stream, text=line.text, session=line.session)
             )
             if len(found) == limit:
                 break

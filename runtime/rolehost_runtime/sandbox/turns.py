@@ -20,8 +20,8 @@ class OpenTurn:
     """A turn that is neither committed nor failed. Enough is kept to run it again from the start."""
 
     key: int
-    owner: object
-    """The link and its name for the session, for the log."""
+    owner: str
+    """The client's word for the session, for the log."""
     start: StartTurn
     """Without its state, which is kept encoded."""
     state: bytes

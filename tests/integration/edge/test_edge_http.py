@@ -258,6 +258,12 @@ async def test_readiness_waits_for_tables_and_redis(start: Start) -> None:
     assert await ask(await start(), "GET", "/readyz", key=None) == (200, {"ok": True})
 
 
+async def test_last_good_tables_are_ready_and_say_that_they_are(start: Start) -> None:
+    edge = await start()
+    edge.tables.pods.stale = True
+    assert await ask(edge, "GET", "/readyz", key=None) == (200, {"ok": True, "stale": True})
+
+
 class Taken:
     """Implements Uploads."""
 

@@ -139,9 +139,15 @@ class Operator:
             return False
 
     def metric(self, name: str) -> float:
+        """The value of this series, labels included in its name."""
         with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+        return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
+
+    def memory_mib(self) -> float:
+        """Resident."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.alive():
@@ -175,13 +181,15 @@ class Cluster:
         (self.folder / "keys" / f"{name}.pem").write_bytes(pem)
         return base64.b64encode(key.public_bytes_raw()).decode()
 
-    def operator(self, *options: str) -> Operator:
-        """Started with the usual options; of one that is given again the last counts."""
+    def operator(self, *options: str, kubeconfig: Path | None = None) -> Operator:
+        """Started with the usual options, of which the last counts where one is given again; by a way of its own to the
+        apiserver where `kubeconfig` gives one.
+        """
         name = f"operator-{len(self.operators)}"
         started = Operator(
             name,
             [*self._arguments, *options],
-            {"KUBECONFIG": self._kubeconfig},
+            {"KUBECONFIG": str(kubeconfig or self._kubeconfig)},
             self.folder / f"{name}.log",
             free_ports(1)[0],
         )
@@ -289,7 +297,7 @@ def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
         "metadata": {"name": "gw", "namespace": PLATFORM, "labels": {COMPONENT: "gateway"}},
         "spec": {"containers": [{"name": "gateway", "image": "gateway:1"}]},
     }
-    role_api.kubectl("create", "-f", "-", stdin=yaml.safe_dump(pod))
+    role_api.apply(pod)
     status = {"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "phase": "Running"}}
     arguments = ("-n", PLATFORM, "--subresource=status", "--type=merge", f"-p={json.dumps(status)}")
     role_api.kubectl("patch", "pod", "gw", *arguments)

@@ -157,8 +157,10 @@ def test_a_restart_writes_nothing(cluster: Cluster) -> None:
     # A change that asks for one write comes through: so the others were looked at and left alone.
     cluster.api.kubectl("delete", "networkpolicy", "rolehost-sandbox", "-n", namespace)
     eventually(lambda: cluster.api.get("networkpolicy", "rolehost-sandbox", "-n", namespace), "the policy is back")
-    new = cluster.api.writes(ACCOUNT, namespace)[count:]
-    assert [(write.verb, write.resource) for write in new] == [("patch", "networkpolicies")]
+    wanted = [("patch", "networkpolicies"), ("create", "events")]  # which says that it was put back
+    eventually(lambda: len(writes(cluster, namespace)) >= count + len(wanted), "it is told")
+    new = writes(cluster, namespace)[count:]
+    assert [(write.verb, write.resource) for write in new] == wanted
 
 
 def test_of_two_operators_one_writes_and_the_other_takes_over(cluster: Cluster) -> None:

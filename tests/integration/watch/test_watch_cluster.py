@@ -210,6 +210,7 @@ async def test_only_the_operators_token_for_our_audience_reads_the_report(cluste
                             "listening": False,
                             "pods": [],
                             "revisions": [],
+                            "stale": False,
                         }
     finally:
         await server.stop()

@@ -550,13 +550,13 @@ async def test_what_waits_for_a_slow_reader_of_logs_is_bounded_by_its_size_too(b
     reader = LogReader(bench.clock, follow=True)
     line = LogLine(number=1, at_ms=0, stream="stdout", text="x" * 8192)
     for _ in range(20):
-        reader.receive("p1", LogBatch(request=1, lines=(line,) * 20), lambda _: "")
+        reader.receive("p1", LogBatch(request=1, lines=(line,) * 20))
     lines = reader.lines()
     first, second = await anext(lines), await anext(lines)
     assert (first.text, second) == (f"({400 - MAX_CHARS // 8192} lines were dropped)", line)
 
 
-async def test_logs_carry_the_clients_own_word_for_the_session(bench: Bench) -> None:
+async def test_logs_carry_what_may_be_a_clients_word_for_the_session(bench: Bench) -> None:
     pod = bench.dialer.add("p1", turn=silent)
     put(bench.tables, pod_entry("p1"))
     await bench.start()
@@ -568,8 +568,8 @@ async def test_logs_carry_the_clients_own_word_for_the_session(bench: Bench) -> 
     reading = asyncio.create_task(read())
     await bench.until(lambda: any(isinstance(message, ReadLogs) for _, message in pod.told))
     lines = (
-        LogLine(number=1, at_ms=1, stream="stdout", text="a", session=pod.starts()[0].session),
-        LogLine(number=2, at_ms=2, stream="stdout", text="b", session="forged"),
+        LogLine(number=1, at_ms=1, stream="stdout", text="a", session="abc"),
+        LogLine(number=2, at_ms=2, stream="stdout", text="b", session="no word of a client"),
     )
     pod.send(0, LogBatch(request=1, lines=lines))
     pod.send(0, LogBatch(request=1, lines=()))

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 from tests.support.observing import NOON, report
 
 from rolehost_api.observed import Observed, PodReport, RevisionReport
@@ -160,3 +161,18 @@ def test_sessions_are_counted_over_all_gateways_or_not_at_all() -> None:
     seen.missed("b", NOON)
     seen.missed("b", NOON + GRACE + SECOND)
     assert seen.sessions("acme", ["r1"]) == {}
+
+
+# ── blind ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_blind_gateways_pods_are_no_news_and_make_nothing_idle_but_its_sessions_count() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", said(report("r1")), NOON)
+    blind = msgspec.structs.replace(said(report("r2", sessions=1), sessions=1, number=2), stale=True)
+    seen.heard("b", blind, NOON)
+    assert [pod.revision for pod in seen.pods(("acme", "cat"))] == ["r1"]
+    assert seen.gateways == 2
+    assert seen.idle_since("acme", ["r1", "r2"]) == {}
+    seen.heard("b", said(number=3), NOON + SECOND)
+    assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}

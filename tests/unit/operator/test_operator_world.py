@@ -1,5 +1,6 @@
 """What was seen last: the newest wins, what vanished goes, and rings reach whom it concerns."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -207,3 +208,12 @@ def test_one_that_is_stuck_leaves_no_room_until_it_is_gone() -> None:
     assert (seen(world).room, seen(world).halted) == (0, True)
     world.drop(running("r0", NOW_RUNS, 3))
     assert (seen(world).room, seen(world).halted) == (1, False)
+
+
+def test_who_is_stuck_on_the_way_to_another_runtime_holds_up_none_on_the_way_to_this_one() -> None:
+    """The platform may change as the operator runs: another address of the gateways' Service is in every pod."""
+    world = filled(*(running(f"r{number}", "old") for number in range(20)))
+    gave_up = [{"type": "Progressing", "status": "False"}]
+    world.put(running("r0", NOW_RUNS, 2, replicas=2, updatedReplicas=1, readyReplicas=1, conditions=gave_up))
+    moved = replace(PLATFORM, gateway_targets=("10.96.0.3:8080",))
+    assert [world.wave(one).halted for one in (PLATFORM, moved, PLATFORM)] == [True, False, True]

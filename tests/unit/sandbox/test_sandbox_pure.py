@@ -71,10 +71,10 @@ def test_the_states_of_a_link_go_with_it() -> None:
 def test_reading_on_gives_every_line_once_or_says_that_it_is_lost(texts: list[str], after: int, limit: int) -> None:
     ring = LogRing(max_bytes=1000)
     for text in texts:
-        ring.add("stdout", text, 0, None)
+        ring.add("stdout", text, 0)
     told = after
     while True:
-        lines, lost = ring.read(after=told, link=None, limit=limit)
+        lines, lost = ring.read(after=told, limit=limit)
         if not lines:
             break
         assert lines[0].number == told + lost + 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -134,6 +135,19 @@ def test_mounted_keys_are_those_of_now_or_the_last_that_there_were(tmp_path: Pat
         verified(keys, header, "PUT", "/x", NOW)
     with pytest.raises(BadRequest):
         MountedKeys(tmp_path / "missing")
+
+
+def test_mounted_keys_verify_what_any_of_them_signed(tmp_path: Path) -> None:
+    """What the key before this one signed is good for as long as its public key is mounted."""
+    (tmp_path / "current.pem").write_bytes(public_pem(NEXT))
+    keys = MountedKeys(tmp_path)
+    keys.verify(NEXT.sign(b"rows"), b"rows")
+    with pytest.raises(InvalidSignature):
+        keys.verify(KEY.sign(b"rows"), b"rows")
+    (tmp_path / "former.pem").write_bytes(public_pem(KEY))
+    keys.verify(KEY.sign(b"rows"), b"rows")
+    with pytest.raises(InvalidSignature):
+        keys.verify(KEY.sign(b"rows"), b"others")
 
 
 def test_the_signature_is_url_safe_and_the_header_one_word() -> None:

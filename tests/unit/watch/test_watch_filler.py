@@ -116,8 +116,7 @@ def test_a_namespace_that_is_no_tenant_any_more_takes_all_of_its_rows_away(
     filler.namespaces.replace([namespace()])
     filler.roles.put(role())
     filler.pods.put(pod())
-    filler.keys.put(keys(k1=key()))
-    filler.keys._table.filled = True
+    filler.keys.replace([keys(k1=key())])
     change(filler)
     assert [*tables.roles.values(), *tables.pods.values(), *tables.keys.values()] == []
 

@@ -106,14 +106,16 @@ def _health(app: FastAPI, rooms: Rooms) -> None:
     @app.get("/readyz", responses=answers(HealthAnswer), response_class=_Json)
     async def readyz() -> Response:
         """Everything that a new session needs was seen, and Redis answers."""
-        waiting = rooms.gate.tables.unfilled
+        tables = rooms.gate.tables
+        waiting = tables.unfilled
         if rooms.gate.hub.draining:
             waiting.append("draining")
         if not rooms.settled():
             waiting.append("peers")
         if not await rooms.store_answers():
             waiting.append("state")
-        return _Json(HealthAnswer(ok=not waiting, waiting_for=waiting), 503 if waiting else 200)
+        answer = HealthAnswer(ok=not waiting, waiting_for=waiting, stale=tables.stale)
+        return _Json(answer, 503 if waiting else 200)
 
 
 def _roles(app: FastAPI, rooms: Rooms) -> None:

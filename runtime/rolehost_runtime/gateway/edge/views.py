@@ -50,6 +50,8 @@ class FindingsAnswer(Struct, frozen=True):
 class HealthAnswer(Struct, frozen=True, omit_defaults=True):
     ok: bool
     waiting_for: list[str] = []
+    stale: bool = False
+    """The apiserver is away, and the last good tables serve meanwhile."""
 
 
 ANSWERS = (

@@ -20,6 +20,7 @@ _WHERE = re.compile(r"((?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.py):[0-9]{1,7}")
 _HOOK = re.compile(r"(on_start|on_message|on_reply)(?::(.*?)(#[0-9]{1,4})?)?", re.DOTALL)
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]{1,64}")
 _KERNEL = re.compile(r"Linux version [0-9][0-9A-Za-z.+~-]{0,63}")
+_SESSION = re.compile(r"[\x21-\x7e]{1,128}")
 _LAMBDA = "<lambda>"
 
 _TRACEBACK = "The whole traceback is in `rolehost logs`"
@@ -128,6 +129,15 @@ def hook_name(said: str) -> str:
     if function is None or len(function) > MAX_NAME or not (function.isidentifier() or function == _LAMBDA):
         return str(event)
     return f"{event}:{function}{number or ''}"
+
+
+def session_word(said: str) -> str:
+    """What a client may call a session, or nothing.
+
+    >>> session_word("abc123"), session_word("two words"), session_word("x" * 129)
+    ('abc123', '', '')
+    """
+    return said if _SESSION.fullmatch(said) else ""
 
 
 def probe(said: Probe) -> Probe:

@@ -78,7 +78,8 @@ class Link:
         self._readers: dict[int, LogReader] = {}
         self._last_request = 0
         self._seats: OrderedDict[str, tuple[str, int]] = OrderedDict()
-        self._keys: dict[str, tuple[str, str]] = {}
+        self._refs: set[str] = set()
+        """Of the seats."""
         self._held: dict[str, int] = {}
 
     # ── reading ─────────────────────────────────────────────────────────────────────
@@ -139,11 +140,7 @@ class Link:
             raise ProtocolViolation("a pod answered a request for logs that nobody made")
         reader = self._readers.get(batch.request)
         if reader is not None:
-            reader.receive((self, batch.request), batch, self._session_id)
-
-    def _session_id(self, ref: str) -> str:
-        """The client's word for a session that the pod named by our reference; empty for any other."""
-        return self._keys.get(ref, ("", ""))[1]
+            reader.receive((self, batch.request), batch)
 
     # ── writing ─────────────────────────────────────────────────────────────────────
 
@@ -169,7 +166,7 @@ class Link:
         if self.closed:
             raise Unavailable("the link to the pod was lost", code="pod_lost")
         self._last_channel += 1
-        ref = self._seat(session_key, start.session_id, until_ms)
+        ref = self._seat(session_key, until_ms)
         start = replace(start, session=ref, state=start.state or {})
         left_out = self._held.get(ref) == start.version
         call = self._calls[self._last_channel] = Call(self, self._last_channel, start, state_left_out=left_out)
@@ -177,7 +174,7 @@ class Link:
         return call
 
     def holds(self, ref: str, version: int) -> None:
-        if ref in self._keys:
+        if ref in self._refs:
             self._held[ref] = version
 
     def forget(self, call: Call, *, in_flight: bool) -> None:
@@ -207,14 +204,14 @@ class Link:
     def vacate(self, session_key: str) -> None:
         seat = self._seats.pop(session_key, None)
         if seat is not None:
-            self._keys.pop(seat[0], None)
+            self._refs.discard(seat[0])
             self._held.pop(seat[0], None)
 
-    def _seat(self, session_key: str, session_id: str, until_ms: int) -> str:
+    def _seat(self, session_key: str, until_ms: int) -> str:
         ref = session_ref(session_key, self.pod_uid)
         self._seats[session_key] = (ref, until_ms)
         self._seats.move_to_end(session_key)
-        self._keys[ref] = (session_key, session_id)
+        self._refs.add(ref)
         return ref
 
     # ── logs ────────────────────────────────────────────────────────────────────────

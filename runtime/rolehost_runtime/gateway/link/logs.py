@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from msgspec.structs import replace
 
 from rolehost_api.link.messages import LogBatch, LogLine
+from rolehost_runtime.gateway.link.hearsay import session_word
 
 MAX_LINES = 2048
 MAX_CHARS = 1_048_576
@@ -36,11 +37,11 @@ class LogReader:
         self._sources.discard(source)
         self._rung.set()
 
-    def receive(self, source: Hashable, batch: LogBatch, session_id: Callable[[str], str]) -> None:
-        """A pod's batch. Its reference to a session becomes the word that the client chose, or nothing."""
+    def receive(self, source: Hashable, batch: LogBatch) -> None:
+        """A pod's batch. Whose line it is is the pod's word, as the line is: the tenant's own logic wrote both."""
         self._lost += batch.lost
         for line in batch.lines:
-            self._lines.append(replace(line, session=session_id(line.session)))
+            self._lines.append(replace(line, session=session_word(line.session)))
             self._chars += len(line.text)
             while len(self._lines) > MAX_LINES or self._chars > MAX_CHARS:
                 self._take()

@@ -92,7 +92,9 @@ class LinkPool:
         )
         self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._keepers.alive()))
         self._pins = Pins(now_ms)
-        self._picture = Picture(f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins)
+        self._picture = Picture(
+            f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins, lambda: tables.stale
+        )
 
     async def start(self) -> None:
         self._keepers.start()

@@ -89,8 +89,10 @@ class Picture:
     session or lost its last; a count that merely moved is in the answer, but wakes nobody.
     """
 
-    def __init__(self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins) -> None:
-        self._gateway, self._pods, self._pins = gateway, pods, pins
+    def __init__(
+        self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins, stale: Callable[[], bool]
+    ) -> None:
+        self._gateway, self._pods, self._pins, self._stale = gateway, pods, pins, stale
         self.listening = False
         """See rolehost_api.observed; whoever changes it rings."""
         self._number = 0
@@ -102,9 +104,10 @@ class Picture:
         self._rung.set()
 
     def now(self) -> Observed:
-        pods, revisions = self._pods(), self._pins.counts()
+        pods, revisions, stale = self._pods(), self._pins.counts(), self._stale()
         gist = (
             self.listening,
+            stale,
             tuple(replace(pod, sessions=0) for pod in pods),
             tuple(replace(revision, sessions=0) for revision in revisions),
         )
@@ -112,7 +115,12 @@ class Picture:
             self._gist = gist
             self._number += 1
         return Observed(
-            gateway=self._gateway, number=self._number, listening=self.listening, pods=pods, revisions=revisions
+            gateway=self._gateway,
+            number=self._number,
+            listening=self.listening,
+            pods=pods,
+            revisions=revisions,
+            stale=stale,
         )
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -127,6 +128,13 @@ class MountedKeys:
         except (BadRequest, OSError) as error:
             log.warning("the platform's keys cannot be read again: %s", type(error).__name__)
         return iter(self._last)
+
+    def verify(self, signature: bytes, data: bytes, /) -> None:
+        """Raises InvalidSignature unless one of them made it."""
+        for key in self:
+            with suppress(InvalidSignature):
+                return key.verify(signature, data)
+        raise InvalidSignature
 
 
 def public_keys(folder: Path) -> list[Ed25519PublicKey]:

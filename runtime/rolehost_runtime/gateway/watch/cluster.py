@@ -9,10 +9,11 @@ from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.gateway.ports import Place
+from rolehost_runtime.gateway.tables import KINDS, Tables
 from rolehost_runtime.gateway.watch.api import Api
 from rolehost_runtime.gateway.watch.filler import Filler
-from rolehost_runtime.gateway.watch.listwatch import ListWatch
+from rolehost_runtime.gateway.watch.listwatch import READ_SECONDS, ListWatch, Sink
 from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, PodView
 
 log = logging.getLogger(__name__)
@@ -24,20 +25,43 @@ class ClusterFeed:
     """Keeps `tables` true for as long as it runs. Implements app.Feed."""
 
     def __init__(
-        self, api: Api, tables: Tables, metrics: Metrics, *, sandbox_images: frozenset[str], namespace: str
+        self,
+        api: Api,
+        tables: Tables,
+        metrics: Metrics,
+        *,
+        sandbox_images: frozenset[str],
+        namespace: str,
+        silence_seconds: float = READ_SECONDS,
     ) -> None:
         filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
         keys = f"/api/v1/namespaces/{namespace}/configmaps"
         gateways = f"/api/v1/namespaces/{namespace}/pods"
-        self._watches: list[ListWatch[Any]] = [
-            ListWatch(api, "/api/v1/namespaces", NamespaceView, filler.namespaces, metrics, labels=names.TENANT),
-            ListWatch(api, f"{OURS}/{names.ROLES}", Role, filler.roles, metrics),
-            ListWatch(api, f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions, metrics),
-            ListWatch(api, "/api/v1/pods", PodView, filler.pods, metrics, labels=names.REVISION),
-            ListWatch(api, f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends, metrics),
-            ListWatch(api, gateways, PodView, filler.gateways, metrics, labels=f"{names.COMPONENT}={names.GATEWAY}"),
-            ListWatch(api, keys, ConfigMapView, filler.keys, metrics, fields=f"metadata.name={names.KEYS}"),
+
+        def watch(path: str, kind: type[Any], sink: Sink[Any], **given: str) -> ListWatch[Any]:
+            return ListWatch(api, path, kind, sink, metrics, read_seconds=silence_seconds, **given)  # type: ignore[arg-type]
+
+        self._watches: list[ListWatch[Any]] = [  # in the order of KINDS
+            watch("/api/v1/namespaces", NamespaceView, filler.namespaces, labels=names.TENANT),
+            watch(f"{OURS}/{names.ROLES}", Role, filler.roles),
+            watch(f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions),
+            watch("/api/v1/pods", PodView, filler.pods, labels=names.REVISION),
+            watch(f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends),
+            watch(gateways, PodView, filler.gateways, labels=f"{names.COMPONENT}={names.GATEWAY}", name="gateways"),
+            watch(keys, ConfigMapView, filler.keys, fields=f"metadata.name={names.KEYS}"),
         ]
+
+    def places(self, now_ms: int) -> dict[str, Place]:
+        """How new each table is. Implements lastgood.Places."""
+        known = {kind: watch.place for kind, watch in zip(KINDS, self._watches, strict=True)}
+        tenants = known["tenants"]
+        if tenants is None:
+            return {}
+        return {
+            kind: Place(place[0], tenants[0], now_ms - int(1000 * max(place[1], tenants[1])))
+            for kind, place in known.items()
+            if place is not None
+        }
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -289,8 +289,11 @@ class Keys:
     def __init__(self, tables: Tables, skipped: Callable[[str], None]) -> None:
         self._table, self._tenants, self._skipped = tables.keys, tables.tenants, skipped
         self._data: dict[str, str] = {}
+        self._listed = False
+        """What is in the table before that are the last good keys, and not ours to judge."""
 
     def replace(self, objects: list[ConfigMapView]) -> None:
+        self._listed = True
         self._data = objects[0].data if objects else {}
         self._show()
 
@@ -303,7 +306,7 @@ class Keys:
         self._show()
 
     def tenant_changed(self, row: Key) -> None:
-        if self._table.filled:
+        if self._listed:
             self._show()
 
     def _show(self) -> None:

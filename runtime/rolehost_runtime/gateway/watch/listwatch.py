@@ -9,6 +9,7 @@ and never stops the others.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,7 +24,8 @@ from rolehost_runtime.gateway.watch.api import Api, whole
 log = logging.getLogger(__name__)
 
 PAGE = 500
-READ_SECONDS = 60.0
+READ_SECONDS = 70.0
+"""Silence after which a watch is opened anew. The apiserver sends bookmarks every 60 s, so a quiet one stays."""
 WATCH_SECONDS = (240, 360)
 BACKOFF_SECONDS = (0.2, 30.0)
 MAX_LINE_BYTES = 8 << 20
@@ -98,12 +100,15 @@ class ListWatch(Generic[K]):
         *,
         labels: str = "",
         fields: str = "",
+        name: str = "",
         chance: Callable[[], float] = random.random,
         pause: Callable[[float], Any] = asyncio.sleep,
         read_seconds: float = READ_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._path, self._sink, self._metrics = api, path, sink, metrics
-        self._word = path.rpartition("/")[2]
+        self._word = name or path.rpartition("/")[2]
+        """In metrics: two watches of one kind of object are told apart."""
         self._decoder: msgspec.json.Decoder[K] = msgspec.json.Decoder(kind)
         self._query = {k: v for k, v in (("labelSelector", labels), ("fieldSelector", fields)) if v}
         self._chance, self._pause, self._read_seconds = chance, pause, read_seconds
@@ -111,6 +116,21 @@ class ListWatch(Generic[K]):
         """Up to where we know everything; empty: list first."""
         self._failures = 0
         """In a row: a listing alone is no success, else a watch that always breaks would spin."""
+        self._clock = clock
+        self._heard_at = clock()
+        self._number: int | None = None
+        metrics.watch_ages[self._word] = lambda: clock() - self._heard_at
+
+    @property
+    def place(self) -> tuple[int, float] | None:
+        """Up to which resourceVersion all is known, and for how many seconds nothing confirmed it. None: no listing yet."""
+        return None if self._number is None else (self._number, self._clock() - self._heard_at)
+
+    def _heard(self, version: str) -> None:
+        """The apiserver said something: listing, event, bookmark, or that it goes on from where we are."""
+        self._heard_at = self._clock()
+        self._version = version
+        self._number = int(version) if version.isdigit() else self._number
 
     async def run(self) -> None:
         while True:
@@ -143,7 +163,7 @@ class ListWatch(Generic[K]):
             query["continue"] = page.metadata.continue_
         self._metrics.watch_lists.labels(self._word).inc()
         self._sink.replace(found)
-        self._version = page.metadata.resource_version
+        self._heard(page.metadata.resource_version)
 
     async def _watch(self) -> None:
         low, high = WATCH_SECONDS
@@ -156,10 +176,12 @@ class ListWatch(Generic[K]):
         }
         async with self._api.get(self._path, query, total=None, read=self._read_seconds) as answer:
             _check(answer.status)
+            self._heard(self._version)
             try:
                 async for line in _lines(answer):
                     self._happened(_event.decode(line))
             except aiohttp.SocketTimeoutError:
+                self._metrics.watch_silent.labels(self._word).inc()
                 return  # silence: the connection may be dead; the next watch goes on from here
 
     def _happened(self, event: _Event) -> None:
@@ -176,7 +198,7 @@ class ListWatch(Generic[K]):
             item = self._read(event.object)
             if item is not None:
                 self._sink.put(item)
-        self._version = meta.resource_version or self._version
+        self._heard(meta.resource_version or self._version)
 
     def _read(self, raw: Raw) -> K | None:
         """The object, or None where it is not what we read; what was known of it stays."""
