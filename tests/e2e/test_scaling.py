@@ -48,7 +48,7 @@ def test_sessions_bring_pods_and_their_end_takes_them(cluster: Cluster, tenant: 
         found = deployments(cluster, tenant.name)["crowd"]
         return f"{found['spec']['replicas']} replicas, {found['status']}"
 
-    assert ready(1)
+    until(lambda: ready(1), 30, stands)  # the kubelet's own word comes a moment after the gateway's
     with ExitStack() as stack:
         people = [stack.enter_context(cluster.talk("crowd", key, f"one-of-{number}")) for number in range(4)]
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.apiserver import ApiServer, free_ports
+from tests.support.keypair import Pair
 from tests.support.redis import RedisServer, running
 
-from rolehost.cli.doctor.cluster import CONTRACT, CONTRACT_ANNOTATION, KINDS
+from rolehost.cli.doctor.cluster import KINDS
 from rolehost.cli.tenants import onboarding
+from rolehost_api import names
+from rolehost_api.crd.kinds import CONTRACT_NUMBER
 from rolehost_api.names import KEYS, OPERATOR_WRITER, TENANT
 
 pytestmark = pytest.mark.timeout(240)
@@ -94,7 +95,7 @@ def platform(role_api: ApiServer) -> Iterator[ApiServer]:
             *("patch", "deployment", name, "-n", PLATFORM),
             *("--subresource=status", "--type=merge", "-p", json.dumps(status)),
         )
-    role_api.kubectl("annotate", "crd", *KINDS, f"{CONTRACT_ANNOTATION}={CONTRACT}", "--overwrite")
+    role_api.kubectl("annotate", "crd", *KINDS, f"{names.CONTRACT}={CONTRACT_NUMBER}", "--overwrite")
     yield role_api
     # The session's apiserver goes on: what would make other tests see a tenant or gVisor goes.
     role_api.kubectl("label", "namespace", "doctor-tenant", f"{TENANT}-")
@@ -149,13 +150,15 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture
 async def gateway(platform: ApiServer, redis: RedisServer, tmp_path: Path) -> AsyncIterator[str]:
     """`rolehost gateway` as a process, over this apiserver and this Redis."""
-    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "key.pem").write_bytes(Ed25519PrivateKey.generate().private_bytes(*pem))
+    pair, public, root = Pair(tmp_path, "link"), tmp_path / "public", tmp_path / "root"
+    public.mkdir()
+    (public / "cert.pem").write_bytes(pair.pem)
+    root.write_bytes(bytes(32))
     port, internal, metrics = free_ports(3)
     settings = {
         "host": "127.0.0.1", "port": port, "internal_port": internal, "metrics_port": metrics, "namespace": PLATFORM,
-        "redis_url": redis.url, "sandbox_images": IMAGE, "link_key_file": tmp_path / "key.pem",
-        "model_keys_dir": tmp_path, "kubeconfig": platform.kubeconfig,
+        "redis_url": redis.url, "sandbox_images": IMAGE, "link_key_file": pair.key,
+        "platform_keys_dir": public, "attestation_file": root, "peer_port": 0, "model_keys_dir": tmp_path, "kubeconfig": platform.kubeconfig,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rolehost.cli", "gateway"),
@@ -327,7 +330,7 @@ class Deaf:
 
 def test_broken_parts_are_found_with_what_mends_them(platform: ApiServer) -> None:
     platform.apply(lease("operator-0", age_seconds=3600))
-    platform.kubectl("annotate", "crd", KINDS[0], f"{CONTRACT_ANNOTATION}-")
+    platform.kubectl("annotate", "crd", KINDS[0], f"{names.CONTRACT}-")
     platform.kubectl("delete", "rolebinding", OPERATOR_WRITER, "-n", "doctor-tenant")
     platform.kubectl("scale", "deployment", "rolehost-upload", "-n", PLATFORM, "--replicas=0")
     try:
@@ -340,7 +343,7 @@ def test_broken_parts_are_found_with_what_mends_them(platform: ApiServer) -> Non
         assert "scaled to 0" in found["upload"]["what"]
         assert "3600 s ago" in found["lease"]["what"] or "360" in found["lease"]["what"]
     finally:
-        platform.kubectl("annotate", "crd", KINDS[0], f"{CONTRACT_ANNOTATION}={CONTRACT}", "--overwrite")
+        platform.kubectl("annotate", "crd", KINDS[0], f"{names.CONTRACT}={CONTRACT_NUMBER}", "--overwrite")
         platform.apply(*onboarding("doctor-tenant", PLATFORM))
         platform.kubectl("scale", "deployment", "rolehost-upload", "-n", PLATFORM, "--replicas=1")
 

@@ -7,6 +7,7 @@ import pytest
 from rolehost.cli.doctor import cluster, durability, parts
 from rolehost.cli.doctor.finding import Finding, Seen, State
 from rolehost.cli.tenants import onboarding
+from rolehost_api import names
 
 FAIL, WARN, OK, SKIPPED = State.FAIL, State.WARN, State.OK, State.SKIPPED
 PLATFORM = "plat"
@@ -48,7 +49,7 @@ def test_kubernetes(version: Seen, nodes: Seen, state: State, word: str) -> None
 
 
 def crd(contract: str | None = "1", established: str = "True") -> Seen:
-    annotations = {cluster.CONTRACT_ANNOTATION: contract} if contract is not None else {}
+    annotations = {names.CONTRACT: contract} if contract is not None else {}
     conditions = [{"type": "Established", "status": established}]
     return Seen({"metadata": {"annotations": annotations}, "status": {"conditions": conditions}})
 
@@ -96,7 +97,7 @@ ALL = cluster.POLICIES
 @pytest.mark.parametrize(
     ("found", "bound", "state", "word"),
     [
-        (policies(*ALL), bindings(*ALL), OK, "3 policies"),
+        (policies(*ALL), bindings(*ALL), OK, "6 policies"),
         (policies(), bindings(), FAIL, "can make a sandbox of ours"),
         (Seen(), Seen(), FAIL, "can make a sandbox of ours"),
         (policies(*ALL[1:]), bindings(*ALL), FAIL, ALL[0]),

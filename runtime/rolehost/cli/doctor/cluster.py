@@ -6,15 +6,20 @@ from typing import Any
 
 from rolehost.cli.doctor.finding import Finding, Seen, fail, ok, skipped, unseen, warn
 from rolehost.cli.tenants import OPERATOR
-from rolehost_api.names import BACKENDS, GROUP, OPERATOR_WRITER, REVISIONS, ROLES, RUNTIME_CLASS
+from rolehost_api.crd.kinds import CONTRACT_NUMBER
+from rolehost_api.names import BACKENDS, CONTRACT, GROUP, OPERATOR_WRITER, REVISIONS, ROLES, RUNTIME_CLASS
 
 OLDEST_MINOR = 30
-CONTRACT = 1
-"""What this command speaks; CRDs carry the number that they were rendered from."""
-CONTRACT_ANNOTATION = f"{GROUP}/contract"
 KINDS = tuple(f"{plural}.{GROUP}" for plural in (ROLES, REVISIONS, BACKENDS))
-POLICIES = ("rolehost-sandbox-deployments", "rolehost-sandbox-pods", "rolehost-sandbox-replicasets")
-"""Without these a tenant can make something that looks like a sandbox of ours."""
+POLICIES = (
+    "rolehost-guards",
+    "rolehost-revisions",
+    "rolehost-sandbox-deployments",
+    "rolehost-sandbox-pods",
+    "rolehost-sandbox-replicasets",
+    "rolehost-sandbox-walls",
+)
+"""Without these a tenant can make something that looks like a sandbox of ours, or take down what walls it in."""
 SHOWN = 5
 """At most so many names in a sentence."""
 RESTRICTED = "pod-security.kubernetes.io/enforce"
@@ -67,16 +72,18 @@ def crds(seen: Mapping[str, Seen], platform: str) -> Finding:
     if slow:
         return fail("crds", f"not served: {some(slow)}", f"kubectl describe crd {slow[0]}")
     numbers = {name: contract(one.value) for name, one in seen.items()}
-    old = [name for name, number in numbers.items() if number < CONTRACT]
+    old = [name for name, number in numbers.items() if number < CONTRACT_NUMBER]
     if old:
         return fail(
             "crds",
-            f"older than this command (contract {CONTRACT}): {some(old)}",
+            f"older than this command (contract {CONTRACT_NUMBER}): {some(old)}",
             upgrade(platform, "crds.enabled=true") + "; where others install CRDs: kubectl apply --server-side",
         )
     newest = max(numbers.values())
-    if newest > CONTRACT:
-        return warn("crds", f"contract {newest}; this command speaks {CONTRACT}", "pip install --upgrade rolehost")
+    if newest > CONTRACT_NUMBER:
+        return warn(
+            "crds", f"contract {newest}; this command speaks {CONTRACT_NUMBER}", "pip install --upgrade rolehost"
+        )
     return ok("crds", f"{len(numbers)} kinds, contract {newest}")
 
 
@@ -86,7 +93,7 @@ def contract(crd: Mapping[str, Any]) -> int:
     >>> contract({"metadata": {"annotations": {"rolehost.io/contract": "2"}}}), contract({"metadata": {}})
     (2, 0)
     """
-    said = str((crd["metadata"].get("annotations") or {}).get(CONTRACT_ANNOTATION, ""))
+    said = str((crd["metadata"].get("annotations") or {}).get(CONTRACT, ""))
     return int(said) if said.isascii() and said.isdigit() and len(said) < 9 else 0
 
 
