@@ -24,6 +24,10 @@ from tests.integration.operator.conftest import Cluster, Operator, eventually
 from tests.support.faultproxy import FaultProxy
 
 
+TO_DEPLOYMENT = 7
+"""Writes from a Role to its pods: five that guard the namespace, the revision, the Deployment."""
+
+
 def killer(operators: list[Operator], at: int) -> Callable[[int], bool]:
     """Kills the newest operator at this write, in the middle of its request; False from then on."""
 
@@ -66,7 +70,7 @@ def test_f01_an_operator_that_dies_after_every_single_write_gets_there(cluster: 
         dead_or_ready(cluster, operator, namespace)
         if not revision and (revision := deployment_of(cluster, namespace)):
             word(cluster, namespace, "cat", revision)
-    assert lives >= 5  # policy, account, revision, Deployment, status at the least
+    assert lives >= TO_DEPLOYMENT + 1  # and the status
     last = make_proxy()
     without_lease(cluster)
     calm = cluster.operator(kubeconfig=last.kubeconfig)
@@ -86,11 +90,11 @@ def test_f01_whichever_write_it_dies_before_the_end_is_the_same(cluster: Cluster
         proxy = make_proxy()
         proxy.before_write = killer(cluster.operators, number)
         first = cluster.operator(kubeconfig=proxy.kubeconfig)
-        if number > 4:  # past the Deployment there is nothing to write before the pods are there
+        if number > TO_DEPLOYMENT:  # past it there is nothing to write before the pods are there
             serve(cluster, namespace)
         dead_or_ready(cluster, first, namespace)
         if first.alive():
-            assert number > 5
+            assert number > TO_DEPLOYMENT + 1
             first.stop(signal.SIGKILL)
             return  # there is no Nth write
         without_lease(cluster)
