@@ -35,7 +35,7 @@ DEEDS = {
 @pytest.fixture(scope="module")
 def tenant(cluster: Cluster) -> Iterator[Tenant]:
     with cluster.tenant("abuse") as made:
-        made.apply_role(ROLE, logic=LOGIC, scaling={"replicas": 1})
+        made.apply_role(ROLE, logic=LOGIC, scaling={"minReplicas": 1, "maxReplicas": 1})
         made.wait_ready(ROLE)
         yield made
 

@@ -23,7 +23,6 @@ from tests.integration.faults.helpers import (
 from tests.integration.operator.conftest import Cluster, Operator, eventually
 from tests.support.faultproxy import FaultProxy
 
-
 TO_DEPLOYMENT = 7
 """Writes from a Role to its pods: five that guard the namespace, the revision, the Deployment."""
 
