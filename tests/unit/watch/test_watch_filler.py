@@ -219,6 +219,7 @@ def test_a_pod_is_ready_when_kubernetes_says_so(
     "changes",
     [
         pytest.param({"status__podIP": ""}, id="no-address-yet"),
+        pytest.param({"status__conditions": [{"type": "Initialized", "status": "False"}]}, id="nobody-listens-yet"),
         pytest.param({"status__phase": "Failed"}, id="ended"),
         pytest.param({"metadata__labels": {names.REVISION: "cat-1"}}, id="no-role"),
         pytest.param({"metadata__namespace": "other"}, id="not-a-tenants-namespace"),

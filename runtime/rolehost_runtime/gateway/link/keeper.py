@@ -20,7 +20,8 @@ from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry
 
 log = logging.getLogger(__name__)
 
-BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BACKOFF_SECONDS = (0.2, 0.2, 0.2, 0.3, 0.3, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Short at first: an agent listens a second or two after its pod was initialized, and somebody waits for it."""
 IDLE_MS = 60_000
 """A link that is nobody's duty goes after so long without an open turn, a seat or a reader of logs."""
 

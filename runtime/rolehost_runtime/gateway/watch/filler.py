@@ -191,16 +191,18 @@ def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> Po
         return None
     address = f"[{ip}]:{names.LINK_PORT}" if ":" in ip else f"{ip}:{names.LINK_PORT}"
     leaving = meta.deletion_timestamp is not None
-    ready = any((seen.type, seen.status) == ("Ready", "True") for seen in pod.status.conditions)
+    said = {seen.type: seen.status == "True" for seen in pod.status.conditions}
+    # While its init container runs it has an address, and nobody listens there: each dial would only lengthen the pause.
+    listens = bool(ip) and said.get("Initialized", True)
     return PodEntry(
         tenant,
         meta.uid,
         meta.name,
         role,
         revision,
-        address if ip else "",
+        address if listens else "",
         leaving=leaving,
-        ready=ready,
+        ready=said.get("Ready", False),
         host=host_facts(pod, sandbox_images),
     )
 
