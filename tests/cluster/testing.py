@@ -149,6 +149,10 @@ class Cluster:
 
     def restart(self, workload: str, seconds: int = 90) -> None:
         self.kubectl("rollout", "restart", workload, "-n", PLATFORM)
+        self.rolled_out(workload, seconds)
+
+    def rolled_out(self, workload: str, seconds: int = 90) -> None:
+        """Wait until all pods are new and the old ones gone: kubectl's word comes while an old one may still drain."""
         self.kubectl("rollout", "status", workload, "-n", PLATFORM, f"--timeout={seconds}s", timeout=seconds + 10)
         selector, wanted = self._selector(workload)
         pods = ("pods", "-n", PLATFORM, "-l", selector)

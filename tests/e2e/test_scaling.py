@@ -80,13 +80,7 @@ def environment(cluster: Cluster, deployment: str, name: str, value: str) -> Ite
 
     def give(text: str) -> None:
         cluster.kubectl(*argv, f"{name}={text}")
-        cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", PLATFORM, "--timeout=90s", timeout=100)
-        # A rollout counts as done while the last old pod still drains, and who connects to that one is soon moved.
-        until(lambda: not leaving() or None, 90, lambda: f"on their way out: {leaving()}")
-
-    def leaving() -> list[str]:
-        pods = [one["metadata"] for one in cluster.get("pods", "-n", PLATFORM)["items"]]
-        return [one["name"] for one in pods if one["name"].startswith(deployment) and "deletionTimestamp" in one]
+        cluster.rolled_out(f"deployment/{deployment}")  # who joins an old gateway while it drains is soon moved
 
     give(value)
     try:
