@@ -11,6 +11,7 @@ import click
 
 from rolehost_api import jsonlog
 from rolehost_api.errors import InvalidManifest, RolehostError
+from rolehost_api.link import root_secret
 from rolehost_api.names import INTERNAL_PORT, METRICS_PORT
 
 
@@ -98,7 +99,7 @@ def operator(
             sandbox_image=sandbox_image,
             gateway_url=public_url.rstrip("/"),
             public_keys=settings.public_keys(platform_keys),
-            attestation_root=settings.attestation_root(attestation_root),
+            attestation_root=root_secret.attestation_root(attestation_root),
             probe_targets=settings.probe_targets(
                 probe_targets,
                 os.environ.get("KUBERNETES_SERVICE_HOST", ""),

@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rolehost_api.errors import BadRequest
-from rolehost_api.link.attestation import ROOT_BYTES
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.platform import Platform
 
@@ -53,21 +52,6 @@ def public_keys(folder: Path) -> tuple[str, ...]:
     if not found:
         raise BadRequest(f"no *.pem in {folder}", hint="The chart mounts the gateways' public keys there")
     return tuple(found)
-
-
-def attestation_root(file: Path) -> bytes:
-    """The platform's root secret. Raises BadRequest."""
-    try:
-        root = file.read_bytes()
-    except OSError:
-        root = b""
-    if len(root) < ROOT_BYTES:
-        raise BadRequest(
-            f"{file} holds no secret of {ROOT_BYTES} bytes or more",
-            hint="The chart makes one as Secret rolehost-attestation",
-            code="bad_attestation_root",
-        )
-    return root
 
 
 def probe_targets(given: str, api_host: str, api_port: str, resolver: str) -> tuple[str, ...]:

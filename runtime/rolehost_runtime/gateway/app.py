@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.link.root_secret import attestation_root
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
@@ -45,7 +46,7 @@ from rolehost_runtime.gateway.peers.mesh import Mesh
 from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer, StoreFacts
 from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.settings import GatewaySettings, attestation_root
+from rolehost_runtime.gateway.settings import GatewaySettings
 from rolehost_runtime.gateway.tables import Tables
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.upload.client import UploadClient

@@ -14,7 +14,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rolehost_api import names
 from rolehost_api.errors import BadRequest
-from rolehost_api.link.attestation import ROOT_BYTES
 
 PREFIX = "ROLEHOST_"
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -79,21 +78,6 @@ class UploadSettings(_Settings):
     """Certificates or public keys, PEM: a request by any of their private halves is a gateway's."""
     tenant_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """What one tenant's bundles may take on the volume."""
-
-
-def attestation_root(path: Path) -> bytes:
-    """Raises BadRequest `bad_attestation_root`."""
-    try:
-        root = path.read_bytes()
-    except OSError:
-        root = b""
-    if len(root) < ROOT_BYTES:
-        raise BadRequest(
-            f"{path} holds no secret of {ROOT_BYTES} bytes or more",
-            hint="The chart makes one as Secret rolehost-attestation",
-            code="bad_attestation_root",
-        )
-    return root
 
 
 def _words(value: Any) -> Any:

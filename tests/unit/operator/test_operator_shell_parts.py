@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support.observing import PLATFORM, role
 
 from rolehost_api.errors import BadRequest, InvalidManifest
+from rolehost_api.link.root_secret import attestation_root
 from rolehost_api.names import LINK_SECRET_KEY
 from rolehost_operator.commands import plan
 from rolehost_operator.handlers import shell
@@ -26,7 +27,7 @@ from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
 from rolehost_operator.observed import Key
 from rolehost_operator.preview import preview
-from rolehost_operator.settings import attestation_root, public_keys
+from rolehost_operator.settings import public_keys
 from rolehost_operator.telemetry import Metrics
 from rolehost_operator.waves import Wave
 
