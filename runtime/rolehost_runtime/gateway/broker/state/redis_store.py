@@ -9,14 +9,12 @@ import secrets
 from collections.abc import Callable, Collection
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.gateway.broker.state import redis_pool
 from rolehost_runtime.gateway.broker.state.redis_facts import store_facts
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
@@ -45,23 +43,11 @@ class RedisSessionStore:
 
         `owner` is the process's own name, never used by another one; by default a random one.
         """
-        keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-        pool = BlockingConnectionPool.from_url(
-            url,
-            password=password or None,
-            max_connections=MAX_CONNECTIONS,
-            timeout=1.0,
-            socket_timeout=SOCKET_SECONDS,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),
-            retry_on_error=[RedisConnectionError],
-            **keepalive,
-        )
-        return cls(Redis(connection_pool=pool), owner)
+        redis = redis_pool.connect(url, password, connections=MAX_CONNECTIONS, seconds=SOCKET_SECONDS)
+        return cls(redis, owner)
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await redis_pool.close(self._redis)
 
     async def answers(self) -> bool:
         """Redis is there and writable, for readiness."""

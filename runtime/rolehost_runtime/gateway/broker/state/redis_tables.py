@@ -9,13 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from rolehost_api.errors import Unavailable
+from rolehost_runtime.gateway.broker.state import redis_pool
 from rolehost_runtime.gateway.ports import OUTLIVED_MS, Place
 
 KEY = "rh:tables:1"
@@ -54,21 +52,11 @@ class RedisLastGood:
     @classmethod
     def connect(cls, url: str, password: str | None = None) -> "RedisLastGood":
         """On a URL as RedisSessionStore's, with few connections of its own: sessions never wait for them."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            password=password or None,
-            max_connections=MAX_CONNECTIONS,
-            timeout=1.0,
-            socket_timeout=OPERATION_SECONDS,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),
-            retry_on_error=[RedisConnectionError],
-        )
-        return cls(Redis(connection_pool=pool))
+        redis = redis_pool.connect(url, password, connections=MAX_CONNECTIONS, seconds=OPERATION_SECONDS)
+        return cls(redis)
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await redis_pool.close(self._redis)
 
     async def places(self) -> dict[str, Place]:
         names: list[Any] = await self._bounded(lambda: self._redis.hkeys(KEY))
