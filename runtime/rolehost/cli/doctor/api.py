@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from rolehost.cli.doctor.background import running
 from rolehost.cli.doctor.clocks import Ahead, asked
 from rolehost.cli.doctor.finding import Seen
 from rolehost.cli.kubectl import Kubectl, sentence
@@ -120,21 +121,9 @@ async def api(kubectl: Kubectl) -> AsyncIterator[Api]:
     """Raises ClickException with kubectl's own words where there is no cluster to speak to."""
     with tempfile.TemporaryDirectory(prefix="rolehost-") as folder:  # of mode 0700: whoever opens the socket is us
         socket = Path(folder) / "api"
-        # In a session of its own: Ctrl-C is for us, and what we made is taken away through this.
-        process = await asyncio.create_subprocess_exec(
-            *kubectl.command("proxy", f"--unix-socket={socket}"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
+        async with running(kubectl.command("proxy", f"--unix-socket={socket}")) as process:
             await _stands(process, socket)
             yield Api(socket)
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
 
 
 async def _stands(process: asyncio.subprocess.Process, socket: Path) -> None:

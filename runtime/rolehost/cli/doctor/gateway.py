@@ -6,12 +6,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rolehost.cli.address import plainly
 from rolehost.cli.doctor.api import Answer, refusal
+from rolehost.cli.doctor.background import running
 from rolehost.cli.doctor.clocks import Ahead, asked
 from rolehost.cli.doctor.finding import Seen
 from rolehost.cli.doctor.ownkey import OwnKey
@@ -42,19 +43,8 @@ async def reached(kubectl: Kubectl, url: str) -> AsyncIterator[str | Seen]:
     if url:
         yield url
         return
-    process = await asyncio.create_subprocess_exec(
-        *command(kubectl),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
+    async with running(command(kubectl), asyncio.subprocess.PIPE) as process:
         yield await _forwarding(process)
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
 
 
 async def _forwarding(process: asyncio.subprocess.Process) -> str | Seen:
