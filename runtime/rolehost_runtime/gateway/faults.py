@@ -14,3 +14,8 @@ def internal(log: logging.Logger, doing: str, error: BaseException) -> RolehostE
     where = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
     log.error("a bug while %s: %s at %s", doing, type(error).__name__, where)
     return OURS
+
+
+def told(log: logging.Logger, doing: str, error: Exception) -> RolehostError:
+    """What to tell the client of an error: itself where it is meant for people, else that it is a fault of ours."""
+    return error if isinstance(error, RolehostError) else internal(log, doing, error)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.support.fleet import START
 from tests.support.rooms import (
     ACME,
     CAT_1,
@@ -59,10 +60,6 @@ from rolehost_runtime.gateway.link.rules import TurnStage
 from rolehost_runtime.gateway.link.writer import MAX_QUEUED
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.tables import RevisionEntry
-
-START = StartTurn(
-    session="", session_id="abc", turn=1, version=0, state={}, message="hi", now_ms=1, rng_seed=1, deadline_ms=1000
-)
 
 
 class Bench:

@@ -246,7 +246,7 @@ class Conversation:
             try:
                 await self._run(line, frame)
             except Exception as error:
-                told = error if isinstance(error, RolehostError) else faults.internal(log, "running a frame", error)
+                told = faults.told(log, "running a frame", error)
                 if line.failed != told.code:
                     self.tell(line.key or None, told)
             finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
+from rolehost_api.errors import Overloaded, ProtocolViolation
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
     HEARD_BYTES,
@@ -177,7 +177,7 @@ class Guests:
         except HeldElsewhere:
             seat = None
         except Exception as error:
-            told = error if isinstance(error, RolehostError) else faults.internal(log, "taking in a guest", error)
+            told = faults.told(log, "taking in a guest", error)
             connection.send(channel, Refused(error=error_body(told)))
             self._bid_farewell(guests, channel)
             return
@@ -202,7 +202,7 @@ class Guests:
         except HeldElsewhere:
             outcome = Outcome(number=asked.number, undone=True)
         except Exception as error:
-            told = error if isinstance(error, RolehostError) else faults.internal(log, "running a guest's frame", error)
+            told = faults.told(log, "running a guest's frame", error)
             outcome = Outcome(number=asked.number, error=error_body(told))
         connection.send(channel, outcome)
 
