@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rolehost_api.errors import BadRequest
+from rolehost_api.names import host_port
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.platform import Platform
 
@@ -65,8 +66,8 @@ def probe_targets(given: str, api_host: str, api_port: str, resolver: str) -> tu
     if given:
         return tuple(part.strip() for part in given.split(",") if part.strip())
     servers = [words[1] for line in resolver.splitlines() if (words := line.split())[:1] == ["nameserver"]]
-    api = [_address(api_host, api_port)] if api_host else []
-    return (*api, *(_address(server, "53") for server in servers[:2]), METADATA_SERVICE)
+    api = [host_port(api_host, api_port)] if api_host else []
+    return (*api, *(host_port(server, "53") for server in servers[:2]), METADATA_SERVICE)
 
 
 def service_targets(service: KubeObject) -> tuple[str, ...]:
@@ -81,8 +82,4 @@ def service_targets(service: KubeObject) -> tuple[str, ...]:
     spec = service.get("spec", {})
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
     ports = [str(port["port"]) for port in spec.get("ports", []) if port.get("protocol", "TCP") == "TCP"]
-    return tuple(_address(one, port) for one in addresses if one != "None" for port in ports)
-
-
-def _address(host: str, port: str) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return tuple(host_port(one, port) for one in addresses if one != "None" for port in ports)

@@ -140,3 +140,12 @@ def shortened(name: str, limit: int = 63) -> str:
         return label
     mark = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{label[: limit - 9].rstrip('-')}-{mark}"
+
+
+def host_port(host: str, port: int | str) -> str:
+    """An address with its port, as a URL has it.
+
+    >>> host_port("10.0.0.1", 80), host_port("fd00::1", 80)
+    ('10.0.0.1:80', '[fd00::1]:80')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

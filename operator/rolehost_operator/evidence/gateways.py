@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from rolehost_api.names import COMPONENT, GATEWAY, INTERNAL_PORT
+from rolehost_api.names import COMPONENT, GATEWAY, INTERNAL_PORT, host_port
 from rolehost_api.observed import Observed
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.kube.client import ApiError, Client
@@ -121,8 +121,7 @@ class Gateways:
             self._tried(source)
 
     async def _ask(self, session: aiohttp.ClientSession, source: Source, after: int) -> Observed:
-        host = f"[{source.address}]" if ":" in source.address else source.address
-        url = f"http://{host}:{self._port}/internal/v1/observed"
+        url = f"http://{host_port(source.address, self._port)}/internal/v1/observed"
         # The kubelet replaces the token; it is worth something at gateways only.
         headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"} if self._token_file else {}
         query = {"after": str(after), "wait": str(WAIT_SECONDS)}

@@ -7,6 +7,7 @@ from pathlib import Path
 import kopf
 
 from rolehost_api.errors import Unauthorized
+from rolehost_api.names import host_port
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 FRESH = timedelta(minutes=5)
@@ -18,9 +19,9 @@ def access() -> kopf.ConnectionInfo:
     token = ACCOUNT / "token"
     host = os.environ.get("KUBERNETES_SERVICE_HOST")
     if host and token.is_file():
-        address = f"[{host}]" if ":" in host else host
+        port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         return kopf.ConnectionInfo(
-            server=f"https://{address}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}",
+            server=f"https://{host_port(host, port)}",
             ca_path=str(ACCOUNT / "ca.crt"),
             token=token.read_text().strip(),
             expiration=datetime.now(UTC) + FRESH,

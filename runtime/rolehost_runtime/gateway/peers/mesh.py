@@ -135,19 +135,22 @@ class Mesh:
     @property
     def settled(self) -> bool:
         """Every gateway that is known was reached, or tried in vain: before that, one might be taken for dead."""
-        known = {row.name for row in self._tables.gateways.values()} - {self._pod}
-        return self._tables.gateways.filled and known <= self._keepers.keys() and not self._untried
+        return self._tables.gateways.filled and self._others() <= self._keepers.keys() and not self._untried
 
     async def until_settled(self) -> None:
         while not self.settled:
             self._tried.clear()
             await self._tried.wait()
 
+    def _others(self) -> set[str]:
+        """Pods of the other gateways, linked or not."""
+        return {row.name for row in self._tables.gateways.values()} - {self._pod}
+
     async def _watch(self) -> None:
         while True:
             await self._doorbell.wait()
             self._doorbell.clear()
-            known = {row.name for row in self._tables.gateways.values()} - {self._pod}
+            known = self._others()
             for gone in self._keepers.keys() - known:
                 self._keepers.pop(gone).cancel()
                 self._untried.discard(gone)

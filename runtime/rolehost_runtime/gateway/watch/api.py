@@ -14,6 +14,7 @@ import aiohttp
 import yaml
 
 from rolehost_api.errors import BadRequest
+from rolehost_api.names import host_port
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_SECONDS = 5.0
@@ -43,9 +44,8 @@ def in_cluster(account: Path = ACCOUNT, environ: Mapping[str, str] | None = None
         raise BadRequest(
             "this is no pod with a service-account token", hint="Set ROLEHOST_KUBECONFIG", code="no_cluster"
         )
-    host = f"[{host}]" if ":" in host else host
     tls = ssl.create_default_context(cafile=str(account / "ca.crt"))
-    return Access(f"https://{host}:{port}", tls, token_file=account / "token")
+    return Access(f"https://{host_port(host, port)}", tls, token_file=account / "token")
 
 
 def from_kubeconfig(path: Path) -> Access:

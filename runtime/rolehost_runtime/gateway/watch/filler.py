@@ -189,7 +189,6 @@ def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> Po
     role, revision = meta.labels.get(names.ROLE), meta.labels.get(names.REVISION)
     if not (role and revision) or pod.status.phase in ("Succeeded", "Failed"):
         return None
-    address = f"[{ip}]:{names.LINK_PORT}" if ":" in ip else f"{ip}:{names.LINK_PORT}"
     leaving = meta.deletion_timestamp is not None
     said = {seen.type: seen.status == "True" for seen in pod.status.conditions}
     # While its init container runs it has an address, and nobody listens there: each dial would only lengthen the pause.
@@ -200,7 +199,7 @@ def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> Po
         meta.name,
         role,
         revision,
-        address if listens else "",
+        names.host_port(ip, names.LINK_PORT) if listens else "",
         leaving=leaving,
         ready=said.get("Ready", False),
         host=host_facts(pod, sandbox_images),
@@ -265,8 +264,7 @@ def gateway_entry(pod: PodView) -> GatewayEntry | None:
     ip = pod.status.pod_ip
     if not ip or pod.status.phase in ("Succeeded", "Failed"):
         return None
-    address = f"[{ip}]:{names.PEER_PORT}" if ":" in ip else f"{ip}:{names.PEER_PORT}"
-    return GatewayEntry(pod.metadata.name, address)
+    return GatewayEntry(pod.metadata.name, names.host_port(ip, names.PEER_PORT))
 
 
 class Backends:
