@@ -1,5 +1,6 @@
 """Pods follow sessions, and a new sandbox image goes through the cluster in waves that no conversation notices."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,8 @@ from tests.cluster import images
 from tests.cluster.testing import PLATFORM, Cluster, Tenant, until
 from tests.support.proof import SOAK, keep
 from tests.support.talk import Person
+
+from rolehost_api import names
 
 CALM_SECONDS = 120
 """That fewer pods must have been enough for; see the operator's desired/replicas.py."""
@@ -80,9 +83,27 @@ def environment(cluster: Cluster, deployment: str, name: str, value: str) -> Ite
 
     def give(text: str) -> None:
         cluster.kubectl(*argv, f"{name}={text}")
-        cluster.rolled_out(f"deployment/{deployment}")  # who joins an old gateway while it drains is soon moved
+        cluster.rolled_out(f"deployment/{deployment}")
 
     give(value)
+    try:
+        yield
+    finally:
+        give(before)
+
+
+@contextmanager
+def trusting(cluster: Cluster, images: str) -> Iterator[None]:
+    """Gateways that dial pods of these images; and of those before at the end."""
+    name = ("configmap", names.TRUSTED_IMAGES, "-n", PLATFORM)
+    before = cluster.get(*name)["data"][names.TRUSTED_IMAGES_ENTRY]
+
+    def give(text: str) -> None:
+        patch = json.dumps({"data": {names.TRUSTED_IMAGES_ENTRY: text}})
+        cluster.kubectl("patch", *name, "--type=merge", "-p", patch)
+        cluster.restart("deployment/rolehost-gateway")  # who joins an old one while it drains is soon moved
+
+    give(images)
     try:
         yield
     finally:
@@ -151,7 +172,7 @@ def test_a_new_sandbox_image_rolls_in_waves_and_a_story_goes_on(
         return (len(new) == len(FLEET) and not any(map(mixed, new))) or None
 
     try:
-        with environment(cluster, "rolehost-gateway", "ROLEHOST_SANDBOX_IMAGES", trusted):
+        with trusting(cluster, trusted):
             key = tenant.key("chat")
             with ExitStack() as stack:
                 people = [stack.enter_context(cluster.talk(name, key, f"listening-{name}")) for name in FLEET]

@@ -15,6 +15,7 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.attestationSecret" -}}{{ .Values.attestation.existingSecret | default "rolehost-attestation" }}{{- end }}
 {{- define "rolehost.namespaceSecret" -}}rolehost-link{{- end }}
 {{- define "rolehost.platformKeys" -}}rolehost-platform-keys{{- end }}
+{{- define "rolehost.trustedImages" -}}rolehost-sandbox-images{{- end }}
 {{- define "rolehost.modelKeys" -}}{{ .Values.modelKeys.existingSecret | default "rolehost-model-keys" }}{{- end }}
 {{- define "rolehost.redisSecret" -}}{{ .Values.redis.existingSecret | default (ternary "" (include "rolehost.redis" .) (ne .Values.redis.url "")) }}{{- end }}
 {{- define "rolehost.redisUrl" -}}{{ .Values.redis.url | default (printf "redis://%s:6379/0" (include "rolehost.redis" .)) }}{{- end }}
@@ -26,6 +27,11 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- $host := .Values.gateway.exposure.host -}}
 {{- $inside := printf "ws://%s.%s.svc:8080" (include "rolehost.gateway" .) .Release.Namespace -}}
 {{- .Values.gateway.publicUrl | default (ternary (printf "wss://%s" $host) $inside (ne $host "")) | trimSuffix "/" -}}
+{{- end }}
+
+{{/* The sandbox images that this version and its values name, with commas between them. */}}
+{{- define "rolehost.sandboxImages" -}}
+{{ prepend .Values.gateway.trustedSandboxImages (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $)) | uniq | join "," }}
 {{- end }}
 
 {{/* An image's full name: (dict "image" … "root" $). */}}

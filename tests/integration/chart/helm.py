@@ -80,6 +80,10 @@ class Release:
         verb = ["upgrade", "--install", "rolehost", str(CHART), "-n", NAMESPACE, "--create-namespace"]
         return self.helm.run(*verb, "--set", "tenants[0].namespace=acme,tenants[0].create=true", *arguments).stdout
 
+    def rollback(self) -> None:
+        """To what was there before the last upgrade."""
+        self.helm.run("rollback", "rolehost", "-n", NAMESPACE)
+
     def get(self, *what: str) -> Any:
         return self.server.get("-n", NAMESPACE, *what)
 

@@ -52,8 +52,7 @@ def test_an_upgrade_keeps_what_was_made_and_adopts_the_backend(release: Release)
 
 def test_pods_of_the_images_before_stay_trusted_through_an_upgrade(release: Release) -> None:
     def trusted() -> list[str]:
-        [container] = release.get("deployment", "rolehost-gateway")["spec"]["template"]["spec"]["containers"]
-        [images] = [one["value"] for one in container["env"] if one["name"] == "ROLEHOST_SANDBOX_IMAGES"]
+        images = release.get("configmap", names.TRUSTED_IMAGES)["data"][names.TRUSTED_IMAGES_ENTRY]
         return [image.rpartition(":")[2] for image in images.split(",")]
 
     release.upgrade("--set", "images.sandbox.tag=v1")
@@ -66,6 +65,14 @@ def test_pods_of_the_images_before_stay_trusted_through_an_upgrade(release: Rele
     assert trusted() == ["v5", "v4", "v3", "v2"]
     release.upgrade("--set", "images.sandbox.tag=v4")
     assert trusted() == ["v4", "v5", "v3", "v2"], "back again"
+    release.rollback()
+    assert trusted() == ["v4", "v5", "v3", "v2"], "pods of the later version run on for a while"
+    [image] = [
+        entry["value"]
+        for entry in release.get("deployment", "rolehost-operator")["spec"]["template"]["spec"]["containers"][0]["env"]
+        if entry["name"] == "ROLEHOST_SANDBOX_IMAGE"
+    ]
+    assert image.endswith(":v5")
     release.upgrade()
 
 

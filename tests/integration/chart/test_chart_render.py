@@ -12,10 +12,17 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def environment(objects: list[dict[str, Any]], deployment: str) -> dict[str, str]:
-    """Of the deployment's only container; what a reference would give is a word of our own."""
+    """Of the deployment's only container; what a reference to another object would give is a word of our own."""
+    maps = {one["metadata"]["name"]: one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"}
+
+    def value(entry: dict[str, Any]) -> str:
+        if reference := entry.get("valueFrom", {}).get("configMapKeyRef"):
+            return str(maps[reference["name"]][reference["key"]])
+        return str(entry.get("value", "from-a-reference"))
+
     [found] = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == deployment]
     [container] = found["spec"]["template"]["spec"]["containers"]
-    return {entry["name"]: entry.get("value", "from-a-reference") for entry in container["env"]}
+    return {entry["name"]: value(entry) for entry in container["env"]}
 
 
 def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[GatewaySettings, UploadSettings]:

@@ -212,9 +212,9 @@ def test_the_lease(seen: Seen, age: float, state: State, word: str) -> None:
     assert word in found[1]
 
 
-def fleet(version: str = "0.1.0", trusted: str = "sandbox:1", made: str = "sandbox:1", operator: str = "") -> dict[str, dict[str, Any]]:  # fmt: skip
+def fleet(version: str = "0.1.0", made: str = "sandbox:1", operator: str = "") -> dict[str, dict[str, Any]]:
     return {
-        "rolehost-gateway": deployment(version=version, ROLEHOST_SANDBOX_IMAGES=trusted),
+        "rolehost-gateway": deployment(version=version),
         "rolehost-operator": deployment("rolehost-operator", version=operator or version, ROLEHOST_SANDBOX_IMAGE=made),
     }
 
@@ -228,15 +228,31 @@ def fleet(version: str = "0.1.0", trusted: str = "sandbox:1", made: str = "sandb
         ("0.1.0", fleet("0.2.0"), WARN, "chart 0.2.0", "helm upgrade"),
         ("0.1.0", fleet(operator="0.2.0"), FAIL, "several releases", "helm upgrade"),
         ("0.1.0", fleet(made="sandbox:2"), FAIL, "sandbox:2, which the gateway does not trust", "helm upgrade"),
-        ("0.1.0", fleet(trusted="sandbox:1,sandbox:2", made="sandbox:2"), OK, "sandbox:2", ""),
         ("", {}, SKIPPED, "nothing of the platform", ""),
     ],
 )
 def test_versions(gateway: str, deployments: dict[str, dict[str, Any]], state: State, word: str, fix: str) -> None:
-    found = told(parts.versions("0.1.0", gateway, deployments, PLATFORM))
+    found = told(parts.versions("0.1.0", gateway, deployments, trusting("sandbox:1"), PLATFORM))
     assert found[0] is state
     assert word in found[1]
     assert fix in found[2]
+
+
+def trusting(images: str) -> Seen:
+    return Seen({"data": {names.TRUSTED_IMAGES_ENTRY: images}})
+
+
+@pytest.mark.parametrize(
+    ("trusted", "state"),
+    [
+        (trusting("sandbox:2,sandbox:1"), OK),
+        (trusting("sandbox:2"), FAIL),
+        (Seen(), FAIL),  # gateways cannot even start
+        (FORBIDDEN, OK),
+    ],
+)
+def test_what_gateways_trust(trusted: Seen, state: State) -> None:
+    assert told(parts.versions("0.1.0", "0.1.0", fleet(), trusted, PLATFORM))[0] is state
 
 
 # ── a gateway and its Redis ─────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from rolehost.cli.doctor.trials import Trials
 from rolehost.cli.kubectl import Kubectl
 from rolehost.cli.tenants import OPERATOR
 from rolehost_api import __version__
-from rolehost_api.names import LEASE, OPERATOR_WRITER, RUNTIME_CLASS, TENANT
+from rolehost_api.names import LEASE, OPERATOR_WRITER, RUNTIME_CLASS, TENANT, TRUSTED_IMAGES
 
 TRIAL_SECONDS = 7.0
 """From the start of a run; what pods have not said then they need not say."""
@@ -54,6 +54,7 @@ class Examination:
             name: see(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}") for name in cluster.KINDS
         }
         self._deployments = see(f"/apis/apps/v1/namespaces/{platform}/deployments?labelSelector={OURS}")
+        self._trusted = see(f"/api/v1/namespaces/{platform}/configmaps/{TRUSTED_IMAGES}")
         self._redis = see(f"/apis/apps/v1/namespaces/{platform}/statefulsets/{parts.REDIS}")
         self._lease = see(f"{LEASES}/{platform}/leases/{LEASE}")
         self._node_leases = see(f"{LEASES}/kube-node-lease/leases?limit=500")
@@ -184,7 +185,8 @@ class Examination:
 
     async def _versions(self) -> Finding:
         health, (_, named) = (await self._heard).health, await self._named()
-        return parts.versions(__version__, str((health.value or {}).get("version", "")), named, self._platform)
+        told = str((health.value or {}).get("version", ""))
+        return parts.versions(__version__, told, named, await self._trusted, self._platform)
 
     async def _clocks(self) -> Finding:
         found = dict((await self._heard).ahead)

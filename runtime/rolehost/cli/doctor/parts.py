@@ -6,7 +6,7 @@ from typing import Any
 from rolehost.cli.doctor.cluster import upgrade
 from rolehost.cli.doctor.finding import Finding, Seen, fail, ok, skipped, unseen, warn
 from rolehost.cli.tenants import OPERATOR
-from rolehost_api.names import LEASE
+from rolehost_api.names import LEASE, TRUSTED_IMAGES_ENTRY
 
 GATEWAY = "rolehost-gateway"
 UPLOAD = "rolehost-upload"
@@ -74,15 +74,18 @@ def lease(seen: Seen, age_seconds: float, platform: str) -> Finding:
     return ok("lease", f"{holder} leads")
 
 
-def versions(command: str, gateway: str, deployments: Mapping[str, Mapping[str, Any]], platform: str) -> Finding:
-    """This command's version and the gateway's own word (empty: not heard); the Deployments by their names."""
+def versions(
+    command: str, gateway: str, deployments: Mapping[str, Mapping[str, Any]], trusted: Seen, platform: str
+) -> Finding:
+    """This command's version and the gateway's own word (empty: not heard); the Deployments by their names; the
+    ConfigMap with the sandbox images that gateways trust."""
     told = sorted({_label(one) for one in deployments.values()} - {""})
     heard = [f"command {command}", *([f"gateway {gateway}"] if gateway else []), *(f"chart {word}" for word in told)]
     if len(told) > 1:
         return fail("versions", f"parts of several releases: {', '.join(heard)}", upgrade(platform))
     sandbox = variable(deployments.get(OPERATOR), "ROLEHOST_SANDBOX_IMAGE")
-    trusted = variable(deployments.get(GATEWAY), "ROLEHOST_SANDBOX_IMAGES").split(",")
-    if sandbox and GATEWAY in deployments and sandbox not in trusted:
+    images = ((trusted.value or {}).get("data") or {}).get(TRUSTED_IMAGES_ENTRY, "").split(",")
+    if sandbox and not trusted.refused and sandbox not in images:
         return fail(
             "versions", f"the operator makes pods of {sandbox}, which the gateway does not trust", upgrade(platform)
         )
