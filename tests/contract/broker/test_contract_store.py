@@ -42,7 +42,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         return made[-1]
 
     yield make
-    await made[0]._redis.flushall()
+    await made[0]._redis.everywhere("FLUSHALL")
     for store in made:
         await store.close()
 

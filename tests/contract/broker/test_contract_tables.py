@@ -40,7 +40,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         return made[-1]
 
     yield make
-    await made[0]._redis.flushall()
+    await made[0]._redis.everywhere("FLUSHALL")
     for store in made:
         await store.close()
 
@@ -100,11 +100,11 @@ async def test_one_kind_says_nothing_of_another(stores: Stores) -> None:
 async def test_what_nobody_confirms_ends_by_itself(server: RedisServer) -> None:
     store = RedisLastGood.connect(server.url)
     await store.keep("pods", Place(1, 1, NOW), b"a")
-    assert 86_000 < await store._redis.ttl(KEY) <= 86_400
-    await store._redis.hset(KEY, "pods.place", "what is this")
+    assert 86_000 < await store._redis.run("TTL", KEY) <= 86_400
+    await store._redis.run("HSET", KEY, "pods.place", "what is this")
     assert (await store.places(), await store.read("pods")) == ({}, None)
     assert await store.keep("pods", Place(1, 1, NOW), b"b")
-    await store._redis.flushall()
+    await store._redis.everywhere("FLUSHALL")
     await store.close()
 
 
