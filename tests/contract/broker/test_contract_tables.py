@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import pytest
+from tests.support import redis_fleet
 from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Unavailable
@@ -26,17 +27,31 @@ def server() -> Iterator[RedisServer]:
         yield redis
 
 
-@pytest.fixture(params=["redis", "memory"])
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.sentinels(1) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.cluster() as fleet:
+        yield fleet
+
+
+@pytest.fixture(params=["server", "sentinels", "cluster", "memory"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         kept: dict[str, tuple[Place, bytes]] = {}
         yield lambda: MemoryLastGood(kept)
         return
-    server: RedisServer = request.getfixturevalue("server")
+    url: str = request.getfixturevalue(request.param).url
+    if request.param != "server":
+        url += "?replicas=1"
     made: list[RedisLastGood] = []
 
     def make() -> LastGoodStore:
-        made.append(RedisLastGood.connect(server.url))
+        made.append(RedisLastGood.connect(url))
         return made[-1]
 
     yield make
