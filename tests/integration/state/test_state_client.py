@@ -243,6 +243,16 @@ async def test_a_redis_that_became_a_replica_is_said(server: Server, store: Redi
     await store.open("k2")
 
 
+async def test_a_primary_without_the_replicas_that_it_must_have_takes_no_writes(
+    server: Server, store: RedisSessionStore
+) -> None:
+    server.ask("config", "set", "min-replicas-to-write", "1")
+    found = await refused(store)
+    assert (found.code, "lacks replicas" in found.message) == ("state_unavailable", True)
+    server.ask("config", "set", "min-replicas-to-write", "0")
+    await store.open("k2")
+
+
 async def test_somebody_elses_script_holds_things_up_for_two_seconds_only(
     server: Server, store: RedisSessionStore
 ) -> None:
