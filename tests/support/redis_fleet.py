@@ -190,7 +190,7 @@ class SentinelFleet(Fleet):
 
 class ClusterFleet(Fleet):
     def __init__(self, folder: Path, primaries: int = 3, replicas: int = 1) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+        options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
         options += ("--cluster-replica-validity-factor", "0", *FOLLOWED)
         self.servers = []
         for number in range(primaries * (1 + replicas)):

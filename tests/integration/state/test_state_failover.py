@@ -50,7 +50,11 @@ async def test_a_primary_that_is_killed_under_load_loses_nothing_that_was_acknow
     await all_there(store, talks)
     assert {code for talk in talks for code in talk.refused} <= {"state_unavailable"}
     kind = type(fleet).__name__
-    figures = {"kills": NUMBERS.redis_kills, "acknowledged": sum(talk.acknowledged for talk in talks), "lost": 0}
+    figures: dict[str, object] = {
+        "kills": NUMBERS.redis_kills,
+        "acknowledged": sum(talk.acknowledged for talk in talks),
+        "lost": 0,
+    }
     keep(f"redis_failover_{kind}", figures)
     await store.close()
 

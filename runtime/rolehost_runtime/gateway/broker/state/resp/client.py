@@ -15,6 +15,7 @@ import ssl
 from asyncio import Future
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from rolehost_api.errors import Unavailable
@@ -102,7 +103,9 @@ class Client:
     async def everywhere(self, *words: Word) -> list[Any]:
         """One command to every server that takes writes; an exception in place of an answer."""
         if not self._topology.nodes():
-            await self._topology.look()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._topology.look()
         nodes = self._topology.nodes()
         if not nodes:
             return [told(None)]
