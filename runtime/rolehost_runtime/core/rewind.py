@@ -25,8 +25,6 @@ class Standing:
     log_id: str
     turn: int
     seq: int
-    response_id: str = ""
-    """Of that turn, where the owner remembers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +52,17 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Turns are missing that nobody holds: the history after the head is gone."""
+    """Turns are missing that nobody holds, or others stand in their place: what was told of them is not so any more."""
 
 
 class Tail:
-    """The last records that an owner knows to be durable, bounded in number and in size."""
+    """The last turns that an owner knows to be durable, bounded in number and in size."""
 
-    def __init__(self, standing: Standing | None = None) -> None:
+    def __init__(self, standing: Standing | None = None, ids: Iterable[tuple[int, str]] = ()) -> None:
         self.standing = standing
         """None: it knows of nothing yet."""
+        self._ids = deque(ids, MAX_RECORDS + 1)
+        """Turn and response of one more than is held: what was forgotten begins after one that both know."""
         self._held: deque[tuple[TurnRecord, int, int]] = deque()
         self._texts = self._rest = 0
 
@@ -73,8 +73,8 @@ class Tail:
 
     def acknowledged(self, record: TurnRecord) -> None:
         """One more turn is durable."""
-        seq = record.seq_first + record.seq_count - 1
-        self.standing = Standing(record.log_id, record.turn, seq, record.response_id)
+        self.standing = Standing(record.log_id, record.turn, record.seq_first + record.seq_count - 1)
+        self._ids.append((record.turn, record.response_id))
         texts = text_weight(record.input) + text_weight(record.reply)
         rest = len(encode(replace(record, input="", reply=""))["body"])
         self._held.append((record, texts, rest))
@@ -94,6 +94,13 @@ class Tail:
         """Bytes that it takes beside a fold of the same turns, which holds the same texts."""
         return self._rest
 
+    def knows_otherwise(self, turn: int, response_id: str) -> bool:
+        """Whether that turn was another one."""
+        return any(number == turn and response != response_id for number, response in self._ids)
+
+    def knows(self, turn: int, response_id: str) -> bool:
+        return (turn, response_id) in self._ids
+
 
 def forgot(found: Fence | None, mine: Fence) -> bool:
     """Whether a refused commit means that the store went back in time; else somebody else took the session over.
@@ -109,34 +116,36 @@ def forgot(found: Fence | None, mine: Fence) -> bool:
     return found.epoch == mine.epoch and found.ours and found.turn < mine.turn
 
 
-def after_rewind(
-    head: Standing, mine: Standing | None, held: Iterable[TurnRecord], log: Sequence[TurnRecord] = ()
-) -> Fine | Again | Lost:
-    """What is to be done about a head that this owner has taken over, and the log that it heads.
+def after_rewind(head: Standing, tail: Tail, responses: Sequence[str]) -> Fine | Again | Lost:
+    """What is to be done about a log that this owner has taken over: its head, and the response of each of its turns.
 
-    >>> head, mine = Standing("l", 4, 4), Standing("l", 4, 4)
-    >>> after_rewind(head, mine, []), after_rewind(head, None, [])
+    >>> tail = Tail(Standing("l", 2, 2), [(1, "r1"), (2, "r2")])       # it holds no record any more
+    >>> after_rewind(Standing("l", 2, 2), tail, ["r1", "r2"]), after_rewind(Standing("l", 0, 0), Tail(), [])
     (Fine(), Fine())
-    >>> after_rewind(Standing("l", 3, 3), mine, [])                     # turn 4 is missing, and nobody has it
-    Lost()
-    >>> after_rewind(Standing("l", 5, 5), mine, [])                     # an answer was lost, or another one went on
+    >>> after_rewind(Standing("l", 3, 3), tail, ["r1", "r2", "r3"])    # an answer was lost, or another one went on
     Fine()
+    >>> after_rewind(Standing("l", 1, 1), tail, ["r1"])                # turn 2 is missing
+    Lost()
+    >>> after_rewind(Standing("l", 3, 3), tail, ["r1", "x2", "x3"])    # another one went on from before it
+    Lost()
 
-    That another one went on *from before* shows in the log: it answered our turn's number with something else.
+    A head with another log id was made anew, because there was none any more: by this owner just now, or by this
+    owner before, in an attempt to mend it that did not come to its end, or by somebody who knew of nothing:
 
-    Another log than the one that it knew, with turns in it, was begun by somebody who knew of none; with none in it, it
-    is the head that was made just now because there was none any more:
-
-    >>> after_rewind(Standing("new", 2, 2), mine, []), after_rewind(Standing("new", 0, 0), mine, [])
-    (Lost(), Lost())
+    >>> after_rewind(Standing("new", 0, 0), tail, []), after_rewind(Standing("new", 2, 2), tail, ["r1", "r2"])
+    (Lost(), Fine())
+    >>> after_rewind(Standing("new", 1, 1), tail, ["x1"])
+    Lost()
     """
-    if mine is None or mine.turn == 0:
-        return Fine()
-    if head.log_id == mine.log_id and head.turn >= mine.turn:
-        there = log[mine.turn - 1].response_id if len(log) >= mine.turn else mine.response_id
-        return Fine() if there == mine.response_id else Lost()
-    if head.log_id != mine.log_id and head.turn > 0:
+    mine = tail.standing
+    if mine is None or mine.turn == 0 or len(responses) != head.turn:
+        return Fine()  # a log that does not fit its head is said to be corrupt by whoever folds it
+    last = min(head.turn, mine.turn)
+    if last and tail.knows_otherwise(last, responses[last - 1]):
         return Lost()
-    missing = [record for record in held if record.turn > head.turn]
+    related = head.log_id == mine.log_id or not head.turn or tail.knows(last, responses[last - 1])
+    if head.turn >= mine.turn:
+        return Fine() if related else Lost()
+    missing = [record for record in tail.records if record.turn > head.turn]
     whole = bool(missing) and missing[0].turn == head.turn + 1 and missing[0].seq_first == head.seq + 1
-    return Again(missing) if whole and missing[-1].turn == mine.turn else Lost()
+    return Again(missing) if whole and related else Lost()

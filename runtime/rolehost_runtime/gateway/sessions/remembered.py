@@ -28,7 +28,7 @@ class Remembered:
     def took(self, fold: SessionFold, records: list[TurnRecord]) -> None:
         """The log was read, and is this process's now."""
         self._tail = Tail(Standing(fold.log_id, 0, 0))
-        for record in records[-MAX_RECORDS:]:
+        for record in records[-MAX_RECORDS - 1 :]:
             self.committed(record)
 
     def committed(self, record: TurnRecord) -> None:
@@ -72,7 +72,7 @@ class Remembered:
 
     def _after_rewind(self, head: Head, records: list[TurnRecord]) -> Fine | Again | Lost:
         standing = Standing(head.log_id, head.turn, head.seq)
-        return after_rewind(standing, self._tail.standing, self._tail.records, records)
+        return after_rewind(standing, self._tail, [record.response_id for record in records])
 
 
 def _after(head: Head, record: TurnRecord) -> Head:
