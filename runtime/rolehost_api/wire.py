@@ -23,6 +23,19 @@ MAX_MESSAGE_CHARS = 32_768
 # ── from the client ─────────────────────────────────────────────────────────────────
 
 
+class HeardPart(Struct, frozen=True, kw_only=True):
+    """How much of a reply reached the user: what was shown or spoken, not what was sent."""
+
+    chars: Annotated[int, Meta(ge=0)]
+    """Code points, from the reply's first one."""
+    audio_ms: Annotated[int, Meta(ge=0)] | None = None
+    """Milliseconds of the reply that were played, where it was spoken."""
+
+
+BusyPolicy = Literal["queue", "reject", "interrupt", "steer"]
+"""What becomes of a message while another one is answered; what each does is in `rolehost_runtime.core.busy`."""
+
+
 class _Message(Struct, frozen=True, kw_only=True):
     message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)]
     session_id: str | None = None
@@ -30,6 +43,10 @@ class _Message(Struct, frozen=True, kw_only=True):
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
     user: Annotated[str, Meta(max_length=256)] | None = None
     revision: Annotated[str, Meta(max_length=128)] | None = None
+    busy_policy: BusyPolicy | None = None
+    """None: `queue`."""
+    heard: HeardPart | None = None
+    """With `interrupt`: of the reply that it interrupts."""
 
 
 class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True):
@@ -41,12 +58,21 @@ class Resume(Struct, tag_field="type", tag="session.resume", frozen=True, kw_onl
     after_seq: Annotated[int, Meta(ge=0)] = 0
 
 
+class Cancel(Struct, tag_field="type", tag="response.cancel", frozen=True, kw_only=True):
+    """The user wants no more of this response, or heard only so much of it."""
+
+    session_id: str | None = None
+    response_id: Annotated[str, Meta(max_length=128)]
+    heard: HeardPart | None = None
+    """None: all that was sent."""
+
+
 class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
     t: int = 0
 
 
-ClientFrame = Said | Resume | Ping
-TYPES = ("message", "session.resume", "ping")
+ClientFrame = Said | Resume | Cancel | Ping
+TYPES = ("message", "session.resume", "response.cancel", "ping")
 
 _frame: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _bare = msgspec.json.Decoder(_Message)
@@ -154,6 +180,9 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     status: Literal["completed", "cancelled", "failed"]
     done: Literal[True] = True
     message: str
+    """The whole reply; of a cancelled one the part that was heard."""
+    truncated_at: HeardPart | None = None
+    """Where a cancelled reply was cut."""
     client_msg_id: str | None = None
     revision: str = ""
     usage: Usage = Usage()
@@ -161,6 +190,22 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     degraded: tuple[DegradedHook, ...] | None = None
     replay: bool = False
     error: "ErrorBody | None" = None
+
+
+class ResponseAmended(Event, frozen=True, kw_only=True, tag="response.amended"):
+    """Less of this response was heard than its `response.done` said; the conversation goes on from here."""
+
+    response_id: str
+    message: str
+    """The part that was heard."""
+    truncated_at: HeardPart
+    replay: bool = False
+
+
+class ResponseReset(Event, frozen=True, kw_only=True, tag="response.reset"):
+    """The gateway that gave this response is gone; another one gives it anew, from its first word. Forget its text."""
+
+    response_id: str
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -207,6 +252,8 @@ ServerFrame = (
     | TextDelta
     | StateDelta
     | ResponseDone
+    | ResponseAmended
+    | ResponseReset
     | Error
     | Resumed
     | RevisionChanged

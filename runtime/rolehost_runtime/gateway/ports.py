@@ -15,7 +15,8 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Position, Record
+from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -269,31 +270,53 @@ class Head:
     revision: str
     """The revision it is pinned to; empty for a new session."""
     last_at_ms: int = 0
+    amends: int = 0
+    """In the whole log."""
+    open: OpenTurn | None = None
+    """A turn that was begun and neither committed nor given up, as far as somebody could still say so."""
+    deaths: int = 0
+    """Owners that it has outlived: who takes it over now is the next after so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a log goes."""
+
+    seq: int
+    """Of its last event; 0 where there is none."""
+    amends: int
 
 
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
 
         Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
         """
 
-    async def read(self, key: str) -> list[TurnRecord]:
+    async def read(self, key: str) -> list[Record]:
         """The whole log without taking it over; empty where there is none. Raises CorruptRecord."""
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        """At most `count` records after that turn, in order; fewer only where the log ends. Raises CorruptRecord."""
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        """At most `count` records from that place on, in order; fewer only where the log ends. Raises CorruptRecord."""
 
-    async def last_seq(self, key: str) -> int:
-        """Of the last event in the log; 0 where there is none."""
+    async def extent(self, key: str) -> Extent:
+        """How far the log goes."""
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
-        """Append one turn, if epoch and turn are still right; one server-side call.
+    async def commit(self, key: str, record: Record) -> None:
+        """Append one record, if epoch, place and `seq` are still right; one server-side call. A turn's clears the note
+        of the open turn in the same step.
 
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
+        """
+
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+        """Note in the head that this turn is open, or (None) that it is given up, if epoch and turn are still right.
+
+        Nothing where they are not: a note never comes after the turn's own commit, nor from who was fenced.
         """
 
 

@@ -25,7 +25,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Overloaded, RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say, StartTurn, TurnFailed
 from rolehost_api.wire import ResponseCreated, ResponseDone, Resumed, Said, ServerFrame, SessionCreated, TextDelta
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
@@ -69,14 +69,14 @@ class Paged(MemorySessionStore):
         self.hold: asyncio.Event | None = None
         self.kept = asyncio.Event()
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
         await asyncio.sleep(0)
-        found = await super().page(key, after_turn, count)
+        found = await super().page(key, start, count)
         self.read_by_page += len(found)
         await asyncio.sleep(0)
         return found
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
+    async def commit(self, key: str, record: Record) -> None:
         await super().commit(key, record)
         self.kept.set()
         if self.hold is not None:
@@ -280,7 +280,7 @@ async def test_a_log_that_cannot_be_read_leaves_the_channel_among_the_living(pla
     late, ear = await place.attach(Ear())
     page = place.store.page
 
-    async def broken(key: str, after_turn: int, count: int) -> list[TurnRecord]:
+    async def broken(key: str, start: Position, count: int) -> list[Record]:
         raise RolehostError("no", code="state_unavailable")
 
     place.store.page = broken  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rolehost_api.errors import Overloaded
 from rolehost_api.wire import ResponseCreated, Resumed, ServerFrame, TextDelta
-from rolehost_runtime.core.record import TurnRecord, render
+from rolehost_runtime.core.record import Record, last_seq, render
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.ports import Channel
 
@@ -45,6 +45,8 @@ class Audience:
         self._channels: dict[int, Channel] = {}
         self._replaying: dict[int, Replaying] = {}
         self.running: Running | None = None
+        self.amending: int | None = None
+        """Number of the event of an amend that is on its way to the log."""
 
     def __bool__(self) -> bool:
         return bool(self._channels)
@@ -134,9 +136,11 @@ class Audience:
         )
         return after_seq
 
-    def replay(self, channel: Channel, record: TurnRecord, after_seq: int) -> bool:
-        """Tell the channel of one turn. False for the turn that is on its way to the log and that nobody was told
-        of yet: its end comes live."""
+    def replay(self, channel: Channel, record: Record, after_seq: int) -> bool:
+        """Tell the channel of one record. False for one that is on its way to the log and that nobody was told of
+        yet: it comes live."""
+        if record.seq_first == self.amending:
+            return False
         if self.running is not None and record.response_id == self.running.opened.response_id:
             return False
         for event in events_after((record,), self._session_id, after_seq):
@@ -176,12 +180,12 @@ class Audience:
         )
 
 
-def events_after(records: Sequence[TurnRecord], session_id: str, after_seq: int) -> list[ServerFrame]:
+def events_after(records: Sequence[Record], session_id: str, after_seq: int) -> list[ServerFrame]:
     """The log's events after `after_seq`, flagged as replay."""
     return [
         event
         for record in records
-        if record.seq_first + record.seq_count - 1 > after_seq
+        if last_seq(record) > after_seq
         for event in render(record, session_id, replay=True)
         if event.seq is not None and event.seq > after_seq
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_before
+from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after, render
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
@@ -131,14 +131,14 @@ class LiveSession:
                 fold.replay(record)
                 if number % FOLD_QUANTUM == 0:
                     await asyncio.sleep(0)
-            if (fold.turn, fold.seq) != (head.turn, head.seq):
+            if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
             self._tell_missed(records)
             self._weigh(fold)
             self._pinned = self._pinned or fold.revision
             return fold
 
-    def _tell_missed(self, records: Sequence[TurnRecord]) -> None:
+    def _tell_missed(self, records: Sequence[Record]) -> None:
         """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
         listens is told of them now, as the next event would else leave a gap."""
         if self._told_seq is not None:
@@ -194,15 +194,16 @@ class LiveSession:
         """
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
-            heard = self.audience.resumed(channel, await store.last_seq(self.key), after_seq)
-            turn = turns_before(heard)
+            extent = await store.extent(self.key)
+            heard = self.audience.resumed(channel, extent.seq, after_seq)
+            start = place_after(heard, extent.amends)
             while True:
                 missed = replaying.missed_seq
-                page = await store.page(self.key, turn, REPLAY_PAGE)
+                page = await store.page(self.key, start, REPLAY_PAGE)
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
                         break
-                    turn, heard = record.turn, max(heard, record.seq_first + record.seq_count - 1)
+                    start, heard = following(record), max(heard, last_seq(record))
                     if not await channel.room():
                         return
                 if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
@@ -265,7 +266,7 @@ class LiveSession:
 
     async def _replay(self, channel: Channel, turn: int) -> None:
         """The message was answered before: the same events again, to who asks for them."""
-        for record in await self._world.store.page(self.key, turn - 1, 1):
+        for record in await self._world.store.page(self.key, (turn, 0), 1):
             for event in render(record, self.session_id, replay=True):
                 channel.send(event)
 
