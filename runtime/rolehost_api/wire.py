@@ -274,3 +274,10 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
         retryable=error.retryable,
         retry_after_ms=error.retry_after_ms if retry_after_ms is None else retry_after_ms,
     )
+
+
+def error_of(body: ErrorBody) -> RolehostError:
+    """An error that was raised elsewhere, as it would have been raised here."""
+    error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
+    error.retry_after_ms = body.retry_after_ms
+    return error

@@ -229,10 +229,11 @@ class TurnEngine:
             self._check_state()
         except _Interrupted as interrupted:
             self._turn.forgotten()
-            failed = isinstance(interrupted.state, HookFailed)
-            self._turn.state = self._decode(kept if isinstance(interrupted.state, HookFailed) else interrupted.state)
-            if failed:
-                self._degrade(Degraded(hook.name, interrupted.state.code))
+            state = interrupted.state
+            if isinstance(state, HookFailed):
+                self._degrade(Degraded(hook.name, state.code))
+                state = kept
+            self._turn.state = self._decode(state)
             raise
         except HookFailed as failure:
             if self._over:

@@ -80,6 +80,8 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: Metrics = Metrics()
     heard: HeardPart | None = None
     """Where the reply of a cancelled turn was cut."""
+    joined: tuple[str, ...] = ()
+    """Ids of the messages that joined the turn's own while it was answered; their text is part of `input`."""
 
     @property
     def position(self) -> Position:

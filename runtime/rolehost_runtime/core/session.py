@@ -6,7 +6,7 @@ record is durable. A wrong move is a KeyError: a bug of our own shell, never a c
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -78,6 +78,19 @@ class OpenTurn:
     revision: str
     deadline_at_ms: int | None = None
     """When it is given up, by the clock of `now_ms`; None: the client set no deadline."""
+    joined: tuple[str, ...] = ()
+    """Ids of the messages that joined it while it was answered."""
+
+    def steered(self, message: str, client_msg_id: str | None) -> "OpenTurn":
+        """The turn with one more message in it.
+
+        >>> opened = OpenTurn(1, "r1", "A story!", "c1", None, 0, 7, "cat-1")
+        >>> steered = opened.steered("With dragons.", "c2")
+        >>> steered.input, steered.joined
+        ('A story!\\n\\nWith dragons.', ('c2',))
+        """
+        ids = self.joined if client_msg_id is None else (*self.joined, client_msg_id)
+        return replace(self, input=f"{self.input}\n\n{message}", joined=ids)
 
 
 _open_encode = msgspec.msgpack.Encoder().encode
@@ -241,6 +254,7 @@ class SessionFold:
             reply=outcome.reply if heard is None else outcome.reply[: heard.chars],
             status=outcome.status,
             heard=heard,
+            joined=opened.joined,
             client_msg_id=opened.client_msg_id,
             user=opened.user,
             patch=outcome.patch,
@@ -322,13 +336,16 @@ class SessionFold:
             oldest = self.past.popleft()
             self._past_chars -= len(oldest.input) + len(oldest.reply)
             self._held_bytes -= _exchange_weight(oldest)
-        if record.client_msg_id is not None:
-            if record.client_msg_id not in self._seen:
-                self._held_bytes += ENTRY_BYTES + text_weight(record.client_msg_id)
-            self._seen[record.client_msg_id] = record.turn
-            while len(self._seen) > MAX_SEEN:
-                forgotten, _ = self._seen.popitem(last=False)
-                self._held_bytes -= ENTRY_BYTES + text_weight(forgotten)
+        for client_msg_id in record.joined if record.client_msg_id is None else (record.client_msg_id, *record.joined):
+            self._see(client_msg_id, record.turn)
+
+    def _see(self, client_msg_id: str, turn: int) -> None:
+        if client_msg_id not in self._seen:
+            self._held_bytes += ENTRY_BYTES + text_weight(client_msg_id)
+        self._seen[client_msg_id] = turn
+        while len(self._seen) > MAX_SEEN:
+            forgotten, _ = self._seen.popitem(last=False)
+            self._held_bytes -= ENTRY_BYTES + text_weight(forgotten)
 
     def _take_amend(self, amend: Amend) -> None:
         self.amends, self.seq, self.last_at_ms = amend.number, amend.seq_first, amend.at_ms

@@ -14,7 +14,7 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
-from rolehost_api.wire import Said, ServerFrame, Usage
+from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
@@ -52,7 +52,9 @@ class SessionHandle(Protocol):
     async def say(self, said: Said) -> None:
         """Run one turn and return when it is committed; its events go to every channel.
 
-        A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`.
+        A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`. What
+        becomes of a message that comes meanwhile, its `busy_policy` says; Unavailable
+        `deadline_exceeded` where its `deadline_ms` pass first, in line or running.
         A known `client_msg_id` replays that turn's events instead. Raises RolehostError
         where the turn failed before its commit; nothing of it is in the log then, and
         channels were told `response.done status=failed` if `response.created` was sent.
@@ -63,6 +65,13 @@ class SessionHandle(Protocol):
 
         As fast as the client reads them, one resume of a channel at a time (else Overloaded `busy`). What happens
         meanwhile comes after them, in order.
+        """
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        """The user hears no more of this response, and heard this much of it (None: all that was sent).
+
+        Before its commit: its model is stopped, and it ends as cancelled. After it: the log says what was heard, once;
+        said again, it is nothing. Raises NotFound `response_not_found` for one that neither runs nor is the newest.
         """
 
     def detach(self) -> None:
@@ -115,21 +124,33 @@ class OwnerLost(Unavailable):
 
     code = "owner_lost"
 
-    def __init__(self) -> None:
+    def __init__(self, response_id: str = "") -> None:
+        """`response_id`: of the response that the message was being answered with, where that is known."""
+        self.response_id = response_id
         super().__init__(
             "the gateway that answered this session is gone",
             hint="Send the message again, with the same client_msg_id: what was kept is not answered twice",
         )
 
 
+def ignore(response_id: str) -> None:
+    """For whoever does not want to know which response answers."""
+
+
 class Seat(Protocol):
     """A client's place at a session, in this process or another."""
 
-    async def say(self, said: Said) -> None:
-        """As SessionHandle.say. Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows."""
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        """As SessionHandle.say. `begun` is called with the id of the response that answers it.
+
+        Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows.
+        """
 
     async def resume(self, after_seq: int) -> None:
         """As SessionHandle.resume. Raises as `say` does."""
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        """As SessionHandle.cancel. Raises as `say` does."""
 
     def leave(self) -> None:
         """The client is gone. Harmless twice."""

@@ -1,23 +1,20 @@
 """Turns end to end in one process: service, link and a fake pod, a store in memory and the scripted model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support.house import House
 from tests.support.rooms import (
     ACME,
     CAT_1,
     CAT_2,
     DEFAULT_SEGMENTS,
     EVIL,
-    Clock,
     Ear,
     FakePod,
-    PodDialer,
-    Shelves,
     ask_and_commit,
-    pod_entry,
     principal,
     put,
     revision_entry,
@@ -26,7 +23,6 @@ from tests.support.rooms import (
     world,
 )
 
-from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Persona, RoleTemplate, StateSpec
 from rolehost_api.errors import Conflict, Forbidden, NotFound, Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Degraded, ModelResult, PatchOp, Say, StartTurn, TurnFailed
@@ -42,81 +38,8 @@ from rolehost_api.wire import (
     Usage,
 )
 from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.gateway.broker.models.router import Models
-from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
-from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.link.pool import LinkPool
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
-from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import Scope, Tables, Tenant
-
-
-class Counting:
-    """A sink that keeps outcomes."""
-
-    def __init__(self) -> None:
-        self.turns: list[tuple[str, str, str]] = []
-
-    def turn(self, tenant: str, role: str, outcome: str, metrics: Any) -> None:
-        self.turns.append((tenant, role, outcome))
-
-    def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
-        """Not looked at here."""
-
-
-class Slow:
-    """A model that says what it is told to, when it is told to."""
-
-    def __init__(self) -> None:
-        self.pieces: asyncio.Queue[str | ModelEnd | RolehostError] = asyncio.Queue()
-        self.asked: list[ModelRequest] = []
-
-    async def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
-        self.asked.append(request)
-        while True:
-            item = await self.pieces.get()
-            if isinstance(item, RolehostError):
-                raise item
-            yield item
-            if isinstance(item, ModelEnd):
-                return
-
-
-class House:
-    """Everything inside one gateway, with pods of our own."""
-
-    def __init__(self, tables: Tables, shelf: Shelf | None = None, dialer: PodDialer | None = None) -> None:
-        self.tables, self.clock = tables, Clock()
-        self.dialer = dialer or PodDialer()
-        self.store = MemorySessionStore(shelf)
-        self.slow, self.sink = Slow(), Counting()
-        self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
-        models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
-        self.service = SessionService(
-            tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0)
-        )
-
-    def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "", **changes: Any) -> FakePod:
-        """A pod of that revision, or of the one that takes new sessions."""
-        role = self.tables.roles.get(tenant.name, "cat")
-        assert role is not None
-        pod = self.dialer.add(uid, **changes)
-        put(self.tables, pod_entry(uid, tenant, revision=revision or role.stable))
-        return pod
-
-    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME, **more: Any) -> tuple[Any, Ear]:
-        ear = Ear()
-        role = self.tables.roles.get(tenant.name, "cat")
-        assert role is not None
-        return await self.service.attach(principal(tenant, *more.pop("scopes", ())), role, sid, ear, **more), ear
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        while not true():
-            await asyncio.sleep(0)
-
-    def slow_model(self) -> Slow:
-        self.tables.backends.put(("default",), BackendSpec(type=BackendType.OPENAI, base_url="http://model/v1"))
-        return self.slow
+from rolehost_runtime.gateway.ports import ModelEnd
+from rolehost_runtime.gateway.tables import Scope
 
 
 @pytest.fixture
