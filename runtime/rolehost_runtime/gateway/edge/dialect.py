@@ -129,7 +129,7 @@ class Conversation:
                 return
             key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
             self._unnamed = self._unnamed or key
-            if self._migrating:
+            if self._migrating and not isinstance(frame, wire.Cancel):
                 raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
