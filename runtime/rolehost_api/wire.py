@@ -19,6 +19,8 @@ BEARER = "bearer."
 """Prefix of the subprotocol by which a browser hands over its token; never echoed."""
 MAX_FRAME_BYTES = 65_536
 MAX_MESSAGE_CHARS = 32_768
+MAX_HEARD = 2**31 - 1
+"""Characters, or milliseconds: 24 days of them."""
 
 # ── from the client ─────────────────────────────────────────────────────────────────
 
@@ -26,9 +28,9 @@ MAX_MESSAGE_CHARS = 32_768
 class HeardPart(Struct, frozen=True, kw_only=True):
     """How much of a reply reached the user: what was shown or spoken, not what was sent."""
 
-    chars: Annotated[int, Meta(ge=0)]
+    chars: Annotated[int, Meta(ge=0, le=MAX_HEARD)]
     """Code points, from the reply's first one."""
-    audio_ms: Annotated[int, Meta(ge=0)] | None = None
+    audio_ms: Annotated[int, Meta(ge=0, le=MAX_HEARD)] | None = None
     """Milliseconds of the reply that were played, where it was spoken."""
 
 

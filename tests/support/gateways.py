@@ -187,7 +187,7 @@ class Fleet:
     # ── the log ─────────────────────────────────────────────────────────────────────
 
     def log(self) -> list[TurnRecord]:
-        return [decode(fields) for fields in self.shelf.logs.get(SESSION, [])]
+        return [record for record in map(decode, self.shelf.logs.get(SESSION, [])) if isinstance(record, TurnRecord)]
 
     def epoch(self) -> int:
         return self.shelf.heads[SESSION].epoch

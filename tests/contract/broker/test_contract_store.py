@@ -11,7 +11,7 @@ from tests.support.redis import RedisServer, running
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import HeardPart
-from rolehost_runtime.core.record import Amend, JournalEntry, TurnRecord, event_count
+from rolehost_runtime.core.record import Amend, JournalEntry, Record, TurnRecord, event_count
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
@@ -218,7 +218,7 @@ def amend(head: Head, turn: int = 1, number: int = 1, seq: int = 3, **changes: o
 async def test_amends_follow_their_turn_and_are_numbered_over_the_whole_log(stores: Stores) -> None:
     store = stores()
     head, _ = await store.open("k")
-    records = [
+    records: list[Record] = [
         after(head),
         amend(head),
         amend(head, number=2, seq=4),

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from tests.support.gateway_process import CLIENT_KEY, quote
 from tests.support.killing import Platform, platform
+from tests.support.logs import turns
 from tests.support.proof import NUMBERS, SOAK, keep
 from tests.support.redis import running
 from tests.support.rooms import ACME
@@ -237,7 +238,7 @@ async def audit(store: RedisSessionStore, port: int, talker: Talker) -> int:
     for ledger in talker.ledgers:
         said = talker.said[ledger.session_id]
         key = identity.session_key(ACME.uid, "cat", identity.service_principal(ACME.uid), ledger.session_id)
-        records = await store.read(key)
+        records = turns(await store.read(key))
         assert [record.input for record in records] == said
         assert [record.client_msg_id for record in records] == [f"{ledger.session_id}-{n}" for n in range(len(said))]
         assert [record.reply for record in records] == [done["message"] for done in ledger.answers()]

@@ -57,6 +57,11 @@ def test_frames_are_read(frame: str, expected: wire.ClientFrame) -> None:
         pytest.param('{"message": 3}', "invalid_frame", id="wrong-type"),
         pytest.param('{"message": "x", "deadline_ms": 0}', "invalid_frame", id="bound"),
         pytest.param('{"message": "x", "busy_policy": "shout"}', "invalid_frame", id="unknown-policy"),
+        pytest.param(
+            '{"type": "response.cancel", "response_id": "r", "heard": {"chars": 3, "audio_ms": 99999999999}}',
+            "invalid_frame",
+            id="heard-for-years",
+        ),
         pytest.param('{"type": "response.cancel"}', "invalid_frame", id="cancel-of-nothing"),
         pytest.param(
             '{"type": "response.cancel", "response_id": "r", "heard": {"chars": -1}}', "invalid_frame", id="heard-less"

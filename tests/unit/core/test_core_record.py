@@ -73,7 +73,7 @@ def test_records_of_version_1_are_still_read_and_turns_still_written_so() -> Non
             journal=(JournalEntry(index=0, kind="call_model", outcome="x"),), rng_seed=9, user="u-17",
         ),
     ]  # fmt: skip
-    assert [stored(record.decode(one)) for one in fields] == fields  # type: ignore[arg-type]
+    assert [stored(record.decode(one)) for one in fields] == fields
 
 
 @given(st.integers(0), st.integers(1, 255))

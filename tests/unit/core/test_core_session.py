@@ -234,7 +234,7 @@ def test_an_amend_that_amends_nothing_is_said_to_be_corrupt(wrong: dict[str, obj
     assert isinstance(amend, Amend)
     SessionFold.of("log", 1, [*log, amend])
     with pytest.raises(CorruptRecord):
-        SessionFold.of("log", 1, [*log, replace(amend, **wrong)])  # type: ignore[arg-type]
+        SessionFold.of("log", 1, [*log, replace(amend, **wrong)])
 
 
 def test_a_turn_that_was_left_open_begins_again_as_it_was() -> None:

@@ -1,7 +1,7 @@
 """A response that the user hears no more of: cut before its commit, amended after it, and never both."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from typing import Any
 
@@ -206,7 +206,7 @@ async def test_hooks_that_went_on_with_the_answer_never_did_where_it_is_cancelle
 async def test_an_interrupted_turn_whose_pod_dies_ends_on_another_pod(house: House) -> None:
     put(house.tables, pod_entry("p2"))
     pods = [house.dialer.pods["p1"], house.pod("p2")]
-    died = []
+    died: list[str] = []
 
     async def dies(pod: FakePod, channel: int, start: StartTurn) -> None:
         if died:
@@ -502,7 +502,7 @@ async def test_a_cancel_at_any_moment_has_one_outcome(heard: HeardPart | None, s
     assert outcomes == {"cancelled", "completed"}
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[], BaseException]] = {
     "unavailable": lambda: Unavailable("away", code="state_unavailable"),
     "fenced": lambda: Conflict("fenced", code="superseded", retryable=True),
     "a-bug": lambda: RuntimeError("a bug"),

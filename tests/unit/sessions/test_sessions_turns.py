@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.house import House
+from tests.support.logs import turns as logged
 from tests.support.rooms import (
     ACME,
     CAT_1,
@@ -37,7 +38,7 @@ from rolehost_api.wire import (
     TextDelta,
     Usage,
 )
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Record
 from rolehost_runtime.gateway.ports import ModelEnd
 from rolehost_runtime.gateway.tables import Scope
 
@@ -64,7 +65,7 @@ async def test_a_turn_streams_and_is_durable_before_it_is_done(house: House) -> 
     assert (done.message, done.seq, done.status, done.client_msg_id) == ("You said hello.", 2, "completed", "c1")
     assert [event.seq for event in ear.of(StateDelta)] == [1]
     (key,) = house.store.shelf.logs
-    (record,) = await house.store.read(key)
+    (record,) = logged(await house.store.read(key))
     assert (record.input, record.reply, record.revision, record.turn) == ("hello", "You said hello.", CAT_1, 1)
     assert house.sink.turns == [("acme", "cat", "completed")]
 
@@ -166,7 +167,9 @@ async def test_a_session_answers_one_message_at_a_time_and_holds_a_short_line(ho
     for _ in turns:
         slow.pieces.put_nowait(ModelEnd("stop", Usage()))
     await asyncio.gather(*turns)
-    assert [record.input for record in await house.store.read(next(iter(house.store.shelf.logs)))] == list("012345678")
+    assert [record.input for record in logged(await house.store.read(next(iter(house.store.shelf.logs))))] == list(
+        "012345678"
+    )
     assert [done.seq for done in ear.of(ResponseDone)] == list(range(2, 20, 2))
 
 
@@ -199,7 +202,7 @@ async def test_a_lost_pods_turn_runs_again_elsewhere_and_says_nothing_twice(hous
     assert ear.of(ResponseDone)[0].message == "Hm. Once (Once)"
     starts = [start for pod in pods.values() for start in pod.starts()]
     assert (len(starts), len({start.rng_seed for start in starts}), len(slow.asked)) == (2, 1, 2)
-    (record,) = await house.store.read(next(iter(house.store.shelf.logs)))
+    (record,) = logged(await house.store.read(next(iter(house.store.shelf.logs))))
     assert [(entry.index, entry.kind, entry.outcome) for entry in record.journal] == [
         (0, "say", ""),
         (1, "call_model", "Once"),
@@ -428,7 +431,7 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
     handle, ear = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: TurnRecord) -> None:
+    async def lost_answer(key: str, record: Record) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -447,7 +450,7 @@ async def test_a_turn_that_was_called_failed_and_kept_after_all_is_told_to_all_w
     _, other = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: TurnRecord) -> None:
+    async def lost_answer(key: str, record: Record) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -494,7 +497,7 @@ async def test_a_commit_without_an_answer_is_sent_again_and_kept_once(house: Hou
     handle, ear = await house.attach()
     commit, tries = house.store.commit, []
 
-    async def deaf_twice(key: str, record: TurnRecord) -> None:
+    async def deaf_twice(key: str, record: Record) -> None:
         tries.append(record)
         if kept or len(tries) > 2:
             await commit(key, record)

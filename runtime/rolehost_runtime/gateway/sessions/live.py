@@ -344,7 +344,7 @@ class LiveSession:
                     self._attempt.interrupt(said.heard)
                     amends = None
                 await again
-            except RolehostError:
+            except Exception:  # everybody was told
                 if ours:
                     raise
             if ours:
@@ -404,9 +404,11 @@ class LiveSession:
             return
         try:
             work = self._begin_again(self._fold)
-        except RolehostError:
-            self._leave_line()  # everybody was told
-            return
+        except BaseException as error:
+            self._leave_line()
+            if isinstance(error, RolehostError):
+                return  # everybody was told
+            raise
         self._start(self, self._see_through(work))
 
     async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
