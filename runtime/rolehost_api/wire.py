@@ -220,6 +220,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
     error: ErrorBody
+    client_msg_id: str | None = None
+    """Of the message that it is about, where it is about one."""
+    response_id: str | None = None
+    """Of the response that was to be cancelled."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):

@@ -265,6 +265,16 @@ async def test_a_message_that_is_not_to_be_queued_overtakes_those_that_are(polic
     assert [text for _, text in talk.sessions.said] == ["now", "now too", "wait", "more"]
 
 
+async def test_an_error_says_which_message_or_response_it_is_about() -> None:
+    talk = Talk()
+    talk.say("fail", session_id="s", client_msg_id="c1")
+    talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "unknown"}')
+    talk.say("fail", session_id="s")
+    await talk.quiet()
+    about = {(event["client_msg_id"], event["response_id"]) for event in talk.wire.sent if event["type"] == "error"}
+    assert about == {("c1", None), (None, "unknown"), (None, None)}
+
+
 async def test_a_cancel_for_a_session_that_is_not_open_here_opens_it() -> None:
     talk = Talk()
     talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "r1"}')

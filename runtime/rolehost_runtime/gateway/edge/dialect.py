@@ -197,9 +197,19 @@ class Conversation:
             return False
         return not self._gone
 
-    def tell(self, session_id: str | None, error: RolehostError) -> None:
+    def tell(self, session_id: str | None, error: RolehostError, about: Frame | None = None) -> None:
+        """Of what it is about the frame names the id: several frames of a session may run at once."""
         self._gate.metrics.told(error)
-        self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
+        self.emit(
+            wire.Error(
+                session_id=session_id,
+                seq=None,
+                ts=self._gate.now_ms(),
+                error=wire.error_body(error),
+                client_msg_id=about.client_msg_id if isinstance(about, wire.Said) else None,
+                response_id=about.response_id if isinstance(about, wire.Cancel) else None,
+            )
+        )
 
     def _write(self, event: wire.ServerFrame) -> None:
         self._gate.metrics.frames_out += 1
@@ -272,7 +282,7 @@ class Conversation:
         except Exception as error:
             told = faults.told(log, "running a frame", error)
             if line.failed != told.code:
-                self.tell(line.key or None, told)
+                self.tell(line.key or None, told, frame)
         finally:
             self._pending -= 1
 
