@@ -363,6 +363,32 @@ async def test_amends_are_replayed_in_their_place_and_read_by_another_gateway(ho
     await after_all.pool.stop()
 
 
+async def test_who_sends_a_message_again_hears_what_was_heard_of_its_answer(house: House) -> None:
+    handle, ear = await house.attach()
+    response_id = await told(house, handle, ear, "Once upon a time")
+    for chars in (12, 8):
+        await handle.cancel(response_id, HeardPart(chars=chars))
+    message_id = ear.of(ResponseDone)[0].client_msg_id
+    await told(house, handle, ear, "Well")
+    first = len(ear.heard)
+    await handle.say(Said(message="tell me", client_msg_id=message_id))
+    assert [event.seq for event in ear.heard[first:]] == [1, 2, 3, 4]
+    assert [event.message for event in ear.heard[first + 2 :]] == ["Hm. Once upo", "Hm. Once"]  # type: ignore[union-attr]
+
+
+async def test_a_pod_cannot_cancel_a_turn(house: House) -> None:
+    async def pretends(pod: FakePod, channel: int, start: StartTurn) -> None:
+        pod.send(channel, Say(index=0, text="Hm. "))
+        pod.send(channel, TurnFailed(code="interrupted"))
+
+    house.dialer.pods["p1"].turn = pretends
+    handle, ear = await house.attach()
+    with pytest.raises(RolehostError):
+        await handle.say(Said(message="tell me"))
+    assert [done.status for done in ear.of(ResponseDone)] == ["failed"]
+    assert await house.log() == []
+
+
 async def test_of_a_response_that_is_not_the_newest_nothing_is_amended(house: House) -> None:
     handle, ear = await house.attach()
     first = await told(house, handle, ear, "Once")
@@ -500,6 +526,73 @@ async def test_a_cancel_at_any_moment_has_one_outcome(heard: HeardPart | None, s
         await house.service.stop(0)
         await house.pool.stop()
     assert outcomes == {"cancelled", "completed"}
+
+
+@pytest.mark.parametrize("fault", ["fenced", "stopped", "pod-lost", "store-away-once"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["whole", "cancelled"])
+async def test_a_fault_at_any_moment_leaves_the_turn_whole_or_not_at_all(fault: str, cancelled: bool) -> None:
+    """After every step of the event loop: who was answered finds the turn in the log, who was refused may say it again."""
+    kept = refused = 0
+    for steps in range(80):
+        house = House(world(ACME))
+        await house.pool.start()
+        for uid in ("p1", "p2"):
+            house.pod(uid, turn=playing(storyteller()))
+        commit = house.store.commit
+
+        async def unhurried(key: str, record: Record, commit: Any = commit) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await commit(key, record)
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        house.store.commit = unhurried  # type: ignore[method-assign]
+        handle, ear = await house.attach()
+        turn = asyncio.create_task(handle.say(Said(message="tell me", client_msg_id="c1")))
+        while not ear.of(ResponseCreated):
+            await asyncio.sleep(0)
+        if cancelled:
+            cancel = asyncio.create_task(handle.cancel(ear.of(ResponseCreated)[0].response_id, HeardPart(chars=6)))
+            cancel.add_done_callback(lambda over: over.cancelled() or over.exception())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if fault == "fenced":
+            await house.store.__class__(house.store.shelf).open(next(iter(house.store.shelf.heads)))
+        elif fault == "stopped":
+            await house.service.stop(0)
+        elif fault == "pod-lost":
+            for pod in house.dialer.pods.values():
+                if pod.starts() and pod.pipe is not None:
+                    pod.lose()
+        else:
+
+            async def away_once(key: str, record: Record, house: House = house, then: Any = unhurried) -> None:
+                house.store.commit = then  # type: ignore[method-assign]
+                raise Unavailable("away", code="state_unavailable")
+
+            house.store.commit = away_once  # type: ignore[method-assign]
+        (outcome,) = await asyncio.gather(turn, return_exceptions=True)
+        house.store.commit = commit  # type: ignore[method-assign]
+        log = [record for record in await house.log() if isinstance(record, TurnRecord)]
+        if outcome is None:
+            kept += 1
+            assert len(log) == 1
+        else:
+            refused += 1
+            assert isinstance(outcome, asyncio.CancelledError | RolehostError)
+        if fault != "stopped":
+            await handle.say(Said(message="tell me", client_msg_id="c1"))
+            assert len([record for record in await house.log() if isinstance(record, TurnRecord)]) == 1
+            fold = whole(await house.log())
+            assert list(dict.fromkeys(seqs(ear))) == list(range(1, fold.seq + 1))
+        else:
+            assert len(log) <= 1
+            assert not [head for head in house.store.shelf.heads.values() if head.open]
+        await house.service.stop(0)
+        await house.pool.stop()
+    assert kept
+    assert refused or fault in ("pod-lost", "store-away-once")
 
 
 FAULTS: dict[str, Callable[[], BaseException]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.house import House
-from tests.support.rooms import ACME, CAT_1, CAT_2, Ear, pod_entry, put, revision_entry, role_entry, world
+from tests.support.rooms import ACME, CAT_1, CAT_2, SCRIPT, Ear, pod_entry, put, revision_entry, role_entry, world
 
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import (
@@ -381,3 +381,42 @@ async def test_a_gateway_that_lost_the_store_for_a_while_does_not_run_its_own_tu
     await handle.say(Said(message="two"))
     assert [record.input for record in await first.log() if isinstance(record, TurnRecord)] == ["two"]
     assert ear.of(ResponseReset) == []
+
+
+@pytest.mark.parametrize("message_id", ["c1", None], ids=["with-an-id", "without-an-id"])
+async def test_a_gateway_may_die_at_any_moment_of_a_turn(message_id: str | None) -> None:
+    """After every step of the event loop: the client that listens gets its answer once, or the one that says it again."""
+    anew = unnoted = 0
+    for steps in range(80):
+        town = Town()
+        first = await town.gateway()
+        first.tables.backends.put(("default",), SCRIPT)
+        handle, ear = await first.attach()
+        turn = asyncio.create_task(handle.say(Said(message="one", client_msg_id=message_id)))
+        turn.add_done_callback(lambda over: over.cancelled() or over.exception())
+        while not ear.of(ResponseCreated):
+            await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        kept = len(await first.log())
+        open_there = noted(first)
+        assert not (kept and open_there)
+        await first.die()
+        second = await town.gateway()
+        second.tables.backends.put(("default",), SCRIPT)
+        again, heard = await second.attach()
+        await again.resume(0)
+        if not kept and not open_there:
+            unnoted += 1
+            if message_id is not None:
+                await again.say(Said(message="one", client_msg_id=message_id))
+        elif not kept:
+            anew += 1
+            await until(lambda: heard.of(ResponseDone))  # noqa: B023
+            assert heard.of(ResponseReset)
+        done = heard.of(ResponseDone)
+        assert [one.message for one in done] == (["You said one."] if kept or open_there or message_id else [])
+        assert len(await second.log()) == len(done)
+        await town.stop()
+    assert anew
+    assert unnoted <= 2  # the note is on its way at the next step already

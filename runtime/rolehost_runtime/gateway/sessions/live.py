@@ -1,25 +1,20 @@
-"""One session in this process: its line of turns, its channels, and its fold while it is needed."""
+"""One session in this process: who listens to it, its fold while it is needed, and the revision it lives on."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from rolehost_api.errors import NotFound, Overloaded, RolehostError, Unavailable
-from rolehost_api.wire import HeardPart, RevisionChanged, SessionCreated
-from rolehost_runtime.core.busy import MAX_WAITING, Verdict, decide
-from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after, render
-from rolehost_runtime.core.session import OpenTurn, Phase, SessionFold
+from rolehost_api.errors import NotFound
+from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
+from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
-from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
-from rolehost_runtime.gateway.sessions.audience import Audience, Running, events_after
-from rolehost_runtime.gateway.sessions.line import Line
-from rolehost_runtime.gateway.sessions.pen import Pen
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
+from rolehost_runtime.gateway.sessions.answering import Answering
+from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
-from rolehost_runtime.gateway.sessions.world import Accepted, Timing, World
+from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 REPLAY_PAGE = 4
@@ -37,16 +32,6 @@ class Place:
     """To be told that the session is not answered here any more."""
     guest: bool
     """A client of another gateway."""
-
-
-@dataclass(slots=True)
-class Orphan:
-    """A turn whose gateway died in it. It runs once more here, unless that was a second death."""
-
-    opened: OpenTurn
-    given_up: bool
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-    """It runs again, or its end was told."""
 
 
 Start = Callable[["LiveSession", Coroutine[Any, Any, None]], object]
@@ -76,22 +61,14 @@ class LiveSession:
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self._loading = asyncio.Lock()
-        self._line = Line()
-        self._pen = Pen(world, self.audience, key, session_id, self._settle_down)
         self._start = start
-        self._attempt: Attempt | None = None
-        """The newest one."""
-        self._orphan: Orphan | None = None
-        self._ended = ""
-        """The newest response that ended here, whatever became of it."""
-        self._cancelling = 0
+        self.turns = Answering(world, self)
 
     # ── life ────────────────────────────────────────────────────────────────────────
 
     @property
     def busy(self) -> bool:
-        here = self._line.taken or self._joining > 0 or self._loading.locked() or self._cancelling > 0
-        return here or self._pen.notes.pending
+        return self.turns.busy or self._joining > 0 or self._loading.locked()
 
     @property
     def attached(self) -> bool:
@@ -107,7 +84,7 @@ class LiveSession:
     def leave(self, channel: Channel) -> None:
         self._places.pop(id(channel), None)
         self.audience.leave(channel)
-        self._settle_down()
+        self.settle_down()
 
     def scatter(self, *, guests_only: bool = False) -> None:
         """This session is not answered here any more: whoever listens goes where it is answered."""
@@ -118,7 +95,7 @@ class LiveSession:
         for place in gone:
             place.moved()
 
-    def _settle_down(self) -> None:
+    def settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
         revision alive."""
         if self.attached:
@@ -128,7 +105,7 @@ class LiveSession:
             self._pinned = ""
             self._world.links.release(self.key)
 
-    def _weigh(self, fold: SessionFold) -> None:
+    def weigh(self, fold: SessionFold) -> None:
         """Keep a fold, and say what it takes; a lost one is not kept."""
         lost = fold.phase is Phase.GONE
         self._lasting = lost or fold.turn > 0
@@ -151,7 +128,7 @@ class LiveSession:
                 head, records = await self._world.store.open(self.key, yield_to)
             except HeldElsewhere:
                 self._fold = None
-                self._lay_down(None)
+                self.turns.left_open(None, None)
                 self.scatter()
                 raise
             fold = SessionFold(head.log_id, head.epoch)
@@ -162,26 +139,10 @@ class LiveSession:
             if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
             self._tell_missed(records)
-            self._weigh(fold)
-            self._lay_down(self._left_open(head, fold))
+            self.weigh(fold)
+            self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision
             return fold
-
-    def _lay_down(self, orphan: Orphan | None) -> None:
-        """This turn, or none, waits to be taken up; whoever waited for another one looks again."""
-        before, self._orphan = self._orphan, orphan
-        if before is not None:
-            before.begun.set()
-
-    def _left_open(self, head: Head, fold: SessionFold) -> Orphan | None:
-        """The turn that another owner left open; one of our own has ended, and whoever listened was told."""
-        opened = head.open
-        if opened is None or opened.turn != fold.turn + 1:
-            return None
-        if not head.deaths or opened.response_id == self._ended:
-            self._pen.notes.given_up(fold, opened.turn)
-            return None
-        return Orphan(opened, given_up=head.deaths > 1)
 
     def _tell_missed(self, records: Sequence[Record]) -> None:
         """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
@@ -205,8 +166,8 @@ class LiveSession:
             self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
-            self._settle_down()
-        self._take_up()
+            self.settle_down()
+        self.turns.take_up()
 
     def _greet(self, channel: Channel, fold: SessionFold) -> None:
         role = self.role()
@@ -238,8 +199,7 @@ class LiveSession:
         No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
         from the log as well, so that what is told is in order and told once.
         """
-        if self._orphan is not None:
-            await self._orphan.begun.wait()
+        await self.turns.taken_up()
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
             extent = await store.extent(self.key)
@@ -259,234 +219,34 @@ class LiveSession:
         finally:
             self.audience.rejoin(replaying)
 
-    async def noted(self) -> None:
-        """Until the store knows whether a turn is open."""
-        await self._pen.notes.written()
+    # ── what its turns ask of it: answering.Home ────────────────────────────────────
 
-    # ── turns ───────────────────────────────────────────────────────────────────────
+    @property
+    def fold(self) -> SessionFold | None:
+        return self._fold
 
-    async def say(self, accepted: Accepted) -> None:
-        """One message in, until its turn is durable. Raises what it failed with."""
-        said, running = accepted.said, self.audience.running
-        if running is not None and running.answers(said.client_msg_id):
-            accepted.begun(running.opened.response_id)
-            self.audience.catch_up(accepted.channel)
-            await asyncio.shield(running.done)
-            return
-        verdict = decide(said.busy_policy, answering=self._line.taken, waiting=self._line.waiting)
-        if verdict is Verdict.STEER:
-            if running is not None and self._steer(running, accepted):
-                await asyncio.shield(running.done)
-                return
-            verdict = decide("queue", answering=self._line.taken, waiting=self._line.waiting)
-        if verdict is Verdict.REFUSE:
-            raise busy()
-        place = self._line.join(ahead=verdict is Verdict.INTERRUPT)
-        amends = self._amended_by(accepted, verdict)
-        try:
-            await self._line.come(place, accepted.deadline)
-        except TimeoutError:
-            raise overdue() from None
-        try:
-            await self._turn(accepted, amends)
-        finally:
-            self._leave_line()
+    @property
+    def told_seq(self) -> int | None:
+        return self._told_seq
 
-    def _steer(self, running: Running, accepted: Accepted) -> bool:
-        """Let a message join the answer that is being given. False: none is."""
-        said = accepted.said
-        if self._attempt is None or self._fold is None or not self._attempt.steer(said.message):
-            return False
-        opened = running.opened.steered(said.message, said.client_msg_id)
-        self._pen.notes.opened(self._fold, opened)
-        accepted.begun(opened.response_id)
-        self.audience.steered(running, opened, accepted.channel, said.client_msg_id)
-        return True
-
-    def _leave_line(self) -> None:
-        self._line.leave()
-        if self._fold is not None:
-            self._weigh(self._fold)
-        self._take_up()
-        if self._orphan is not None and not self._line.taken:
-            self._orphan.begun.set()  # it waits for the log to be read again
-        self._settle_down()
-
-    def _amended_by(self, accepted: Accepted, verdict: Verdict) -> str | None:
-        """An interrupting message cuts short what runs. The response that its `heard` amends where nothing could be
-        cut short: the one whose record is on its way, or (empty) the newest."""
-        if accepted.said.busy_policy != "interrupt":
-            return None
-        running, heard = self.audience.running, accepted.said.heard
-        if verdict is Verdict.ANSWER:
-            return "" if heard is not None else None
-        if running is None or self._attempt is None or self._attempt.interrupt(heard):
-            return None
-        return running.opened.response_id if heard is not None else None
-
-    async def _turn(self, accepted: Accepted, amends: str | None) -> None:
-        began = asyncio.get_running_loop().time()
-        said = accepted.said
+    async def loaded(self) -> SessionFold:
+        """As `load`, unless another gateway that is alive answers it."""
         self.touched_ms = self._world.now_ms()
-        told = self._told_seq
-        fold = await self.load(self._world.peers.owners())
-        if self._orphan is not None:
-            opened = self._orphan.opened
-            ours = said.client_msg_id is not None and said.client_msg_id in (
-                opened.client_msg_id,
-                *opened.joined,
-            )
-            if ours:
-                accepted.begun(opened.response_id)
-            try:
-                again = self._begin_again(fold)
-                if not ours and said.busy_policy == "interrupt" and self._attempt is not None:
-                    self._attempt.interrupt(said.heard)
-                    amends = None
-                await again
-            except Exception:  # everybody was told
-                if ours:
-                    raise
-            if ours:
-                return
-            fold = await self.load(self._world.peers.owners())
-        known = fold.turn_of(said.client_msg_id)
-        if known is not None:
-            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
-                await self._replay(accepted.channel, known)
-            return
-        if amends is not None and fold.turn:
-            with suppress(NotFound):
-                async with self._pen.held:
-                    await self._pen.amend(fold, amends or fold.response_id, said.heard)
-        if accepted.deadline is not None and asyncio.get_running_loop().time() >= accepted.deadline:
-            raise overdue()
-        role = self.role()
-        if said.revision:
-            self.wanted = find(self._world.tables, role, said.revision).name
-        revision = self._move(role, self._settle(role, fold))
-        opened = fold.begin(
-            said.message,
-            revision=revision.name,
-            response_id=f"r{secrets.token_hex(8)}",
-            rng_seed=secrets.randbits(63),
-            now_ms=self._world.now_ms(),
-            client_msg_id=said.client_msg_id,
-            user=said.user,
-            deadline_at_ms=None if said.deadline_ms is None else self._wall_ms(accepted.at) + said.deadline_ms,
-        )
-        self._pen.notes.opened(fold, opened)
-        accepted.begun(opened.response_id)
-        running = self.audience.begin(opened)
-        await self._run(fold, running, role, revision, Timing(accepted.at, began, accepted.deadline))
+        return await self.load(self._world.peers.owners())
 
-    def _run(
-        self, fold: SessionFold, running: Running, role: RoleEntry, revision: RevisionEntry, timing: Timing
-    ) -> Coroutine[Any, Any, None]:
-        """A turn that has begun; what is left is to see it through."""
-        self._ended = running.opened.response_id
-        attempt = self._attempt = Attempt(
-            self._world, self.audience, self.key, self.session_id, role, revision, fold, running, self._pen, timing
-        )
-        if self._line.pressed:
-            attempt.interrupt(None)
-        return attempt.answer()
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._start(self, work)
 
-    def _wall_ms(self, moment: float) -> int:
-        """A moment of the loop's clock, by the clock that survives this process."""
-        return self._world.now_ms() - round(1000 * (asyncio.get_running_loop().time() - moment))
+    def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
+        """The revision of the next turn, to which the session is pinned now. Raises NotFound for one that is not."""
+        if wanted:
+            self.wanted = find(self._world.tables, role, wanted).name
+        return self._move(role, self._settle(role, fold))
 
-    # ── a turn whose gateway died in it ─────────────────────────────────────────────
-
-    def _take_up(self) -> None:
-        """Run it beside whoever came, unless a message that has its turn in line will do so first."""
-        if self._orphan is None or self._fold is None or not self._line.take():
-            return
-        try:
-            work = self._begin_again(self._fold)
-        except BaseException as error:
-            self._leave_line()
-            if isinstance(error, RolehostError):
-                return  # everybody was told
-            raise
-        self._start(self, self._see_through(work))
-
-    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self._leave_line()
-
-    def _begin_again(self, fold: SessionFold) -> Coroutine[Any, Any, None]:
-        """The turn begins once more, before everybody who is here; what is left is to run it.
-
-        Raises RolehostError where it cannot: everybody was told then, as of any turn that failed.
-        """
-        orphan, self._orphan = self._orphan, None
-        if orphan is None:
-            raise KeyError("no turn was left open")
-        opened = orphan.opened
-        try:
-            if orphan.given_up:
-                raise Unavailable(
-                    "two gateways died while they answered this message; it was given up",
-                    hint="Send it again, with the same client_msg_id: what was kept is not answered twice",
-                    code="turn_given_up",
-                )
-            role = self.role()
-            pinned = opened.revision if self._is_there(opened.revision) else self._pinned
-            revision = self._move(role, settle(self._world.tables, role, pinned))
-            fold.begin_again(opened)
-        except RolehostError as error:
-            self._ended = opened.response_id
-            self._pen.notes.given_up(fold, opened.turn)
-            self.audience.failed(opened, error)
-            raise
-        finally:
-            orphan.begun.set()
-        running = self.audience.begin(opened, again=True)
-        now = asyncio.get_running_loop().time()
-        left_ms = None if opened.deadline_at_ms is None else opened.deadline_at_ms - self._world.now_ms()
-        timing = Timing(now, now, None if left_ms is None else now + left_ms / 1000)
-        return self._run(fold, running, role, revision, timing)
-
-    def _is_there(self, revision: str) -> bool:
-        return self._world.tables.revisions.get(self.tenant.name, revision) is not None
-
-    # ── what the user heard ─────────────────────────────────────────────────────────
-
-    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
-        """The user hears no more of this response. One that runs ends as cancelled; of the newest that is durable the
-        log says what was heard. Nothing where that is known already. Raises NotFound for any other."""
-        self._cancelling += 1
-        try:
-            running = self.audience.running
-            if running is not None and running.opened.response_id == response_id and self._attempt is not None:
-                cut_short = self._attempt.interrupt(heard)
-                with suppress(RolehostError):  # its end was told
-                    await asyncio.shield(running.done)
-                if cut_short:
-                    return
-            async with self._pen.held:
-                fold = await self.load(self._world.peers.owners())
-                orphan = self._orphan
-                if orphan is None or orphan.opened.response_id != response_id:
-                    await self._pen.amend(fold, response_id, heard)
-                    self._weigh(fold)
-                    return
-            self._take_up()
-            await orphan.begun.wait()
-        finally:
-            self._cancelling -= 1
-            self._take_up()
-            self._settle_down()
-        await self.cancel(response_id, heard)
-
-    async def _replay(self, channel: Channel, turn: int) -> None:
-        """The message was answered before: the same events again, to who asks for them."""
-        for record in await self._world.store.page(self.key, (turn, 0), 1):
-            for event in render(record, self.session_id, replay=True):
-                channel.send(event)
+    def moved_back(self, role: RoleEntry, revision: str) -> RevisionEntry:
+        """That revision, or where it is gone the one that takes its place."""
+        there = self._world.tables.revisions.get(self.tenant.name, revision) is not None
+        return self._move(role, settle(self._world.tables, role, revision if there else self._pinned))
 
     def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
         idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None
@@ -511,11 +271,3 @@ class LiveSession:
         self._pinned = revision.name
         self._world.links.pin(role, revision.name, self.key)
         return revision
-
-
-def busy() -> Overloaded:
-    return Overloaded(
-        f"this session is answering another message; at most {MAX_WAITING} wait",
-        hint="Send it again when the answer is there, or with busy_policy interrupt",
-        code="busy",
-    )

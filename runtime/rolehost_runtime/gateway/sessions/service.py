@@ -64,13 +64,13 @@ class LocalSeat:
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
-        await self._service.run(self._live, self._live.say(accepted))
+        await self._service.run(self._live, self._live.turns.say(accepted))
 
     async def resume(self, after_seq: int) -> None:
         await self._live.resume(self._channel, after_seq)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
-        await self._service.run(self._live, self._live.cancel(response_id, heard))
+        await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
 
     def leave(self) -> None:
         self._live.leave(self._channel)
@@ -301,7 +301,7 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        notes = [asyncio.create_task(live.noted()) for live in self._live.values()]
+        notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)
         for note in notes:
