@@ -35,7 +35,9 @@ class HeardPart(Struct, frozen=True, kw_only=True):
 
 
 BusyPolicy = Literal["queue", "reject", "interrupt", "steer"]
-"""What becomes of a message while another one is answered; what each does is in `rolehost_runtime.core.busy`."""
+"""What becomes of a message while another one is answered. `queue`: it waits in line, of eight at most. `reject`: error
+`busy`, and nothing of it is kept. `interrupt`: the running answer is cancelled, and this message is answered next.
+`steer`: it joins the running answer, which goes on with it known; where none is being given, it waits in line."""
 
 
 class _Message(Struct, frozen=True, kw_only=True):

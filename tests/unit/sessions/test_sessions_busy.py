@@ -102,7 +102,7 @@ def test_a_line_has_one_turn_and_its_order(steps: list[str]) -> None:
                 await asyncio.sleep(0)
             assert came[-1:] == turn[-1:] or not turn
             assert (line.taken, line.waiting) == (bool(turn), len(waiting))
-            assert line.pressed == any(not queued for queued, _ in waiting)
+            assert line.pressed("x") == any(not queued for queued, _ in waiting)
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
@@ -160,6 +160,39 @@ async def test_who_interrupts_an_interruption_is_answered_after_it_was_cut_short
     await asyncio.gather(*others)
     assert outcomes(ear) == [("cancelled", "Once"), ("cancelled", ""), ("completed", "Well")]
     assert await inputs(house) == ["one", "two", "three"]
+
+
+async def test_who_says_an_interrupting_message_again_does_not_interrupt_its_own_answer(house: House) -> None:
+    handle, ear = await house.attach()
+    first = await answering(house, handle, ear, "Once")
+    said = Said(message="two", busy_policy="interrupt", client_msg_id="c2")
+    both = [asyncio.create_task(handle.say(said)) for _ in range(2)]
+    await first
+    for item in ("Well", END):
+        house.slow.pieces.put_nowait(item)
+    await asyncio.gather(*both)
+    assert outcomes(ear)[:2] == [("cancelled", "Once"), ("completed", "Well")]
+    assert await inputs(house) == ["one", "two"]
+
+
+@pytest.mark.parametrize("policy", ["interrupt", "steer", "reject"])
+async def test_a_message_that_was_answered_before_touches_nothing_that_runs(house: House, policy: Any) -> None:
+    handle, ear = await house.attach()
+    house.slow.pieces.put_nowait(END)
+    said = Said(message="zero", busy_policy=policy, client_msg_id="c0")
+    await handle.say(said)
+    running = await answering(house, handle, ear, "Once")
+    again = asyncio.create_task(handle.say(said))
+    await settle()
+    for item in (" upon", END):
+        house.slow.pieces.put_nowait(item)
+    await asyncio.gather(running, again)
+    assert [(done.message, done.replay) for done in ear.of(ResponseDone)] == [
+        ("", False),
+        ("Once upon", False),
+        ("", True),
+    ]
+    assert await inputs(house) == ["zero", "one"]
 
 
 async def test_where_nothing_runs_what_was_heard_amends_the_newest_response(house: House) -> None:

@@ -130,7 +130,7 @@ async def test_a_cancelled_turn_is_one_record_with_what_was_heard_and_the_state_
     assert whole([record]).state == {"asked": 1, "heard": "Hm. Once"}
     assert record.usage.estimated
     assert record.usage.output_tokens
-    assert house.sink.turns == [("acme", "cat", "interrupted")]
+    assert house.sink.turns == [("acme", "cat", "cancelled")]
     assert seqs(ear) == [1, 2]
 
 

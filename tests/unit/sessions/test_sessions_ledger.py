@@ -85,8 +85,8 @@ class Conversation(RuleBasedStateMachine):
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.client = Client()
-        self.said: dict[str, str] = {}
-        """By id: what the client said."""
+        self.said: dict[str, Said] = {}
+        """By id: what the client said, and says again."""
         self.acknowledged: set[str] = set()
         self.shelf: Any = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -152,9 +152,9 @@ class Conversation(RuleBasedStateMachine):
     )
     def say(self, policy: Any, heard: int | None, spoken: str) -> None:
         message_id = f"c{len(self.said)}"
-        self.said[message_id] = f"message {message_id}"
         part = None if heard is None else HeardPart(chars=heard)
-        said = Said(message=self.said[message_id], client_msg_id=message_id, busy_policy=policy, heard=part)
+        said = Said(message=f"message {message_id}", client_msg_id=message_id, busy_policy=policy, heard=part)
+        self.said[message_id] = said
         self.run(self.start(self.saying(said)))
         self.run(self.model(*([spoken] if spoken else [])))
 
@@ -168,7 +168,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(back=st.integers(0, 3))
     def say_again(self, back: int) -> None:
         message_id = list(self.said)[-1 - back :][0]
-        self.run(self.start(self.saying(Said(message=self.said[message_id], client_msg_id=message_id))))
+        self.run(self.start(self.saying(self.said[message_id])))
 
     @precondition(lambda self: self.asks)
     @rule(text=st.sampled_from(["word ", "a longer piece "]))
@@ -290,8 +290,7 @@ class Conversation(RuleBasedStateMachine):
         async with asyncio.timeout(10):
             while self.tasks or self.acknowledged != set(self.said):
                 for message_id in [one for one in self.said if one not in self.acknowledged]:
-                    said = Said(message=self.said[message_id], client_msg_id=message_id)
-                    self.tasks.append(asyncio.ensure_future(self.saying(said)))
+                    self.tasks.append(asyncio.ensure_future(self.saying(self.said[message_id])))
                 while not all(task.done() for task in self.tasks):
                     self.house.slow.pieces.put_nowait(END)
                     await asyncio.sleep(0)

@@ -101,7 +101,10 @@ class Answering:
             self._home.audience.catch_up(accepted.channel)
             await asyncio.shield(running.done)
             return
-        verdict = decide(said.busy_policy, answering=self._line.taken, waiting=self._line.waiting)
+        fold = self._home.fold
+        known = fold is not None and fold.turn_of(said.client_msg_id) is not None
+        policy = "queue" if known else said.busy_policy or "queue"  # what was answered before touches nothing that runs
+        verdict = decide(policy, answering=self._line.taken, waiting=self._line.waiting)
         if verdict is Verdict.STEER:
             if running is not None and self._steer(running, accepted):
                 await asyncio.shield(running.done)
@@ -109,8 +112,8 @@ class Answering:
             verdict = decide("queue", answering=self._line.taken, waiting=self._line.waiting)
         if verdict is Verdict.REFUSE:
             raise busy()
-        place = self._line.join(ahead=verdict is Verdict.INTERRUPT)
-        amends = self._amended_by(accepted, verdict)
+        place = self._line.join(said.client_msg_id, ahead=verdict is Verdict.INTERRUPT)
+        amends = self._amended_by(accepted, verdict) if policy == "interrupt" else None
         try:
             await self._line.come(place, accepted.deadline)
         except TimeoutError:
@@ -143,8 +146,6 @@ class Answering:
     def _amended_by(self, accepted: Accepted, verdict: Verdict) -> str | None:
         """An interrupting message cuts short what runs. The response that its `heard` amends where nothing could be
         cut short: the one whose record is on its way, or (empty) the newest."""
-        if accepted.said.busy_policy != "interrupt":
-            return None
         running, heard = self._home.audience.running, accepted.said.heard
         if verdict is Verdict.ANSWER:
             return "" if heard is not None else None
@@ -227,7 +228,7 @@ class Answering:
             self._pen,
             timing,
         )
-        if self._line.pressed:
+        if self._line.pressed(running.opened.client_msg_id):
             attempt.interrupt(None)
         return attempt.answer()
 

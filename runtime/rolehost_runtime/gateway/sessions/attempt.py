@@ -6,7 +6,7 @@ import logging
 from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict, RolehostError, Unavailable
-from rolehost_api.link.messages import INTERRUPTED, StartTurn
+from rolehost_api.link.messages import StartTurn
 from rolehost_api.wire import HeardPart, Metrics
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
@@ -144,7 +144,7 @@ class Attempt:
         metrics = replace(self._metrics(), commit_ms=self._since(self._timing.at) - record.metrics.total_ms)
         for event in render(replace(record, metrics=metrics), self._session_id):
             self._audience.broadcast(event)
-        outcome = INTERRUPTED if record.status == "cancelled" else outcome_of(None)
+        outcome = record.status if record.status == "cancelled" else outcome_of(None)
         self._world.sink.turn(self._role.tenant.name, self._role.name, outcome, metrics)
 
     def _failed(self, cause: BaseException) -> None:

@@ -12,6 +12,8 @@ class Line:
         self._taken = False
         self._ahead: deque[asyncio.Future[None]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._words: dict[asyncio.Future[None], str | None] = {}
+        """By place: the client's id of the message that waits there."""
 
     @property
     def taken(self) -> bool:
@@ -21,10 +23,10 @@ class Line:
     def waiting(self) -> int:
         return len(self._ahead) + len(self._waiting)
 
-    @property
-    def pressed(self) -> bool:
-        """Somebody waits who interrupts whatever runs."""
-        return bool(self._ahead)
+    def pressed(self, word: str | None) -> bool:
+        """Some other message waits that interrupts whatever runs; said again, one does not interrupt itself."""
+        others = [self._words.get(place) for place in self._ahead]
+        return any(other is None or other != word for other in others)
 
     def take(self) -> bool:
         """The turn, where nobody has it."""
@@ -33,12 +35,13 @@ class Line:
         self._taken = True
         return True
 
-    def join(self, *, ahead: bool = False) -> "asyncio.Future[None] | None":
+    def join(self, word: str | None = None, *, ahead: bool = False) -> "asyncio.Future[None] | None":
         """A place in line, to be given to `come`; None: the turn is taken at once."""
         if self.take():
             return None
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         (self._ahead if ahead else self._waiting).append(place)
+        self._words[place] = word
         return place
 
     async def come(self, place: "asyncio.Future[None] | None", until: float | None = None) -> None:
@@ -55,6 +58,8 @@ class Line:
                 with suppress(ValueError):
                     queue.remove(place)
             raise
+        finally:
+            self._words.pop(place, None)
 
     def leave(self) -> None:
         """Whoever had the turn is through with it."""

@@ -307,7 +307,7 @@ class TurnRun:
                 heard.append(PAUSE)
                 self._say(PAUSE)
         tenant, role = self.role.tenant.name, self.role.name
-        outcome = INTERRUPTED if self.interrupted else outcome_of(error)
+        outcome = "cancelled" if self.interrupted else outcome_of(error)
         self.sink.model_call(tenant, role, outcome, loop.time() - began)
         if self.interrupted:
             return self._unheard(ask.index, "".join(heard))
