@@ -117,6 +117,11 @@ class EchoSession:
         )
         self.channel.send(replace(done(self.session_id, "before", after_seq + 1), replay=True))
 
+    async def cancel(self, response_id: str, heard: wire.HeardPart | None) -> None:
+        if response_id == "unknown":
+            raise NotFound("nothing", code="response_not_found")
+        self.home.cancelled.append((self.session_id, response_id, heard))
+
     def detach(self) -> None:
         self.detached = True
         self.home.detached.set()
@@ -128,6 +133,7 @@ class EchoSessions:
 
     opened: dict[tuple[str, str, str], EchoSession] = field(default_factory=dict)
     said: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[tuple[str, str, wire.HeardPart | None]] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)

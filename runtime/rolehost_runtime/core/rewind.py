@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from rolehost_runtime.core.record import TurnRecord, encode
+from rolehost_runtime.core.record import Amend, Record, encode, last_seq
 from rolehost_runtime.core.session import text_weight
 
 MAX_RECORDS, MAX_BYTES = 8, 1 << 17
@@ -23,8 +23,8 @@ class Standing:
     """Where a log stands, as its head says or as an owner remembers."""
 
     log_id: str
-    turn: int
     seq: int
+    """Of its last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Fence:
     epoch: int
     ours: bool
     """This process wrote the owner's name."""
-    turn: int
+    seq: int
+    """Of the last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +46,35 @@ class Fine:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """These turns are missing, and held."""
+    """These records are missing, and held."""
 
-    records: Sequence[TurnRecord]
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Turns are missing that nobody holds, or others stand in their place: what was told of them is not so any more."""
+    """Records are missing that nobody holds, or others stand in their place: what was told of them is not so any more."""
+
+
+Mark = tuple[int, str]
+"""A record by its last event and what it says: marks of one record are the same wherever it stands."""
+
+
+def mark(record: Record) -> Mark:
+    """A turn is known by its response, an amend by how much of it was heard."""
+    said = f"{record.response_id}|{len(record.reply)}" if isinstance(record, Amend) else record.response_id
+    return last_seq(record), said
 
 
 class Tail:
-    """The last turns that an owner knows to be durable, bounded in number and in size."""
+    """The last records that an owner knows to be durable, bounded in number and in size."""
 
-    def __init__(self, standing: Standing | None = None, ids: Iterable[tuple[int, str]] = ()) -> None:
+    def __init__(self, standing: Standing | None = None, marks: Iterable[Mark] = ()) -> None:
         self.standing = standing
         """None: it knows of nothing yet."""
-        self._ids = deque(ids, MAX_RECORDS + 1)
-        """Turn and response of one more than is held: what was forgotten begins after one that both know."""
-        self._held: deque[tuple[TurnRecord, int, int]] = deque()
+        self._marks = deque(marks, MAX_RECORDS + 1)
+        """Of one more than is held: what was forgotten begins after one that both know."""
+        self._held: deque[tuple[Record, int, int]] = deque()
         self._texts = self._rest = 0
 
     def let_go(self) -> None:
@@ -71,12 +82,11 @@ class Tail:
         self._held.clear()
         self._texts = self._rest = 0
 
-    def acknowledged(self, record: TurnRecord) -> None:
-        """One more turn is durable."""
-        self.standing = Standing(record.log_id, record.turn, record.seq_first + record.seq_count - 1)
-        self._ids.append((record.turn, record.response_id))
-        texts = text_weight(record.input) + text_weight(record.reply)
-        rest = len(encode(replace(record, input="", reply=""))["body"])
+    def acknowledged(self, record: Record) -> None:
+        """One more record is durable."""
+        self.standing = Standing(record.log_id, last_seq(record))
+        self._marks.append(mark(record))
+        texts, rest = _weights(record)
         self._held.append((record, texts, rest))
         self._texts += texts
         self._rest += rest
@@ -86,7 +96,7 @@ class Tail:
             self._rest -= rest
 
     @property
-    def records(self) -> list[TurnRecord]:
+    def records(self) -> list[Record]:
         return [record for record, _, _ in self._held]
 
     @property
@@ -94,12 +104,20 @@ class Tail:
         """Bytes that it takes beside a fold of the same turns, which holds the same texts."""
         return self._rest
 
-    def knows_otherwise(self, turn: int, response_id: str) -> bool:
-        """Whether that turn was another one."""
-        return any(number == turn and response != response_id for number, response in self._ids)
+    def knows_otherwise(self, seq: int, found: Mark | None) -> bool:
+        """Whether what ended at `seq` was another record, or none did."""
+        return bool(self._marks) and self._marks[0][0] <= seq and found not in self._marks
 
-    def knows(self, turn: int, response_id: str) -> bool:
-        return (turn, response_id) in self._ids
+    def knows(self, found: Mark | None) -> bool:
+        return found in self._marks
+
+
+def _weights(record: Record) -> tuple[int, int]:
+    """Bytes of its texts, which a fold of the same records holds too, and of the rest."""
+    if isinstance(record, Amend):
+        return text_weight(record.reply), len(encode(replace(record, reply=""))["body"])
+    bare = replace(record, input="", reply="")
+    return text_weight(record.input) + text_weight(record.reply), len(encode(bare)["body"])
 
 
 def forgot(found: Fence | None, mine: Fence) -> bool:
@@ -113,39 +131,41 @@ def forgot(found: Fence | None, mine: Fence) -> bool:
     """
     if found is None or found.epoch < mine.epoch:
         return True
-    return found.epoch == mine.epoch and found.ours and found.turn < mine.turn
+    return found.epoch == mine.epoch and found.ours and found.seq < mine.seq
 
 
-def after_rewind(head: Standing, tail: Tail, responses: Sequence[str]) -> Fine | Again | Lost:
-    """What is to be done about a log that this owner has taken over: its head, and the response of each of its turns.
+def after_rewind(head: Standing, tail: Tail, log: Sequence[Mark]) -> Fine | Again | Lost:
+    """What is to be done about a log that this owner has taken over: its head, and the marks of its records.
 
-    >>> tail = Tail(Standing("l", 2, 2), [(1, "r1"), (2, "r2")])       # it holds no record any more
-    >>> after_rewind(Standing("l", 2, 2), tail, ["r1", "r2"]), after_rewind(Standing("l", 0, 0), Tail(), [])
+    >>> tail = Tail(Standing("l", 2), [(1, "r1"), (2, "r2")])          # it holds no record any more
+    >>> one, two, three = [(1, "r1")], [(1, "r1"), (2, "r2")], [(1, "r1"), (2, "r2"), (3, "r3")]
+    >>> after_rewind(Standing("l", 2), tail, two), after_rewind(Standing("l", 0), Tail(), [])
     (Fine(), Fine())
-    >>> after_rewind(Standing("l", 3, 3), tail, ["r1", "r2", "r3"])    # an answer was lost, or another one went on
+    >>> after_rewind(Standing("l", 3), tail, three)                    # an answer was lost, or another one went on
     Fine()
-    >>> after_rewind(Standing("l", 1, 1), tail, ["r1"])                # turn 2 is missing
+    >>> after_rewind(Standing("l", 1), tail, one)                      # the second is missing
     Lost()
-    >>> after_rewind(Standing("l", 3, 3), tail, ["r1", "x2", "x3"])    # another one went on from before it
+    >>> after_rewind(Standing("l", 3), tail, [*one, (2, "x2"), (3, "x3")])  # another one went on from before it
     Lost()
 
     A head with another log id was made anew, because there was none any more: by this owner just now, or by this
     owner before, in an attempt to mend it that did not come to its end, or by somebody who knew of nothing:
 
-    >>> after_rewind(Standing("new", 0, 0), tail, []), after_rewind(Standing("new", 2, 2), tail, ["r1", "r2"])
+    >>> after_rewind(Standing("new", 0), tail, []), after_rewind(Standing("new", 2), tail, two)
     (Lost(), Fine())
-    >>> after_rewind(Standing("new", 1, 1), tail, ["x1"])
+    >>> after_rewind(Standing("new", 1), tail, [(1, "x1")])
     Lost()
     """
     mine = tail.standing
-    if mine is None or mine.turn == 0 or len(responses) != head.turn:
+    if mine is None or mine.seq == 0 or (log[-1][0] if log else 0) != head.seq:
         return Fine()  # a log that does not fit its head is said to be corrupt by whoever folds it
-    last = min(head.turn, mine.turn)
-    if last and tail.knows_otherwise(last, responses[last - 1]):
+    last = min(head.seq, mine.seq)
+    found = next((one for one in reversed(log) if one[0] == last), None)
+    if last and tail.knows_otherwise(last, found):
         return Lost()
-    related = head.log_id == mine.log_id or not head.turn or tail.knows(last, responses[last - 1])
-    if head.turn >= mine.turn:
+    related = head.log_id == mine.log_id or not head.seq or tail.knows(found)
+    if head.seq >= mine.seq:
         return Fine() if related else Lost()
-    missing = [record for record in tail.records if record.turn > head.turn]
-    whole = bool(missing) and missing[0].turn == head.turn + 1 and missing[0].seq_first == head.seq + 1
+    missing = [record for record in tail.records if last_seq(record) > head.seq]
+    whole = bool(missing) and missing[0].seq_first == head.seq + 1
     return Again(missing) if whole and related else Lost()

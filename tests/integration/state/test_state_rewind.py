@@ -14,6 +14,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Conflict
 from rolehost_api.identity import session_key
 from rolehost_api.wire import Resumed, Said, SessionCreated
+from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.core.rewind import MAX_RECORDS
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
@@ -48,7 +49,8 @@ class House:
         return session_key(ACME.uid, "cat", principal(ACME).id, "abc")
 
     async def texts(self) -> list[str]:
-        return [record.input for record in await persistently(lambda: self.store.read(self.key))]
+        records = await persistently(lambda: self.store.read(self.key))
+        return [record.input for record in records if isinstance(record, TurnRecord)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
-from rolehost_api.wire import Said, ServerFrame
+from rolehost_api.wire import HeardPart, Said, ServerFrame
 from rolehost_runtime.gateway.ports import (
     Channel,
     HeldElsewhere,
@@ -21,6 +21,7 @@ from rolehost_runtime.gateway.ports import (
     Principal,
     Seat,
     SessionStore,
+    ignore,
 )
 from rolehost_runtime.gateway.sessions.audience import events_after
 from rolehost_runtime.gateway.sessions.handle import Handle
@@ -37,6 +38,8 @@ SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
 COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
+NOTES_SECONDS = 2.0
+"""For the store to be told, at the end, that nothing is open any more."""
 MAX_PLACES = 4
 """Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
@@ -59,11 +62,15 @@ class LocalSeat:
     def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
 
-    async def say(self, said: Said) -> None:
-        await self._service.run(self._live, Accepted(said, self._channel, asyncio.get_running_loop().time()))
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
+        await self._service.run(self._live, self._live.turns.say(accepted))
 
     async def resume(self, after_seq: int) -> None:
         await self._live.resume(self._channel, after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
 
     def leave(self) -> None:
         self._live.leave(self._channel)
@@ -76,11 +83,14 @@ class AwaySeat:
         self._seat, self._left = seat, left
         self._there = True
 
-    async def say(self, said: Said) -> None:
-        await self._seat.say(said)
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        await self._seat.say(said, begun)
 
     async def resume(self, after_seq: int) -> None:
         await self._seat.resume(after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._seat.cancel(response_id, heard)
 
     def leave(self) -> None:
         if self._there:
@@ -258,14 +268,17 @@ class SessionService:
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
-    async def run(self, live: LiveSession, accepted: Accepted) -> None:
+    async def run(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
         """A turn is a task of its own: whoever waits for it may go, it goes on."""
+        await asyncio.shield(self._begin(live, work))
+
+    def _begin(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._live.setdefault(live.key, live)  # it may have been let go while nobody was attached
         self._live.move_to_end(live.key)
-        turn = asyncio.create_task(live.say(accepted), name="turn")
+        turn = asyncio.create_task(work, name="turn")
         self._turns.add(turn)
         turn.add_done_callback(lambda over: self._turn_over(over, live))
-        await asyncio.shield(turn)
+        return turn
 
     def _turn_over(self, turn: asyncio.Task[None], live: LiveSession) -> None:
         self._turns.discard(turn)
@@ -288,6 +301,11 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
+        if notes:
+            await asyncio.wait(notes, timeout=NOTES_SECONDS)
+        for note in notes:
+            note.cancel()
 
     # ── what is held ────────────────────────────────────────────────────────────────
 
@@ -296,7 +314,9 @@ class SessionService:
         key = guest.key
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveSession(self._world, guest.principal, guest.role, guest.session_id, key)
+            live = self._live[key] = LiveSession(
+                self._world, guest.principal, guest.role, guest.session_id, key, self._begin
+            )
         live.touched_ms = self._world.now_ms()
         self._live.move_to_end(key)
         self._let_go(but=key)
