@@ -15,7 +15,7 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.resp.slots import slot_of
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(60 + 20 * NUMBERS.redis_kills)
 TALKS = 12
 
 

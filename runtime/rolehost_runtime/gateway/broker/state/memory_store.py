@@ -47,7 +47,9 @@ class MemorySessionStore:
 
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)
-        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.turn)
+        return (
+            None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.turn)
+        )
 
     async def rename(self, key: str, head: Head) -> Head:
         there = self.shelf.heads.get(key)

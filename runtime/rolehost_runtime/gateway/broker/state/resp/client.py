@@ -14,7 +14,7 @@ import logging
 import ssl
 from asyncio import Future
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,7 @@ from rolehost_runtime.gateway.broker.state.resp.refusals import (
     NOT_REPLICATED,
     Refusal,
     Remedy,
+    label,
     meaning,
     moved_to,
     told,
@@ -72,6 +73,8 @@ class Client:
             master_only=bool(target.master),
         )
         self.target = target
+        self.noticed: Callable[[str], None] = lambda what: None
+        """Told of every refusal by its word, of every `lost` connection under a call, and of what is `overdue`."""
         self._topology = topology_of(target, greeting)
         self._shas = {script: script.sha for script in scripts}
         self._seconds = seconds - TICK_SECONDS
@@ -184,6 +187,7 @@ class Client:
         if call.over:
             return
         call.trouble = refusal
+        self.noticed(label(refusal))
         match meaning(refusal).remedy:
             case Remedy.SEND_SOURCE if call.script:
                 self._repack(call, ("EVAL", call.script, *call.words[2:]))
@@ -194,7 +198,7 @@ class Client:
                 node = self._topology.node(call.key)
                 if node is not None and refusal.word == "READONLY":
                     node.drop()
-                self.lost(call)
+                self._elsewhere(call)
             case Remedy.PAUSE:
                 self._later(call)
             case _:
@@ -207,6 +211,10 @@ class Client:
     def lost(self, call: Call) -> None:
         if call.over:
             return
+        self.noticed("lost")
+        self._elsewhere(call)
+
+    def _elsewhere(self, call: Call) -> None:
         if not self._may_again(call):
             self._fail(call, told(call.trouble))
         elif call.pinned is not None:
@@ -218,6 +226,7 @@ class Client:
 
     def hopeless(self, call: Call, refusal: Refusal) -> None:
         if not call.over:
+            self.noticed(label(refusal))
             self._fail(call, told(refusal))
 
     def _may_again(self, call: Call) -> bool:
@@ -288,6 +297,7 @@ class Client:
         while calls and (calls[0].over or calls[0].deadline <= now):
             call = calls.popleft()
             if not call.over:
+                self.noticed("overdue")
                 self._fail(call, told(call.trouble))
         for node in self._topology.nodes():
             node.break_stalled(now)
