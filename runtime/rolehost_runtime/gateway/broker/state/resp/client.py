@@ -19,9 +19,11 @@ from contextlib import suppress
 from typing import Any
 
 from rolehost_api.errors import Unavailable
-from rolehost_runtime.gateway.broker.state.resp.address import Address, Target
+from rolehost_runtime.gateway.broker.state.resp.address import Address, Kind, Target
 from rolehost_runtime.gateway.broker.state.resp.call import Call, Word, pack
+from rolehost_runtime.gateway.broker.state.resp.cluster import Cluster
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, Script
+from rolehost_runtime.gateway.broker.state.resp.lines import Lines
 from rolehost_runtime.gateway.broker.state.resp.node import READS, WRITES
 from rolehost_runtime.gateway.broker.state.resp.refusals import (
     AGAIN,
@@ -33,7 +35,8 @@ from rolehost_runtime.gateway.broker.state.resp.refusals import (
     moved_to,
     told,
 )
-from rolehost_runtime.gateway.broker.state.resp.topology import topology_of
+from rolehost_runtime.gateway.broker.state.resp.sentinel import Sentinels
+from rolehost_runtime.gateway.broker.state.resp.topology import Single, Topology
 
 OPERATION_SECONDS = 2.0
 TICK_SECONDS = 0.1
@@ -83,8 +86,7 @@ class Client:
         self._calls: deque[Call] = deque()
         """In the order of their deadlines, those that are over among them until they are first."""
         self._open = self._bytes = 0
-        self._lines: dict[bytes, deque[Call] | None] = {}
-        """Lines of which a call is on its way, and what waits behind it."""
+        self._lines = Lines()
         self._parked: list[Call] = []
         """Calls of which nobody knows where to."""
         self._looking: asyncio.Task[None] | None = None
@@ -146,16 +148,8 @@ class Client:
             call.script, call.durable = script.source, True
         if pinned is not None:
             call.pinned = pinned
-        if line is not None:
-            if line in self._lines:
-                behind = self._lines[line]
-                if behind is None:
-                    behind = self._lines[line] = deque()
-                behind.append(call)
-                return call
-            self._lines[line] = None
-            call.line = line
-        self._route(call)
+        if line is None or self._lines.enter(line, call):
+            self._route(call)
         return call
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -314,17 +308,8 @@ class Client:
         call.over = True
         self._open -= 1
         self._bytes -= len(call.packed)
-        line = call.line
-        if line is None:
-            return
-        behind = self._lines.get(line)
-        while behind:
-            following = behind.popleft()
-            if not following.over:
-                following.line = line
-                self._route(following)
-                return
-        self._lines.pop(line, None)
+        if call.line is not None and (following := self._lines.leave(call.line)) is not None:
+            self._route(following)
 
     async def close(self) -> None:
         """Let go of every connection. What was still asked is told that the gateway stops."""
@@ -337,3 +322,13 @@ class Client:
                 self._fail(call, self._full())
         self._calls.clear()
         await asyncio.sleep(0)
+
+
+def topology_of(target: Target, greeting: Greeting) -> Topology:
+    """`greeting` is what servers of data hear; questions about them need less."""
+    if target.kind is Kind.CLUSTER:
+        question = Greeting(user=greeting.user, password=greeting.password, tls=greeting.tls, name=greeting.name)
+        return Cluster(target, greeting, question)
+    if target.kind is Kind.SENTINEL:
+        return Sentinels(target, greeting, Greeting(tls=greeting.tls, name=greeting.name))
+    return Single(target.addresses[0], greeting)
