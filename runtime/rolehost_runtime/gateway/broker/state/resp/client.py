@@ -24,6 +24,7 @@ from rolehost_runtime.gateway.broker.state.resp.call import Call, Word, pack
 from rolehost_runtime.gateway.broker.state.resp.cluster import Cluster
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, Script
 from rolehost_runtime.gateway.broker.state.resp.lines import Lines
+from rolehost_runtime.gateway.broker.state.resp.lookout import Lookout
 from rolehost_runtime.gateway.broker.state.resp.node import READS, WRITES
 from rolehost_runtime.gateway.broker.state.resp.refusals import (
     AGAIN,
@@ -42,7 +43,7 @@ OPERATION_SECONDS = 2.0
 TICK_SECONDS = 0.1
 """How often deadlines and stalled connections are looked for while anything is on its way."""
 PAUSE_SECONDS = 0.05
-"""Before a call that passes by itself is sent again, and between two looks at who is where."""
+"""Before a call that was refused for a moment is sent again."""
 PINNED_LOSSES = 2
 MAX_CALLS = 16_384
 MAX_BYTES = 64 << 20
@@ -87,9 +88,7 @@ class Client:
         """In the order of their deadlines, those that are over among them until they are first."""
         self._open = self._bytes = 0
         self._lines = Lines()
-        self._parked: list[Call] = []
-        """Calls of which nobody knows where to."""
-        self._looking: asyncio.Task[None] | None = None
+        self._lookout = Lookout(self._topology, self._route)
         self._ticking = self._closed = False
 
     # ── what is asked ───────────────────────────────────────────────────────────────
@@ -166,7 +165,7 @@ class Client:
         if node is not None:
             node.send(call)
         else:
-            self._park(call)
+            self._lookout.park(call)
 
     # ── what comes back: call.Desk ──────────────────────────────────────────────────
 
@@ -197,7 +196,7 @@ class Client:
                 self._later(call)
             case _:
                 if refusal is NOT_REPLICATED:
-                    self._look()  # perhaps it is the master no more
+                    self._lookout.look()  # perhaps it is the master no more
                 elif meaning(refusal).code == "state_unavailable":
                     log.warning("the store refused a command: %s", refusal.word)
                 self._fail(call, told(refusal))
@@ -209,6 +208,8 @@ class Client:
         self._elsewhere(call)
 
     def _elsewhere(self, call: Call) -> None:
+        if not self._topology.fixed:
+            self._lookout.look()  # also for a ping: nothing else may ever be asked of a gateway that is not ready
         if not self._may_again(call):
             self._fail(call, told(call.trouble))
         elif call.pinned is not None:
@@ -216,7 +217,7 @@ class Client:
         elif self._topology.fixed:
             self._route(call)
         else:
-            self._park(call)
+            self._lookout.park(call)
 
     def hopeless(self, call: Call, refusal: Refusal) -> None:
         if not call.over:
@@ -236,7 +237,7 @@ class Client:
             self._topology.at(address).send(call)
             return
         self._topology.moved(slot, address)
-        self._look()
+        self._lookout.look()
         self._route(call)
 
     def _repack(self, call: Call, words: tuple[Word, ...]) -> None:
@@ -251,34 +252,6 @@ class Client:
     def _again(self, call: Call) -> None:
         if not call.over:
             self._route(call)
-
-    # ── looking ─────────────────────────────────────────────────────────────────────
-
-    def _park(self, call: Call) -> None:
-        self._parked.append(call)
-        self._look()
-
-    def _look(self) -> None:
-        if self._looking is None and not self._closed:
-            self._looking = asyncio.create_task(self._look_around(), name="redis topology")
-
-    async def _look_around(self) -> None:
-        """One look at a time, with a pause behind it. What is parked goes where it says, or waits for the next."""
-        try:
-            await self._topology.look()
-            parked, self._parked = self._parked, []
-            for call in parked:
-                if call.over:
-                    continue
-                if self._topology.node(call.key) is not None:  # as far as is known; who is there says what it is
-                    self._route(call)
-                else:
-                    self._parked.append(call)
-            await asyncio.sleep(PAUSE_SECONDS)
-        finally:
-            self._looking = None
-        if self._parked:
-            self._look()
 
     # ── ends ────────────────────────────────────────────────────────────────────────
 
@@ -308,14 +281,15 @@ class Client:
         call.over = True
         self._open -= 1
         self._bytes -= len(call.packed)
-        if call.line is not None and (following := self._lines.leave(call.line)) is not None:
+        if call.line is None or self._closed:
+            return
+        if (following := self._lines.leave(call.line)) is not None:
             self._route(following)
 
     async def close(self) -> None:
         """Let go of every connection. What was still asked is told that the gateway stops."""
         self._closed = True
-        if self._looking is not None:
-            self._looking.cancel()
+        self._lookout.close()
         self._topology.close()
         for call in tuple(self._calls):
             if not call.over:
