@@ -319,7 +319,8 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
-    store = RedisSessionStore.connect(settings.redis_url, password, owner)
+    noticed = metrics.store_troubles
+    store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
     feed = ClusterFeed(

@@ -63,6 +63,12 @@ class Metrics:
             registry=self.registry,
         )
         self.watch_ages: dict[str, Callable[[], float]] = {}
+        self.store_troubles = Counter(
+            "rolehost_gateway_store_troubles",
+            "What Redis refused by its word, calls that lost their connection, and calls that were overdue.",
+            ["what"],
+            registry=self.registry,
+        )
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",

@@ -6,7 +6,7 @@ amend after it, so Redis itself refuses doubles and disorder.
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -38,13 +38,22 @@ class RedisSessionStore:
         self._owner = owner or secrets.token_hex(16)
 
     @classmethod
-    def connect(cls, url: str, password: str | None = None, owner: str = "") -> "RedisSessionStore":
+    def connect(
+        cls,
+        url: str,
+        password: str | None = None,
+        owner: str = "",
+        noticed: Callable[[str], None] = lambda what: None,
+    ) -> "RedisSessionStore":
         """A store on a URL as `resp.address.parse` takes it. Connects when first used. Raises BadRequest.
 
         `owner` is the process's own name, never used by another one; by default a random one.
+        `noticed` is told in a word of everything that Redis refuses or does not answer.
         """
         scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT)
-        return cls(Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts), owner)
+        redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
+        redis.noticed = noticed
+        return cls(redis, owner)
 
     @property
     def durability(self) -> str:
