@@ -68,7 +68,7 @@ class Platform:
     def __init__(
         self, redis: RedisServer, pods: dict[str, Restarted], gateways: dict[str, Restarted], ports: dict[str, int]
     ) -> None:
-        self._redis, self._pods, self.gateways, self.ports = redis, pods, gateways, ports
+        self.redis, self._pods, self.gateways, self.ports = redis, pods, gateways, ports
         self.port = ports["a"]
         self.killed: Counter[str] = Counter()
 
@@ -107,9 +107,9 @@ class Platform:
 
     async def _kill_redis(self, random: Random) -> bool:
         away = random.choice(REDIS_AWAY_SECONDS)
-        self._redis.kill()
+        self.redis.kill()
         await asyncio.sleep(away)
-        await asyncio.to_thread(self._redis.start)
+        await asyncio.to_thread(self.redis.start)
         return True
 
 

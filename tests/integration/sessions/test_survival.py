@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.gateway_process import CLIENT_KEY, quote
 from tests.support.killing import Platform, platform
-from tests.support.redis import running
+from tests.support.redis import RedisServer, running
 from tests.support.rooms import ACME
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -190,7 +190,16 @@ async def test_a_cancel_over_the_socket_in_mid_stream_and_after_it(on: tuple[Pla
     await socket.close()
 
 
-async def relayed(on: Platform, store: RedisSessionStore) -> tuple[ClientConnection, ClientConnection]:
+async def owner_of(redis: RedisServer) -> bytes:
+    """Name of the gateway that answers the session."""
+    asking = await asyncio.create_subprocess_exec(
+        *("redis-cli", "-s", str(redis.socket), "HGET", f"rh:{{{KEY}}}:head", "owner"), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asking.communicate()
+    return said
+
+
+async def relayed(on: Platform) -> tuple[ClientConnection, ClientConnection]:
     """A socket at `a`, which answers the session, and one at `b`, which relays its client there.
 
     On a machine with much else to do two gateways may lose sight of each other: until they see each other again.
@@ -202,8 +211,7 @@ async def relayed(on: Platform, store: RedisSessionStore) -> tuple[ClientConnect
                 sockets.append(await opened(on.ports[name]))
                 await hear(sockets[-1], "session.resumed")
                 await answered(sockets[-1], f"hello from {name}")
-            owner = await store._redis.hget(f"rh:{{{KEY}}}:head", "owner")
-            if owner.startswith(b"a/"):
+            if (await owner_of(on.redis)).startswith(b"a/"):
                 return sockets[0], sockets[1]
             for socket in sockets:
                 await socket.close()
@@ -213,7 +221,7 @@ async def relayed(on: Platform, store: RedisSessionStore) -> tuple[ClientConnect
 async def test_a_relayed_client_keeps_its_socket_and_gets_its_answer(two: tuple[Platform, RedisSessionStore]) -> None:
     """It says nothing again: its own gateway takes the session over from the one that died."""
     killing, store = two
-    _, client = await relayed(killing, store)
+    _, client = await relayed(killing)
     before = len(await records(store))
     await client.send(json.dumps({"message": LONG}))
     created = (await hear(client, "response.created"))[-1]
@@ -235,7 +243,7 @@ async def test_a_relayed_client_keeps_its_socket_and_gets_its_answer(two: tuple[
 
 async def test_a_relayed_client_cancels_and_interrupts(two: tuple[Platform, RedisSessionStore]) -> None:
     killing, store = two
-    owner, client = await relayed(killing, store)
+    owner, client = await relayed(killing)
     before = len(await records(store))
     await client.send(json.dumps({"message": LONG}))
     created = (await hear(client, "response.created"))[-1]
