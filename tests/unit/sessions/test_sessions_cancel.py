@@ -572,7 +572,7 @@ async def test_a_fault_at_any_moment_leaves_the_turn_whole_or_not_at_all(fault: 
                 raise Unavailable("away", code="state_unavailable")
 
             house.store.commit = away_once  # type: ignore[method-assign]
-        (outcome,) = await asyncio.gather(turn, return_exceptions=True)
+        outcome: BaseException | None = (await asyncio.gather(turn, return_exceptions=True))[0]
         house.store.commit = commit  # type: ignore[method-assign]
         log = [record for record in await house.log() if isinstance(record, TurnRecord)]
         if outcome is None:

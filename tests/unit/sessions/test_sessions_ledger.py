@@ -77,7 +77,8 @@ class Client(Ear):
     @property
     def newest(self) -> str:
         """The response that it heard of last."""
-        return next((e.response_id for e in reversed(self.heard) if hasattr(e, "response_id")), "r-none")
+        ids = (getattr(event, "response_id", None) for event in reversed(self.heard))
+        return next(filter(None, ids), "r-none")
 
 
 class Conversation(RuleBasedStateMachine):
