@@ -1,5 +1,6 @@
 """What the chart renders fits the programs that it starts."""
 
+import os
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     loaded: list[Any] = []
     for deployment, kind in (("rolehost-gateway", GatewaySettings), ("rolehost-upload", UploadSettings)):
         with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("ROLEHOST_")]:
+                patch.delenv(name)  # of the tests' own run
             for name, value in environment(objects, deployment).items():
                 patch.setenv(name, value)
             loaded.append(load(kind))
