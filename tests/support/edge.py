@@ -47,6 +47,7 @@ def tables_with_storyteller() -> Tables:
         KeyEntry("4", key_hash(ACME_ADMIN_KEY), ACME, frozenset({Scope.ADMIN})),
     ]
     tables.tenants.replace_all({(tenant.name,): tenant for tenant in (ACME, EVIL)})
+    tables.images.replace_all({})
     tables.roles.replace_all(
         {
             ("acme", "storyteller"): RoleEntry(ACME, "storyteller", SPEC, "storyteller-1"),

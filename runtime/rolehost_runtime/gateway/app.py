@@ -323,9 +323,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
-    feed = ClusterFeed(
-        api, tables, metrics, sandbox_images=frozenset(settings.sandbox_images), namespace=settings.namespace
-    )
+    feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)
     kept = RedisLastGood.connect(settings.redis_url, password)
     last_good = LastGood(
         tables, kept, feed.places, key, signing.MountedKeys(settings.platform_keys_dir), metrics, wall_ms

@@ -113,8 +113,14 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         "metadata": {"name": names.KEYS, "namespace": platform},
         "data": {key_id: entry},
     }
+    images = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.TRUSTED_IMAGES, "namespace": platform},
+        "data": {names.TRUSTED_IMAGES_ENTRY: "a,b"},
+    }
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": platform}}
-    await asyncio.to_thread(role_api.apply, role, keys, account)
+    await asyncio.to_thread(role_api.apply, role, keys, images, account)
     asked = ("-n", platform, "create", "token", "operator", f"--audience={names.OBSERVED_AUDIENCE}")
     token = (await asyncio.to_thread(role_api.kubectl, *asked)).stdout.strip()
 
@@ -128,7 +134,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     )
     gateway = await Process.start(
         "gateway", host="127.0.0.1", port=port, internal_port=internal_port, metrics_port=metrics_port, namespace=platform,
-        redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
+        redis_url=redis_server.url, link_key_file=link_key, model_keys_dir=tmp_path,
         attestation_file=root_file, platform_keys_dir=link_key.parent / "public", peer_port=0,
         upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
         operator_service_account=f"{platform}/operator",
@@ -176,7 +182,6 @@ async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, 
     for missing in ("/nowhere", tmp_path / "short"):
         started = await Process.start(
             "gateway",
-            sandbox_images="a",
             link_key_file=link_key,
             platform_keys_dir=link_key.parent / "public",
             attestation_file=missing,
@@ -188,10 +193,9 @@ async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        pytest.param({"sandbox_images": "a", "prot": 1}, "ROLEHOST_PROT", id="a-misspelt-name"),
-        pytest.param({}, "ROLEHOST_SANDBOX_IMAGES", id="nothing-to-trust"),
-        pytest.param({"sandbox_images": "a", "redis_url": "redis://:hunter2@r"}, "ROLEHOST_REDIS_URL", id="a-password-in-a-url"),
-        pytest.param({"sandbox_images": "a", "link_key_file": "/nowhere"}, "/nowhere", id="no-key"),
+        pytest.param({"prot": 1}, "ROLEHOST_PROT", id="a-misspelt-name"),
+        pytest.param({"redis_url": "redis://:hunter2@r"}, "ROLEHOST_REDIS_URL", id="a-password-in-a-url"),
+        pytest.param({"link_key_file": "/nowhere"}, "/nowhere", id="no-key"),
     ],
 )  # fmt: skip
 async def test_bad_settings_end_the_start_with_a_sentence(settings: dict[str, object], said: str) -> None:
