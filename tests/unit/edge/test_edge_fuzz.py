@@ -32,7 +32,8 @@ from rolehost_runtime.gateway.edge.handshake import Address, address, find_role,
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.websocket import Door, WebSocket
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal
@@ -315,7 +316,12 @@ def test_two_sessions_share_a_key_only_if_they_are_the_same(
 ROLES = st.sampled_from(["lair", "Lair", "evil/lair", "storyteller"]) | WILD
 READS = st.one_of(
     st.builds(lambda name: f"/v1/roles/{quote(name)}", ROLES),
-    st.builds(lambda name, sid: f"/v1/roles/{quote(name)}/sessions/{quote(sid, safe='')}/events", ROLES, SESSIONS),
+    st.builds(
+        lambda name, sid, what: f"/v1/roles/{quote(name)}/sessions/{quote(sid, safe='')}/{what}",
+        ROLES,
+        SESSIONS,
+        st.sampled_from(["events", "state", "events?wait=9", "state?after_version=0&wait=1", "events?wait=nan"]),
+    ),
     st.builds(lambda name, after: f"/v1/roles/{quote(name)}/logs?after={quote(after)}", ROLES, WILD),
     st.sampled_from(["/v1/roles", "/readyz", "/openapi.json"]),
 )
@@ -371,8 +377,12 @@ async def _request(house: House, method: str, target: str, body: bytes, key: str
     }  # fmt: skip
     status, answer = 0, b""
 
+    coming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not coming:
+            await asyncio.Event().wait()  # the client stays
+        return coming.pop()
 
     async def send(message: Message) -> None:
         nonlocal status, answer

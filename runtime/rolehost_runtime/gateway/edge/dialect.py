@@ -57,6 +57,10 @@ class Gate:
     metrics: Metrics
     now_ms: Callable[[], int]
 
+    def clock(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        return asyncio.get_running_loop().time()
+
 
 @dataclass(slots=True, eq=False)
 class _Line:

@@ -35,6 +35,21 @@ class SessionsAnswer(Struct, frozen=True):
 class EventsAnswer(Struct, frozen=True):
     session_id: str
     events: list[wire.ServerFrame]
+    last_seq: int
+    """Ask for what comes after this one next."""
+    more: bool
+    """There is more already: the answer was full."""
+    gap: bool = False
+    """A part of the history is lost: the log is shorter than `after_seq`, and these are its events from the begin."""
+
+
+class StateAnswer(Struct, frozen=True):
+    session_id: str
+    version: int
+    seq: int
+    """The log's last event at that version: whoever goes on after it misses no change."""
+    state: dict[str, Any]
+    is_urgent: bool = False
 
 
 class PushedAnswer(Struct, frozen=True):
@@ -55,7 +70,7 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
     wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 
