@@ -87,7 +87,9 @@ class _Frames(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        frames = CounterMetricFamily("rolehost_gateway_frames", "WebSocket text frames.", labels=["direction"])
+        frames = CounterMetricFamily(
+            "rolehost_gateway_frames", "WebSocket frames that carry text or msgpack.", labels=["direction"]
+        )
         frames.add_metric(["in"], self._metrics.frames_in)
         frames.add_metric(["out"], self._metrics.frames_out)
         yield frames

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -81,7 +82,25 @@ def masked(opcode: int, payload: bytes, fin: bool) -> bytes:
 
 
 CLOSES = st.builds(lambda code, why: code.to_bytes(2, "big") + why, st.integers(0, 5000), st.binary(max_size=8))
+
+
+def packed(value: object) -> bytes:
+    """In msgpack, what fits into it."""
+    try:
+        return msgspec.msgpack.encode(value)
+    except (OverflowError, UnicodeEncodeError, ValueError):
+        return b"\x80"
+
+
+PACKED = st.one_of(
+    NEARLY.map(packed),
+    st.builds(lambda value, cut: packed(value)[:cut], NEARLY, st.integers(0, 60)),
+    st.just(packed({"message": "x"})[:-2] + b"\xa2\xff\xff"),
+    st.just(b"\x82\xa7message\xa1x\xa1y" + b"\x91" * 20_000),
+)
 FRAMES = st.one_of(
+    PACKED.map(lambda data: frame(2, data)),
+    PACKED.map(lambda data: frame(2, data[:9], fin=False) + frame(0, data[9:])),
     TEXTS.map(lambda text: frame(1, text)),
     TEXTS.map(lambda text: frame(1, text[:9], fin=False) + frame(0, text[9:])),
     st.builds(masked, st.integers(0, 15), TEXTS, st.booleans()),
@@ -170,18 +189,18 @@ class House:
 
 @TIMES
 @settings(max_examples=NUMBERS.sockets_fuzzed, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(FRAMES, min_size=1, max_size=8), st.lists(st.integers(1, 200), max_size=12))
+@given(st.lists(FRAMES, min_size=1, max_size=8), st.lists(st.integers(1, 200), max_size=12), st.booleans())
 def test_whatever_a_socket_sends_it_is_told_in_our_words_and_nobody_else_notices(
-    frames: list[bytes], cuts: list[int]
+    frames: list[bytes], cuts: list[int], packs: bool
 ) -> None:
-    asyncio.run(_one_wild_and_one_tame(b"".join(frames), cuts))
+    asyncio.run(_one_wild_and_one_tame(b"".join(frames), cuts, packs))
 
 
-async def _one_wild_and_one_tame(sent: bytes, cuts: list[int]) -> None:
+async def _one_wild_and_one_tame(sent: bytes, cuts: list[int], packs: bool) -> None:
     """What `evil` sends, in pieces as they may come, while `acme` talks."""
     house, errors = House(), list[Any]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    tame, wild = house.open(ACME_KEY, "/role/storyteller"), house.open(EVIL_KEY, "/role/lair")
+    tame, wild = house.open(ACME_KEY, "/role/storyteller"), house.open(EVIL_KEY, f"/role/lair{'?fmt=msgpack' * packs}")
     tame.protocol.data_received(frame(1, b'{"message": "before", "session_id": "a"}'))
     for cut in cuts:
         if sent and not wild.closed:
@@ -200,13 +219,13 @@ async def _one_wild_and_one_tame(sent: bytes, cuts: list[int]) -> None:
         if opcode == 8:
             code = int.from_bytes(payload[:2], "big")
             assert not payload or code in OURS or frame(8, payload[:2])[-2:] in wild_closes(code)
-        elif opcode == 1:
-            event = json.loads(payload)
+        elif opcode == (2 if packs else 1):
+            event = (msgspec.msgpack.decode if packs else json.loads)(payload)
             assert event["type"] in TYPES
             if event["type"] == "error":
                 assert CODE.fullmatch(event["error"]["code"])
                 assert event["error"]["code"] != "internal"
-                assert SECRET not in payload.decode()
+                assert SECRET.encode() not in payload
         else:
             assert opcode == 10  # a pong
     told = [json.loads(payload) for opcode, payload in tame.frames() if opcode == 1]
