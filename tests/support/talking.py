@@ -4,9 +4,11 @@ from typing import Any, Self
 
 from tests.support.rooms import (
     ACME,
+    DEFAULT_SEGMENTS,
     EVIL,
     Clock,
     Ear,
+    FakePod,
     PodDialer,
     Shelves,
     Turn,
@@ -18,6 +20,7 @@ from tests.support.rooms import (
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.identity import key_hash
+from rolehost_api.link.messages import CallModel, Commit, ModelResult, PatchOp, StartTurn, TurnFailed
 from rolehost_api.wire import Said
 from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.gateway.broker.models.router import Models
@@ -41,6 +44,17 @@ from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tenant
 KEYS = {ACME: "rh_1_acme", EVIL: "rh_2_evil"}
 USER_KEY = "rh_3_acme"
 """May say who the user is."""
+
+
+async def ask_or_fail(pod: FakePod, channel: int, start: StartTurn) -> None:
+    """What a Role without logic does, counting its turns in the state; a model that fails fails its turn."""
+    pod.send(channel, CallModel(index=0, segments=DEFAULT_SEGMENTS, stream=True))
+    result = await pod.answer(channel)
+    assert isinstance(result, ModelResult)
+    if result.error:
+        pod.send(channel, TurnFailed(code=result.error))
+    else:
+        pod.send(channel, Commit(patch=(PatchOp("incr", "/turns", 1),)))
 
 
 class CountingStore(MemorySessionStore):
@@ -74,7 +88,7 @@ class Talkers:
         self.service = SessionService(
             self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), peers=peers
         )
-        self.pods = {tenant: self.dialer.add(f"pod-{tenant.name}") for tenant in (ACME, EVIL)}
+        self.pods = {tenant: self.dialer.add(f"pod-{tenant.name}", turn=ask_or_fail) for tenant in (ACME, EVIL)}
         for tenant, key in KEYS.items():
             role = self.tables.roles.get(tenant.name, "cat")
             assert role is not None

@@ -18,6 +18,7 @@ class Metrics:
         self.frames_in = 0
         self.frames_out = 0
         self.sockets = Gauge("rolehost_gateway_sockets", "Open WebSockets.", registry=self.registry)
+        self.streams = Gauge("rolehost_gateway_streams", "Open event streams over HTTP.", registry=self.registry)
         self.handshakes = Counter(
             "rolehost_gateway_handshakes", "WebSocket handshakes by outcome.", ["code"], registry=self.registry
         )

@@ -348,21 +348,33 @@ ANYWHERE = TARGETS | READS | st.sampled_from(["/v1/bundles", "/v1/roles:check"])
 REQUESTS = st.one_of(
     st.tuples(st.just("GET"), READS),
     st.tuples(st.just("POST"), st.builds(lambda at: f"/role/{quote(at)}", ROLES)),
+    st.tuples(st.just("GET"), st.builds(lambda at, sid: f"/role/{quote(at)}?session_id={quote(sid)}", ROLES, SESSIONS)),
     st.tuples(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]), ANYWHERE),
+)
+
+
+ASKED_FOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "accept": st.sampled_from(["text/event-stream", "application/json", SECRET]) | WILD,
+        "last-event-id": st.sampled_from(["0", "1.r1.3", SECRET]) | WILD,
+    },
 )
 
 
 @TIMES
 @settings(max_examples=NUMBERS.requests_fuzzed, suppress_health_check=[HealthCheck.too_slow])
-@given(REQUESTS, TEXTS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]))
-def test_any_request_is_answered_in_our_shape(request: tuple[str, str], body: bytes, key: str) -> None:
+@given(REQUESTS, TEXTS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]), ASKED_FOR)
+def test_any_request_is_answered_in_our_shape(
+    request: tuple[str, str], body: bytes, key: str, more: dict[str, str]
+) -> None:
     method, target = request
-    asyncio.run(_asked(method, target, body, key))
+    asyncio.run(_asked(method, target, body, key, more))
 
 
-async def _asked(method: str, target: str, body: bytes, key: str) -> None:
+async def _asked(method: str, target: str, body: bytes, key: str, more: dict[str, str]) -> None:
     house = House()
-    status, answer = await _request(house, method, target, body, key)
+    status, answer = await _request(house, method, target, body, key, more)
     await house.quiet()
     assert status < 500 or (status == 503 and target == "/readyz"), (status, answer)
     if status >= 400 and method != "HEAD":
@@ -372,7 +384,9 @@ async def _asked(method: str, target: str, body: bytes, key: str) -> None:
     assert all(who == EVIL.uid for who, _, _ in house.sessions.opened)
 
 
-async def _request(house: House, method: str, target: str, body: bytes, key: str) -> tuple[int, bytes]:
+async def _request(
+    house: House, method: str, target: str, body: bytes, key: str, more: dict[str, str]
+) -> tuple[int, bytes]:
     async def up() -> bool:
         return True
 
@@ -392,7 +406,10 @@ async def _request(house: House, method: str, target: str, body: bytes, key: str
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": path, "raw_path": path.encode("utf-8", "replace"), "root_path": "",
         "query_string": query.encode("utf-8", "replace"),
-        "headers": [(b"host", b"x"), (b"authorization", f"Bearer {key}".encode())],
+        "headers": [
+            (b"host", b"x"), (b"authorization", f"Bearer {key}".encode()),
+            *((name.encode(), value.encode("latin-1", "replace")) for name, value in more.items()),
+        ],
     }  # fmt: skip
     status, answer = 0, b""
 

@@ -91,14 +91,32 @@ def components() -> Mapping[str, Any]:
     return schemas
 
 
+def _ref(kind: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+_AN_ERROR = {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}}
+
+
 def answers(
     kind: type[Struct], *, media: str = "application/json", status: int = 200
 ) -> dict[int | str, dict[str, Any]]:
     """For FastAPI's `responses=`: what comes back, and the one shape of all errors."""
     return {
         status: {"description": "OK", "content": {media: {"schema": _ref(kind)}}},
-        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}},
+        "default": _AN_ERROR,
     }
+
+
+def streams(described: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """The same answers, or an event stream: each event's `data` is a frame as a socket of role.v1 is sent it."""
+    found = described or {200: {"description": "OK", "content": {}}, "default": _AN_ERROR}
+    frame = {
+        "type": "string",
+        "description": "Server-sent events; `data` is one of the frames of docs/reference/asyncapi.yaml",
+    }
+    found[200]["content"]["text/event-stream"] = {"schema": frame}
+    return found
 
 
 def takes(kind: type[Struct]) -> dict[str, Any]:
@@ -109,7 +127,3 @@ def takes(kind: type[Struct]) -> dict[str, Any]:
 def takes_bytes(media: str) -> dict[str, Any]:
     schema = {"type": "string", "format": "binary"}
     return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
-
-
-def _ref(kind: type[Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
