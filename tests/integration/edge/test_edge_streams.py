@@ -175,7 +175,8 @@ async def test_a_listener_that_comes_and_goes_hears_every_word_once(
     """After each cut it stays away for a word, and comes back with the last id that it had."""
     await house.say("s")  # somebody is there
     running = asyncio.create_task(house.say("s", "hi"))
-    told, last_id, seqs = "", "0", []
+    told, last_id = "", "0"
+    seqs: list[int] = []
     left = len(WORDS)
     for cut in cuts:
         async with listening(role(house, "s"), KEY, last_id=last_id) as heard:

@@ -68,6 +68,10 @@ class Stream:
         now = self._gate.now_ms()
         self.put(wire.Error(session_id=session_id, seq=None, ts=now, error=wire.error_body(error)))
 
+    async def first(self) -> None:
+        """Until there is something to be sent, or nothing will be. Before `pieces` are taken."""
+        await self._news.wait()
+
     def finish(self) -> None:
         """Nothing comes any more; what waits is still sent."""
         self._ending = True
