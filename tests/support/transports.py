@@ -84,7 +84,7 @@ class Way(ABC):
 
 class WebSocketText(Way):
     name = "WebSocket, JSON"
-    subprotocols = (Subprotocol("role.v1"),)
+    subprotocols: tuple[Subprotocol, ...] = (Subprotocol("role.v1"),)
     query = ""
 
     async def say(self, message: str, client_msg_id: str) -> Heard:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rooms import ACME, FakePod, principal
-from tests.support.talking import DEFAULT_SEGMENTS, Talkers
+from tests.support.rooms import ACME, DEFAULT_SEGMENTS, FakePod, principal
+from tests.support.talking import Talkers
 from tests.support.transports import WAYS, Facade, Gap, Heard, Way
 
 from rolehost_api import wire
