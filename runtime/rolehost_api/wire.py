@@ -19,8 +19,25 @@ BEARER = "bearer."
 """Prefix of the subprotocol by which a browser hands over its token; never echoed."""
 MAX_FRAME_BYTES = 65_536
 MAX_MESSAGE_CHARS = 32_768
+MAX_HEARD = 2**31 - 1
+"""Characters, or milliseconds: 24 days of them."""
 
 # ── from the client ─────────────────────────────────────────────────────────────────
+
+
+class HeardPart(Struct, frozen=True, kw_only=True):
+    """How much of a reply reached the user: what was shown or spoken, not what was sent."""
+
+    chars: Annotated[int, Meta(ge=0, le=MAX_HEARD)]
+    """Code points, from the reply's first one."""
+    audio_ms: Annotated[int, Meta(ge=0, le=MAX_HEARD)] | None = None
+    """Milliseconds of the reply that were played, where it was spoken."""
+
+
+BusyPolicy = Literal["queue", "reject", "interrupt", "steer"]
+"""What becomes of a message while another one is answered. `queue`: it waits in line, of eight at most. `reject`: error
+`busy`, and nothing of it is kept. `interrupt`: the running answer is cancelled, and this message is answered next.
+`steer`: it joins the running answer, which goes on with it known; where none is being given, it waits in line."""
 
 
 class _Message(Struct, frozen=True, kw_only=True):
@@ -30,6 +47,10 @@ class _Message(Struct, frozen=True, kw_only=True):
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
     user: Annotated[str, Meta(max_length=256)] | None = None
     revision: Annotated[str, Meta(max_length=128)] | None = None
+    busy_policy: BusyPolicy | None = None
+    """None: `queue`."""
+    heard: HeardPart | None = None
+    """With `interrupt`: of the reply that it interrupts."""
 
 
 class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True):
@@ -41,12 +62,21 @@ class Resume(Struct, tag_field="type", tag="session.resume", frozen=True, kw_onl
     after_seq: Annotated[int, Meta(ge=0)] = 0
 
 
+class Cancel(Struct, tag_field="type", tag="response.cancel", frozen=True, kw_only=True):
+    """The user wants no more of this response, or heard only so much of it."""
+
+    session_id: str | None = None
+    response_id: Annotated[str, Meta(max_length=128)]
+    heard: HeardPart | None = None
+    """None: all that was sent."""
+
+
 class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
     t: int = 0
 
 
-ClientFrame = Said | Resume | Ping
-TYPES = ("message", "session.resume", "ping")
+ClientFrame = Said | Resume | Cancel | Ping
+TYPES = ("message", "session.resume", "response.cancel", "ping")
 
 
 class _Typed(Struct):
@@ -177,6 +207,9 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     status: Literal["completed", "cancelled", "failed"]
     done: Literal[True] = True
     message: str
+    """The whole reply; of a cancelled one the part that was heard."""
+    truncated_at: HeardPart | None = None
+    """Where a cancelled reply was cut."""
     finish_reason: FinishReason = "stop"
     """Why the model stopped: by itself, at a bound, or its filter stopped it."""
     client_msg_id: str | None = None
@@ -186,6 +219,22 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     degraded: tuple[DegradedHook, ...] | None = None
     replay: bool = False
     error: "ErrorBody | None" = None
+
+
+class ResponseAmended(Event, frozen=True, kw_only=True, tag="response.amended"):
+    """Less of this response was heard than its `response.done` said; the conversation goes on from here."""
+
+    response_id: str
+    message: str
+    """The part that was heard."""
+    truncated_at: HeardPart
+    replay: bool = False
+
+
+class ResponseReset(Event, frozen=True, kw_only=True, tag="response.reset"):
+    """The gateway that gave this response is gone; another one gives it anew, from its first word. Forget its text."""
+
+    response_id: str
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -198,6 +247,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
     error: ErrorBody
+    client_msg_id: str | None = None
+    """Of the message that it is about, where it is about one."""
+    response_id: str | None = None
+    """Of the response that was to be cancelled."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
@@ -232,6 +285,8 @@ ServerFrame = (
     | TextDelta
     | StateDelta
     | ResponseDone
+    | ResponseAmended
+    | ResponseReset
     | Error
     | Resumed
     | RevisionChanged
@@ -255,3 +310,10 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
         retryable=error.retryable,
         retry_after_ms=error.retry_after_ms if retry_after_ms is None else retry_after_ms,
     )
+
+
+def error_of(body: ErrorBody) -> RolehostError:
+    """An error that was raised elsewhere, as it would have been raised here."""
+    error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
+    error.retry_after_ms = body.retry_after_ms
+    return error

@@ -28,7 +28,7 @@ from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Channel, EventsPage, Position, Principal, StateView, StoreFacts
+from rolehost_runtime.gateway.ports import Channel, EventsPage, Principal, Standing, StateView, StoreFacts
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
@@ -119,6 +119,11 @@ class EchoSession:
         )
         self.channel.send(replace(done(self.session_id, "before", after_seq + 1), replay=True))
 
+    async def cancel(self, response_id: str, heard: wire.HeardPart | None) -> None:
+        if response_id == "unknown":
+            raise NotFound("nothing", code="response_not_found")
+        self.home.cancelled.append((self.session_id, response_id, heard))
+
     def detach(self) -> None:
         self.detached = True
         self.home.detached.set()
@@ -130,6 +135,7 @@ class EchoSessions:
 
     opened: dict[tuple[str, str, str], EchoSession] = field(default_factory=dict)
     said: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[tuple[str, str, wire.HeardPart | None]] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -156,18 +162,18 @@ class EchoSessions:
         channel.send(created(session_id))
         return handle
 
-    async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
         handle = self.opened.get((principal.tenant.uid, role.name, session_id))
         if handle is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return Position(handle.turns, handle.turns)
+        return Standing(handle.turns, handle.turns)
 
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
-        head = (await self.position(principal, role, session_id)).seq
+        head = (await self.standing(principal, role, session_id)).seq
         return EventsPage([done(session_id, "said", seq) for seq in range(after_seq + 1, head + 1)], head, more=False)
 
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
-        at = await self.position(principal, role, session_id)
+        at = await self.standing(principal, role, session_id)
         return StateView(at, {"turns": at.version})
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:

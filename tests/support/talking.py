@@ -22,7 +22,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import CallModel, Commit, ModelResult, PatchOp, StartTurn, TurnFailed
 from rolehost_api.wire import Said
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
@@ -64,8 +64,8 @@ class CountingStore(MemorySessionStore):
         super().__init__()
         self.read_by_page = 0
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        found = await super().page(key, after_turn, count)
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        found = await super().page(key, start, count)
         self.read_by_page += len(found)
         return found
 

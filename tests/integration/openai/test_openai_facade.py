@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.logs import turns
 from tests.support.rooms import ACME, EVIL
 from tests.support.talking import KEYS, USER_KEY, Talkers
 
@@ -106,7 +107,7 @@ def saying(*messages: str, **more: Any) -> dict[str, Any]:
 
 def logs(house: Talkers) -> list[list[tuple[str, str]]]:
     """What was said in each log that there is."""
-    return [[(decode(entry).input, decode(entry).reply) for entry in log] for log in house.store.shelf.logs.values()]
+    return [[(turn.input, turn.reply) for turn in turns(map(decode, log))] for log in house.store.shelf.logs.values()]
 
 
 # ── whose history ───────────────────────────────────────────────────────────────────
@@ -344,7 +345,7 @@ async def test_a_key_that_may_say_who_the_user_is_does(house: Talkers) -> None:
     answer = await ask(house, saying("one", user="u-1", session_id="s"), key=USER_KEY)
     assert routes.DROPPED not in answer.headers
     (log,) = house.store.shelf.logs.values()
-    assert decode(log[0]).user == "u-1"
+    assert [turn.user for turn in turns(map(decode, log))] == ["u-1"]
 
 
 async def test_the_keys_roles_are_its_models(house: Talkers) -> None:

@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from rolehost_api import identity
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.wire import ServerFrame
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Position, Record, TurnRecord
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
@@ -37,8 +37,8 @@ class Counted(RedisSessionStore):
 
     records = 0
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        found = await super().page(key, after_turn, count)
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        found = await super().page(key, start, count)
         self.records += len(found)
         return found
 

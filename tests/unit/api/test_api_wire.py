@@ -28,6 +28,19 @@ from rolehost_api.errors import BadRequest
             wire.Resume(session_id="a", after_seq=3),
             id="resume",
         ),
+        pytest.param(
+            '{"type":"response.cancel","session_id":"abc123","response_id":"r9","heard":{"chars":118,"audio_ms":6420}}',
+            wire.Cancel(session_id="abc123", response_id="r9", heard=wire.HeardPart(chars=118, audio_ms=6420)),
+            id="cancel-with-what-was-heard",
+        ),
+        pytest.param(
+            '{"type": "response.cancel", "response_id": "r9"}', wire.Cancel(response_id="r9"), id="cancel-all-of-it"
+        ),
+        pytest.param(
+            '{"message": "no, wait", "busy_policy": "interrupt", "heard": {"chars": 3}}',
+            wire.Said(message="no, wait", busy_policy="interrupt", heard=wire.HeardPart(chars=3)),
+            id="interrupt",
+        ),
     ],
 )
 def test_frames_are_read(frame: str, expected: wire.ClientFrame) -> None:
@@ -47,6 +60,16 @@ def test_frames_are_read(frame: str, expected: wire.ClientFrame) -> None:
         pytest.param("{}", "invalid_frame", id="no-message"),
         pytest.param('{"message": 3}', "invalid_frame", id="wrong-type"),
         pytest.param('{"message": "x", "deadline_ms": 0}', "invalid_frame", id="bound"),
+        pytest.param('{"message": "x", "busy_policy": "shout"}', "invalid_frame", id="unknown-policy"),
+        pytest.param(
+            '{"type": "response.cancel", "response_id": "r", "heard": {"chars": 3, "audio_ms": 99999999999}}',
+            "invalid_frame",
+            id="heard-for-years",
+        ),
+        pytest.param('{"type": "response.cancel"}', "invalid_frame", id="cancel-of-nothing"),
+        pytest.param(
+            '{"type": "response.cancel", "response_id": "r", "heard": {"chars": -1}}', "invalid_frame", id="heard-less"
+        ),
         pytest.param(json.dumps({"message": "s" * 32_769}), "invalid_frame", id="too-long"),
         pytest.param('{"type": "secret-type"}', "unknown_type", id="unknown-type"),
     ],

@@ -230,6 +230,91 @@ async def test_a_turn_that_failed_aloud_is_not_told_twice(cause: Exception) -> N
     assert talk.wire.types() == ["session.created", "response.done"]
 
 
+async def test_a_cancel_does_not_wait_for_the_turn_that_it_is_about() -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    talk.say("more", session_id="s")
+    talk.conversation.on_text(
+        b'{"type": "response.cancel", "session_id": "s", "response_id": "r1", "heard": {"chars": 3}}'
+    )
+    talk.conversation.on_text(b'{"type": "response.cancel", "response_id": "unknown"}')
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert talk.sessions.cancelled == [("s", "r1", wire.HeardPart(chars=3))]
+    assert talk.wire.errors() == ["response_not_found"]
+    assert talk.sessions.said == []
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert [text for _, text in talk.sessions.said] == ["wait", "more"]
+
+
+@pytest.mark.parametrize("policy", ["reject", "interrupt", "steer"])
+async def test_a_message_that_is_not_to_be_queued_overtakes_those_that_are(policy: str) -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    talk.say("more", session_id="s", busy_policy="queue")
+    talk.say("now", session_id="s", busy_policy=policy)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert talk.sessions.said == [("s", "now")]
+    talk.say("now too", busy_policy=policy)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert [text for _, text in talk.sessions.said] == ["now", "now too", "wait", "more"]
+
+
+async def test_an_error_says_which_message_or_response_it_is_about() -> None:
+    talk = Talk()
+    talk.say("fail", session_id="s", client_msg_id="c1")
+    talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "unknown"}')
+    talk.say("fail", session_id="s")
+    await talk.quiet()
+    about = {(event["client_msg_id"], event["response_id"]) for event in talk.wire.sent if event["type"] == "error"}
+    assert about == {("c1", None), (None, "unknown"), (None, None)}
+
+
+async def test_a_cancel_for_a_session_that_is_not_open_here_opens_it() -> None:
+    talk = Talk()
+    talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "r1"}')
+    await talk.quiet()
+    assert talk.sessions.cancelled == [("s", "r1", None)]
+    assert talk.wire.types() == ["session.created"]
+
+
+async def test_what_runs_beside_counts_as_pending_and_keeps_its_session() -> None:
+    talk = Talk()
+    talk.say("x", session_id="s")
+    await talk.quiet()
+    for _ in range(MAX_PENDING + 2):
+        talk.say("wait", session_id="s", busy_policy="interrupt")
+    assert talk.wire.errors() == ["busy"] * 2
+    talk.conversation.on_gone()
+    (handle,) = talk.sessions.opened.values()
+    await asyncio.sleep(0)
+    assert not handle.detached
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert handle.detached
+
+
+async def test_while_its_gateway_leaves_a_client_may_still_cancel() -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    await asyncio.sleep(0)
+    talk.conversation.migrate()
+    talk.say("more")
+    talk.conversation.on_text(b'{"type": "response.cancel", "response_id": "r1"}')
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert (talk.wire.errors(), talk.sessions.cancelled) == (["draining"], [("s", "r1", None)])
+    assert talk.wire.closed is None
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert talk.wire.closed == 1012
+
+
 async def test_after_the_client_is_gone_what_it_said_still_runs_unheard() -> None:
     talk = Talk()
     talk.say("wait", session_id="s")

@@ -25,7 +25,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import StartTurn, TurnFailed
 from rolehost_api.wire import ResponseDone, Said, SessionCreated
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
@@ -112,7 +112,7 @@ class Opened(MemorySessionStore):
         super().__init__()
         self.opened = 0
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         self.opened += 1
         return await super().open(key, yield_to)
 
@@ -185,7 +185,7 @@ async def test_sessions_of_a_tenant_are_bounded_and_a_closed_one_makes_room(plac
 async def test_an_attach_that_fails_takes_no_place(place: Place) -> None:
     opens = place.store.open
 
-    async def away(key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def away(key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         raise Unavailable("the store does not answer", code="state_unavailable")
 
     place.store.open = away  # type: ignore[method-assign]

@@ -85,7 +85,7 @@ async def session_aloud(
     role = find_role(gate.tables.roles, principal, at)
     if gate.hub.draining:
         raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
-    await gate.sessions.position(principal, role, session_id)
+    await gate.sessions.standing(principal, role, session_id)
     stream = Stream(gate, principal, Lines(last, random.random), request, follows=session_id)
     ear = _Ear(stream, last)
     handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)

@@ -1,7 +1,8 @@
 """A client's side of the conversation on one socket: frames in, events out, whatever carries them.
 
 Frames of one session run in the order in which they came; several sessions on one socket
-run beside each other, and the socket goes on reading while they do.
+run beside each other, and the socket goes on reading while they do. What concerns the turn
+that runs does not wait for it: a cancel, and a message that is not to be queued.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ MAX_SESSIONS = 32
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
-Frame = wire.Said | wire.Resume
+Frame = wire.Said | wire.Resume | wire.Cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class _Line:
     """None: only attach."""
     handle: SessionHandle | None = None
     working: bool = False
+    aside: int = 0
+    """Frames that run beside the working one."""
     failed: str = ""
     """Code of the failed turn that the client was told of since the running frame began."""
 
@@ -120,7 +123,7 @@ class Conversation:
                 return
             key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
             self._unnamed = self._unnamed or key
-            if self._migrating:
+            if self._migrating and not isinstance(frame, wire.Cancel):
                 raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
@@ -152,7 +155,7 @@ class Conversation:
         self._gone = True
         self._out.on_gone()
         for line in self._lines.values():
-            if line.handle is not None and not line.working:
+            if line.handle is not None and not line.working and not line.aside:
                 line.handle.detach()
         self._lines.clear()
 
@@ -171,9 +174,19 @@ class Conversation:
     async def room(self) -> bool:
         return await self._out.room()
 
-    def tell(self, session_id: str | None, error: RolehostError) -> None:
+    def tell(self, session_id: str | None, error: RolehostError, about: Frame | None = None) -> None:
+        """Of what it is about the frame names the id: several frames of a session may run at once."""
         self._gate.metrics.told(error)
-        self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
+        self.emit(
+            wire.Error(
+                session_id=session_id,
+                seq=None,
+                ts=self._gate.now_ms(),
+                error=wire.error_body(error),
+                client_msg_id=about.client_msg_id if isinstance(about, wire.Said) else None,
+                response_id=about.response_id if isinstance(about, wire.Cancel) else None,
+            )
+        )
 
     # ── one session after the other ─────────────────────────────────────────────────
 
@@ -182,6 +195,8 @@ class Conversation:
         self._lines[key] = line  # the newest last
         self._pending += 1
         line.pending.append(frame)
+        if line.handle is not None:
+            self._step_aside(line)
         if not line.working:
             line.working = True
             self._gate.hub.start(self._work(line))
@@ -192,16 +207,37 @@ class Conversation:
         while line.pending:
             frame = line.pending.popleft()
             line.failed = ""
-            try:
-                await self._run(line, frame)
-            except Exception as error:
-                told = faults.told(log, "running a frame", error)
-                if line.failed != told.code:
-                    self.tell(line.key or None, told)
-            finally:
-                self._pending -= 1
+            await self._run_and_tell(line, frame)
         line.working = False
-        if self._gone and line.handle is not None:
+        self._rest(line)
+
+    def _step_aside(self, line: _Line) -> None:
+        """Run what must not wait for the frame that runs beside it."""
+        waiting = line.pending if line.working else ()
+        for frame in [frame for frame in waiting if _at_once(frame)]:
+            line.pending.remove(frame)
+            line.aside += 1
+            self._gate.hub.start(self._beside(line, frame))
+
+    async def _beside(self, line: _Line, frame: Frame | None) -> None:
+        """A frame that concerns the one that runs."""
+        await self._run_and_tell(line, frame)
+        line.aside -= 1
+        self._rest(line)
+
+    async def _run_and_tell(self, line: _Line, frame: Frame | None) -> None:
+        try:
+            await self._run(line, frame)
+        except Exception as error:
+            told = faults.told(log, "running a frame", error)
+            if line.failed != told.code:
+                self.tell(line.key or None, told, frame)
+        finally:
+            self._pending -= 1
+
+    def _rest(self, line: _Line) -> None:
+        """Something of this line is over."""
+        if self._gone and line.handle is not None and not line.working and not line.aside:
             line.handle.detach()
         if self._migrating and not self._pending and not self._gone:
             self._leave()
@@ -214,8 +250,11 @@ class Conversation:
             )
             if not line.key:
                 self._name(line, line.handle.session_id)
+            self._step_aside(line)
         if isinstance(frame, wire.Said):
             await line.handle.say(replace(frame, session_id=line.key))
+        elif isinstance(frame, wire.Cancel):
+            await line.handle.cancel(frame.response_id, frame.heard)
         elif frame is not None:
             await line.handle.resume(frame.after_seq)
 
@@ -229,11 +268,18 @@ class Conversation:
 
     def _let_go(self) -> None:
         for key, line in self._lines.items():
-            if not line.working:
+            if not line.working and not line.aside:
                 if line.handle is not None:
                     line.handle.detach()
                 del self._lines[key]
                 return
+
+
+def _at_once(frame: Frame | None) -> bool:
+    """It says something about the turn that runs, and would come too late after it."""
+    if isinstance(frame, wire.Said):
+        return frame.busy_policy not in (None, "queue")
+    return isinstance(frame, wire.Cancel)
 
 
 def _hears(opening: Opening) -> tuple[type[wire.Event], ...]:

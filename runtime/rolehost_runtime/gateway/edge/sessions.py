@@ -59,11 +59,11 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         session_id, seconds = identity.session_id(sid), wait_seconds(wait)
         if after_version is not None and not 0 <= after_version <= MAX_SEQ:
             raise BadRequest("after_version is a number, 0 or more", code="invalid_after_version")
-        at = await gate.sessions.position(principal, role, session_id)
+        at = await gate.sessions.standing(principal, role, session_id)
         until = gate.clock() + seconds
         while at.version == after_version and (left := until - gate.clock()) > 0 and not gate.hub.draining:
             await grown(gate, principal, role, session_id, at.seq, left, request)  # a turn may leave the state alone
-            at = await gate.sessions.position(principal, role, session_id)
+            at = await gate.sessions.standing(principal, role, session_id)
         if at.version == after_version:
             return Response(status_code=204)
         seen = await gate.sessions.state(principal, role, session_id)

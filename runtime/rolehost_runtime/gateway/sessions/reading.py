@@ -1,12 +1,13 @@
 """Reading a session without taking it over: its events by the page, its state."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from rolehost_api import wire
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
-from rolehost_runtime.core.record import turns_heard
-from rolehost_runtime.gateway.ports import EventsPage, Head, Position, SessionStore, StateView
+from rolehost_runtime.core.record import Amend, Position, following, last_seq, place_after
+from rolehost_runtime.gateway.ports import EventsPage, Head, SessionStore, Standing, StateView
 from rolehost_runtime.gateway.sessions.audience import events_after
 
 MAX_PAGE_BYTES = 1 << 20
@@ -22,9 +23,9 @@ async def events(store: SessionStore, key: str, session_id: str, after_seq: int,
     after_seq = 0 if gap else after_seq
     found: list[wire.ServerFrame] = []
     size, last = 0, after_seq
-    turn = turns_heard(after_seq, head.turn, head.seq)
+    place = place_after(after_seq, head.turn, head.seq, head.amends)
     while True:
-        records = await store.page(key, turn, RECORDS)
+        records = await store.page(key, place, RECORDS)
         for event in events_after(records, session_id, after_seq):
             size += len(wire.encode(event))
             if found and (size > MAX_PAGE_BYTES or len(found) >= MAX_PAGE_EVENTS):
@@ -33,19 +34,24 @@ async def events(store: SessionStore, key: str, session_id: str, after_seq: int,
             last = event.seq or last
         if len(records) < RECORDS:
             return EventsPage(found, last, more=False, gap=gap)
-        turn = records[-1].turn
+        place = following(records[-1])
         await asyncio.sleep(0)
 
 
 async def state(store: SessionStore, key: str) -> StateView:
     """The state that the log adds up to, with few of its records in memory. Raises CorruptRecord."""
     folded: dict[str, Any] = {}
-    at, turn = Position(0, 0), 0
+    at = Standing(0, 0)
+    place: Position = (1, 0)
     while True:
-        records = await store.page(key, turn, RECORDS)
+        records = await store.page(key, place, RECORDS)
         for record in records:
+            if isinstance(record, Amend):  # what was heard changes no state
+                at = replace(at, seq=last_seq(record))
+                continue
             folded = apply(folded, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else folded
-            turn, at = record.turn, Position(record.seq_first + record.seq_count - 1, record.version)
+            at = Standing(last_seq(record), record.version)
         if len(records) < RECORDS:
             return StateView(at, folded)
+        place = following(records[-1])
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Any
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
-from rolehost_api.wire import Said
+from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
@@ -21,11 +21,12 @@ from rolehost_runtime.gateway.ports import (
     ModelProvider,
     OwnerLost,
     Peers,
-    Position,
     Principal,
     Seat,
     SessionStore,
+    Standing,
     StateView,
+    ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
@@ -43,6 +44,8 @@ SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
 COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
+NOTES_SECONDS = 2.0
+"""For the store to be told, at the end, that nothing is open any more."""
 MAX_PLACES = 4
 """Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
@@ -65,11 +68,15 @@ class LocalSeat:
     def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
 
-    async def say(self, said: Said) -> None:
-        await self._service.run(self._live, Accepted(said, self._channel, asyncio.get_running_loop().time()))
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
+        await self._service.run(self._live, self._live.turns.say(accepted))
 
     async def resume(self, after_seq: int) -> None:
         await self._live.resume(self._channel, after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
 
     def leave(self) -> None:
         self._live.leave(self._channel)
@@ -82,11 +89,14 @@ class AwaySeat:
         self._seat, self._left = seat, left
         self._there = True
 
-    async def say(self, said: Said) -> None:
-        await self._seat.say(said)
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        await self._seat.say(said, begun)
 
     async def resume(self, after_seq: int) -> None:
         await self._seat.resume(after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._seat.cancel(response_id, heard)
 
     def leave(self) -> None:
         if self._there:
@@ -260,23 +270,23 @@ class SessionService:
         if not live.busy:
             live.scatter(guests_only=True)
 
-    async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
         """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
         _, head = await self._head(principal, role, session_id)
-        return Position(head.seq, head.version)
+        return Standing(head.seq, head.version)
 
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
-        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `position` does."""
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
         return await reading.events(self._world.store, key, session_id, after_seq, head)
 
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
-        """The session's state after its newest turn. Raises NotFound as `position` does."""
+        """The session's state after its newest turn. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
         live = self._live.get(key)
         awake = live.state_at(head) if live is not None else None
         if awake is not None:
-            return StateView(Position(head.seq, head.version), awake)
+            return StateView(Standing(head.seq, head.version), awake)
         return await reading.state(self._world.store, key)
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
@@ -297,17 +307,22 @@ class SessionService:
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
-    async def run(self, live: LiveSession, accepted: Accepted) -> None:
+    async def run(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
         """A turn is a task of its own: whoever waits for it may go, it goes on."""
+        await asyncio.shield(self._start(live, work))
+
+    def _start(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same, without waiting for it."""
         self._live.setdefault(live.key, live)  # it may have been let go while nobody was attached
         self._live.move_to_end(live.key)
-        await self._begin(live, accepted)
+        return self._begin(live, work)
 
-    async def _begin(self, live: LiveSession, accepted: Accepted) -> None:
-        turn = asyncio.create_task(live.say(accepted), name="turn")
+    def _begin(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same for a session that is not held here."""
+        turn = asyncio.create_task(work, name="turn")
         self._turns.add(turn)
         turn.add_done_callback(lambda over: self._turn_over(over, live))
-        await asyncio.shield(turn)
+        return turn
 
     def _turn_over(self, turn: asyncio.Task[None], live: LiveSession) -> None:
         self._turns.discard(turn)
@@ -330,6 +345,11 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
+        if notes:
+            await asyncio.wait(notes, timeout=NOTES_SECONDS)
+        for note in notes:
+            note.cancel()
 
     # ── what is held ────────────────────────────────────────────────────────────────
 
@@ -338,7 +358,9 @@ class SessionService:
         key = guest.key
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveSession(self._world, guest.principal, guest.role, guest.session_id, key)
+            live = self._live[key] = LiveSession(
+                self._world, guest.principal, guest.role, guest.session_id, key, self._start
+            )
         live.touched_ms = self._world.now_ms()
         self._live.move_to_end(key)
         self._let_go(but=key)

@@ -1,7 +1,8 @@
-"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash) and `rh:{<key>}:wal` (a stream of turns).
+"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash) and `rh:{<key>}:wal` (a stream of records).
 
 Who may write is decided by epoch and owner in the same server-side call that appends; the
-stream's ids are the turns' numbers, so Redis itself refuses doubles and disorder.
+stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>` for an
+amend after it, so Redis itself refuses doubles and disorder.
 """
 
 import asyncio
@@ -13,10 +14,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from rolehost_api.errors import Conflict, Unavailable
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, following, last_seq
+from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.gateway.broker.state import redis_pool
 from rolehost_runtime.gateway.broker.state.redis_facts import store_facts
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
 
 OPERATION_SECONDS = 2.0
@@ -24,7 +26,7 @@ SOCKET_SECONDS = 1.5
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
 MAX_CONNECTIONS = 64
-HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms")
+HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "open")
 """Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
@@ -38,6 +40,7 @@ class RedisSessionStore:
         self._owner = owner or secrets.token_hex(16)
         self._open = redis.register_script(OPEN)
         self._commit = redis.register_script(COMMIT)
+        self._note = redis.register_script(NOTE)
 
     @classmethod
     def connect(cls, url: str, password: str | None = None, owner: str = "") -> "RedisSessionStore":
@@ -59,7 +62,7 @@ class RedisSessionStore:
             return False
         return True
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
 
         Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
@@ -72,22 +75,22 @@ class RedisSessionStore:
         head = _read_head(values)
         return head, await self.read(key) if head.turn else []
 
-    async def read(self, key: str) -> list[TurnRecord]:
+    async def read(self, key: str) -> list[Record]:
         """The whole log without taking it over; empty where there is none."""
-        records: list[TurnRecord] = []
+        records: list[Record] = []
         while True:
-            page = await self.page(key, records[-1].turn if records else 0, PAGE)
+            page = await self.page(key, following(records[-1]) if records else (1, 0), PAGE)
             records += page
             if len(page) < PAGE:
                 return records
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        """At most `count` records after that turn; fewer only where the log ends."""
-        records: list[TurnRecord] = []
-        after = f"({after_turn}-0"
-        for entry_id, fields in await self._bounded(lambda: self._redis.xrange(_wal(key), min=after, count=count)):
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        """At most `count` records from that place on; fewer only where the log ends."""
+        records: list[Record] = []
+        first = "{}-{}".format(*start)
+        for entry_id, fields in await self._bounded(lambda: self._redis.xrange(_wal(key), min=first, count=count)):
             record = decode(fields)
-            if entry_id != f"{record.turn}-0".encode():
+            if entry_id != "{}-{}".format(*record.position).encode():
                 raise CorruptRecord("a record is not where its number says")
             records.append(record)
         return records
@@ -97,17 +100,19 @@ class RedisSessionStore:
         found = await self._bounded(lambda: self._redis.hmget(_head(key), *HEAD))
         return None if found[0] is None else _read_head(found)
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
-        """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""
+    async def commit(self, key: str, record: Record) -> None:
+        """Append one record, if epoch, owner and place are still right; the same record again is accepted."""
         fields = encode(record)
+        version, revision = (0, "") if isinstance(record, Amend) else (record.version, record.revision)
         arguments: list[str | int | bytes] = [
             record.log_id,
             self._owner,
             record.epoch,
-            record.turn,
-            record.seq_first + record.seq_count - 1,
-            record.version,
-            record.revision,
+            *record.position,
+            record.seq_first,
+            last_seq(record),
+            version,
+            revision,
             record.at_ms,
             fields["v"],
             fields["crc32"],
@@ -121,6 +126,12 @@ class RedisSessionStore:
                 code="superseded",
                 retryable=True,
             )
+
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+        """Note that this turn is open, or given up; nothing where epoch, owner or turn are not right any more."""
+        body = encode_open(opened) if opened is not None else b""
+        arguments: list[str | int | bytes] = [log_id, self._owner, epoch, turn, body]
+        await self._bounded(lambda: self._note(keys=[_head(key)], args=tuple(arguments)))
 
     async def facts(self) -> StoreFacts:
         """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
@@ -141,7 +152,7 @@ class RedisSessionStore:
 
     async def _bounded(self, operation: Callable[[], Any]) -> Any:
         """One operation, over in OPERATION_SECONDS. A lost connection is tried once more by the client itself:
-        both scripts may run twice."""
+        all scripts may run twice."""
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
                 return await operation()
@@ -153,11 +164,16 @@ class RedisSessionStore:
             ) from None
 
 
-def _read_head(values: Sequence[bytes]) -> Head:
+def _read_head(values: Sequence[bytes | None]) -> Head:
     """The fields HEAD. Raises CorruptRecord."""
     try:
-        log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in values)
-        return Head(log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms))
+        *known, amends, deaths, note = values
+        log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in known if value is not None)
+        opened = decode_open(note) if note else None
+        return Head(
+            log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
+            amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
+        )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None
 
