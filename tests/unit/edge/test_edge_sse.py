@@ -104,6 +104,64 @@ def test_wherever_a_client_leaves_it_hears_every_word_once_when_it_comes_back(
         assert rest.lost(whole[-1]) == []
 
 
+def reset(response_id: str = "r1") -> wire.ResponseReset:
+    return wire.ResponseReset(session_id="s", seq=None, ts=NOW_MS, response_id=response_id)
+
+
+def shown(events: list[wire.ServerFrame]) -> str:
+    """What a client shows of one response that heeds a reset and puts pieces where they belong."""
+    text = ""
+    for event in events:
+        if isinstance(event, wire.ResponseReset):
+            text = ""
+        elif isinstance(event, wire.TextDelta):
+            assert event.offset == len(text), "a gap, or a word twice"
+            text += event.delta
+    return text
+
+
+@given(PIECES, PIECES, st.data())
+def test_of_an_answer_that_is_given_anew_a_client_keeps_no_word_of_the_first_one(
+    first: list[str], anew: list[str], data: st.DataObject
+) -> None:
+    """It left in the first one, or in the second one, and comes back to the second one."""
+    old, new = turn(first)[:-1], [reset(), *turn(anew)]
+    lived = [created("s"), *old, *new]
+    left = data.draw(st.integers(1, len(lived) - 1))
+    known = ids(Lines(None, lambda: 0.0), lived[:left])[-1]
+    rest = Rest(heard(known))
+    said = data.draw(st.integers(max(0, left - len(old) - 3), len(anew)))
+    caught_up = [reset(), begun(), *([delta(0, "".join(anew[:said]))] if said else []), *new[2 + said :]]
+    again = [event for one in caught_up for event in rest.heard(one)]
+    assert shown([*lived[:left], *again]) == "".join(anew)
+    assert again[-1] == new[-1]
+    assert rest.lost(new[-1]) == []
+
+
+def test_a_reset_of_the_awaited_answer_is_not_the_end_of_another_one() -> None:
+    rest = Rest(Heard(3, "r1", 5))
+    (lost, other) = rest.heard(reset("r2"))
+    assert isinstance(lost, wire.ResponseDone)
+    assert (lost.response_id, other) == ("r1", reset("r2"))
+
+
+def test_an_amend_in_the_middle_of_the_next_answer_keeps_the_place_in_it() -> None:
+    lines = Lines(None, lambda: 0.0)
+    amended = wire.ResponseAmended(
+        session_id="s", seq=2, ts=NOW_MS, response_id="r1", message="x", truncated_at=wire.HeardPart(chars=1)
+    )
+    events = [
+        *turn(["xy"], 1),
+        begun("r2"),
+        delta(0, "从前", "r2"),
+        amended,
+        delta(2, "x", "r2"),
+        ended("从前x", 3, "r2"),
+    ]
+    assert ids(lines, events) == ["", "0.r1.2", "1", "1", "1.r2.2", "2.r2.2", "2.r2.3", "3"]
+    assert ids(Lines(Heard(1), lambda: 0.0), [amended]) == ["2"]
+
+
 def test_an_answer_that_nobody_goes_on_with_is_said_to_be_lost_before_the_next_one() -> None:
     rest = Rest(Heard(3, "r1", 5))
     told = [event for one in turn(["x"], 4, "r2") for event in rest.heard(one)]

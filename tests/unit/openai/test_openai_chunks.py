@@ -112,6 +112,34 @@ def test_what_fails_once_there_is_no_status_any_more_is_told_once_and_is_not_don
         assert [chunk["error"]["code"] for chunk in said] == ["model_unavailable"]
 
 
+@given(PIECES, PIECES, st.integers(0, 6))
+def test_an_answer_that_is_given_anew_ends_with_an_error_once_text_of_it_went_out(
+    first: list[str], anew: list[str], heard: int
+) -> None:
+    begun, *deltas, _, _ = turn(first)
+    reset = wire.ResponseReset(**BASE, seq=None, response_id="r1")
+    said = told(chunks(), [begun, *deltas[:heard], reset, *turn(anew)])
+    if not deltas[:heard]:
+        assert content(said) == "".join(anew)
+        assert said[-1] == "[DONE]"
+        return
+    *before, last = said
+    assert (last["error"]["code"], last["error"]["type"]) == ("response_reset", "server_error")
+    assert content(before) == "".join(first[:heard])
+
+
+def test_of_another_answer_that_is_given_anew_nothing_is_told() -> None:
+    begun, delta, *_, done = turn(["Me", "ow"])
+    reset = wire.ResponseReset(**BASE, seq=None, response_id="r9")
+    assert content(told(chunks(), [begun, delta, reset, done])) == "Meow"
+
+
+def test_what_was_heard_of_an_earlier_answer_is_not_their_clients_business() -> None:
+    amended = wire.ResponseAmended(**BASE, seq=1, response_id="r0", message="M", truncated_at=wire.HeardPart(chars=1))
+    begun, *rest = turn(["Meow"])
+    assert told(chunks(), [begun, amended, *rest]) == told(chunks(), [begun, *rest])
+
+
 def test_a_whole_answer_says_the_same() -> None:
     done = turn(["Me", "ow"])[-1]
     assert isinstance(done, wire.ResponseDone)

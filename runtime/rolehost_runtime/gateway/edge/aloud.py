@@ -69,7 +69,7 @@ async def _turn(handle: SessionHandle, said: wire.Said, stream: Stream, ear: _Ea
     except Exception as error:
         told = faults.told(log, "running a turn", error)
         if ear.failed != told.code:
-            stream.tell(handle.session_id, told)
+            stream.tell(handle.session_id, told, said.client_msg_id)
     finally:
         handle.detach()
         stream.finish()

@@ -14,15 +14,29 @@ from rolehost_runtime.gateway.ports import Principal
 
 class _LastDone:
     """Implements ports.Channel: keeps the newest end of a turn, of this message's where it has an id, and drops the
-    rest."""
+    rest. A message that joined another's turn is answered by that one's end."""
 
     def __init__(self, client_msg_id: str | None) -> None:
-        self.done: wire.ResponseDone | None = None
+        self._done: wire.ResponseDone | None = None
+        self._told_again: wire.ResponseDone | None = None
         self._client_msg_id = client_msg_id
+        self._response_id = ""
+
+    @property
+    def done(self) -> wire.ResponseDone | None:
+        """Of one that joined a turn of the log nothing says whose it is: it is what was told again last."""
+        return self._done or self._told_again
 
     def send(self, event: wire.ServerFrame) -> None:
-        if isinstance(event, wire.ResponseDone) and self._client_msg_id in (None, event.client_msg_id):
-            self.done = event
+        match event:
+            case wire.ResponseCreated() if event.client_msg_id == self._client_msg_id:
+                self._response_id = event.response_id
+            case wire.ResponseDone() if self._client_msg_id in (None, event.client_msg_id):
+                self._done = event
+            case wire.ResponseDone() if event.response_id == self._response_id:
+                self._done = event
+            case wire.ResponseDone() if event.replay:
+                self._told_again = event
 
     async def room(self) -> bool:
         return True

@@ -1,5 +1,6 @@
 """Events as server-sent events: their ids, their lines, and what a client that comes back has yet to hear. Pure."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class Lines:
         return b""
 
     def _after(self, event: wire.ServerFrame) -> Heard | None:
+        if isinstance(event, wire.ResponseAmended) and self._at is not None:  # of the one before it, while one is open
+            return dataclasses.replace(self._at, seq=event.seq or self._at.seq)
         if event.seq is not None:
             return Heard(event.seq)
         seq = self._at.seq if self._at is not None else 0
@@ -89,6 +92,8 @@ class Lines:
                 return Heard(event.from_seq - 1)
             case wire.TextDelta():
                 return Heard(seq, event.response_id, event.offset + len(event.delta))
+            case wire.ResponseReset():
+                return Heard(seq, event.response_id)
             case wire.ResponseDone():
                 return Heard(seq)
         return self._at
@@ -108,7 +113,8 @@ class Rest:
     """What a client that left in the middle of a response has yet to hear of it: neither a word twice nor a gap.
 
     Who was away until the response was in the log gets the rest of its text before its end; who finds that nobody
-    goes on with it is told that it failed, for then it is in no log.
+    goes on with it is told that it failed, for then it is in no log. Of one that another gateway gives anew the client
+    forgets what it has, so that it gets all of it.
     """
 
     def __init__(self, last: Heard | None) -> None:
@@ -118,11 +124,16 @@ class Rest:
 
     def heard(self, event: wire.ServerFrame) -> list[wire.ServerFrame]:
         """What to tell of an event."""
-        if not self._awaited or not isinstance(event, wire.ResponseCreated | wire.TextDelta | wire.ResponseDone):
+        if not self._awaited or not isinstance(
+            event, wire.ResponseCreated | wire.ResponseReset | wire.TextDelta | wire.ResponseDone
+        ):
             return [event]
         if event.response_id != self._awaited:
             return [event] if self._seen else [*self.lost(event), event]
         self._seen = True
+        if isinstance(event, wire.ResponseReset):
+            self._offset = 0
+            return [event]
         if isinstance(event, wire.ResponseCreated):
             return []
         if isinstance(event, wire.TextDelta):

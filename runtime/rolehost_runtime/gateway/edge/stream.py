@@ -65,10 +65,11 @@ class Stream:
     async def room(self) -> bool:
         return await self._out.room()
 
-    def tell(self, session_id: str | None, error: RolehostError) -> None:
+    def tell(self, session_id: str | None, error: RolehostError, client_msg_id: str | None = None) -> None:
+        """`client_msg_id`: of the message that it is about."""
         self._gate.metrics.told(error)
-        now = self._gate.now_ms()
-        self.put(wire.Error(session_id=session_id, seq=None, ts=now, error=wire.error_body(error)))
+        now, body = self._gate.now_ms(), wire.error_body(error)
+        self.put(wire.Error(session_id=session_id, seq=None, ts=now, error=body, client_msg_id=client_msg_id))
 
     async def first(self) -> None:
         """Until there is something to be sent, or nothing will be. Before `pieces` are taken."""

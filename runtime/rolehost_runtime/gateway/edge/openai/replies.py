@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from rolehost_api import wire
+from rolehost_api.errors import Unavailable
 from rolehost_runtime.gateway.edge.openai.errors import OpenAIErrorAnswer, openai_error
 from rolehost_runtime.gateway.edge.openai.requests import completion_id
 
@@ -98,10 +99,19 @@ def usage_of(usage: wire.Usage) -> CompletionUsage:
     )
 
 
+def _given_anew() -> Unavailable:
+    return Unavailable(
+        "the answer is given anew, and what was told of it cannot be taken back",
+        hint="Ask again with the same Idempotency-Key for the whole of it",
+        code="response_reset",
+    )
+
+
 class Chunks:
     """One turn as chunks of a stream. Of a session's events only those of its own turn are told.
 
-    Nothing is said before there is text or the end: what goes wrong before that can be an HTTP status.
+    Nothing is said before there is text or the end: what goes wrong before that can be an HTTP status. Text that went
+    out cannot be taken back: a turn that is given anew after it ends here with an error.
     Implements stream.Tongue.
     """
 
@@ -121,6 +131,8 @@ class Chunks:
         """The answer's status is on its way: what goes wrong from now on is told in it."""
 
     def said(self, event: wire.ServerFrame) -> bytes:
+        if self._told_failure:
+            return b""
         match event:
             case wire.SessionCreated():
                 self._fingerprint = event.role
@@ -128,6 +140,8 @@ class Chunks:
                 self._created, self._response_id, self._at = event, event.response_id, event.ts // 1000
             case wire.TextDelta() if event.response_id == self._response_id:
                 return self._text(event.delta)
+            case wire.ResponseReset() if event.response_id == self._response_id and self._chars:
+                return self._failed(wire.error_body(_given_anew()))
             case wire.StateDelta() | wire.RevisionChanged() if self._response_id and not self._over:
                 return self._begin() + self._chunk(ChunkChoice(), event)
             case wire.ResponseDone() if self._client_msg_id == event.client_msg_id:
