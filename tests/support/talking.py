@@ -37,7 +37,7 @@ from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import ModelProvider
+from rolehost_runtime.gateway.ports import ModelProvider, SessionHandle
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables
 
@@ -84,7 +84,7 @@ class Talkers:
             role = self.tables.roles.get(tenant.name, "cat")
             assert role is not None
             put(self.tables, pod_entry(f"pod-{tenant.name}", tenant, revision=role.stable))
-        self._ears: dict[str, Any] = {}
+        self._ears: dict[str, tuple[SessionHandle, Ear]] = {}
 
     async def __aenter__(self) -> Self:
         self.server = edge_on(self.tables, self.service, self.pool, self.clock, self.hub, self.metrics)
@@ -112,15 +112,19 @@ class Talkers:
 
     async def say(self, session_id: str, *messages: str, **more: Any) -> Ear:
         """Turns of acme's, said from inside; the ear stays at the session."""
+        handle, ear = await self.at(session_id)
+        for message in messages:
+            await handle.say(Said(message=message, **more))
+        return ear
+
+    async def at(self, session_id: str) -> tuple[SessionHandle, Ear]:
+        """A place of acme's at the session, from inside; the same each time."""
         if session_id not in self._ears:
             role = self.tables.roles.get("acme", "cat")
             assert role is not None
             ear = Ear()
             self._ears[session_id] = (await self.service.attach(principal(ACME), role, session_id, ear), ear)
-        handle, ear = self._ears[session_id]
-        for message in messages:
-            await handle.say(Said(message=message, **more))
-        return ear  # type: ignore[no-any-return]
+        return self._ears[session_id]
 
     def leave(self, session_id: str) -> None:
         """Nobody listens from inside any more."""

@@ -1,4 +1,5 @@
-"""Every way in, spoken by hand: each says a message and comes back after an event, and tells what it heard.
+"""Every way in, spoken by hand: each says a message, cuts an answer short, hears what others do, comes back after an
+event, and tells what it heard.
 
 What a way in cannot show is in its `cannot`, with the reason; whoever adds one adds it to
 WAYS, and the golden conversations hold it to the rest.
@@ -7,7 +8,7 @@ WAYS, and the golden conversations hold it to the rest.
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import Enum
@@ -34,6 +35,12 @@ class Gap(Enum):
     STATE_AGAIN = "the change of the state, to who says a message again that was answered"
     MISSED = "what was missed"
     REPLAY = "that an event was told before"
+    CANCEL = "that the user wants no more of an answer, or heard less of it"
+    AMENDS = "what was heard of an answer that is in the log"
+    BUSY = "what becomes of a message while another one is answered"
+
+
+ONE_IN_ONE_OUT = "a request is a message; to cut its answer short takes a socket of the same session"
 
 
 @dataclass
@@ -74,8 +81,16 @@ class Way(ABC):
         await self._held.aclose()
 
     @abstractmethod
-    async def say(self, message: str, client_msg_id: str) -> Heard:
-        """One message, to the end of its turn."""
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
+        """One message, to the end of its turn. `more`: other fields of it."""
+
+    async def cancel(self, response_id: str, chars: int) -> None:
+        """The user heard so much of this response, and wants no more."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        """What it is told up to `last_seq` while `act` happens, without asking for it by a message."""
 
     @abstractmethod
     async def come_back(self, after_seq: int, last_seq: int) -> Heard:
@@ -87,9 +102,10 @@ class WebSocketText(Way):
     subprotocols: tuple[Subprotocol, ...] = (Subprotocol("role.v1"),)
     query = ""
 
-    async def say(self, message: str, client_msg_id: str) -> Heard:
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
         socket = self._socket = getattr(self, "_socket", None) or await self._connected()
-        await socket.send(self._frame(message=message, session_id=self._session_id, client_msg_id=client_msg_id))
+        said = {"message": message, "session_id": self._session_id, "client_msg_id": client_msg_id, **more}
+        await socket.send(self._frame(said))
         heard = Heard()
         while True:
             event = await self._event(socket)
@@ -97,12 +113,23 @@ class WebSocketText(Way):
             if event["type"] in ("response.done", "error"):
                 return heard
 
+    async def cancel(self, response_id: str, chars: int) -> None:
+        cancel = {"type": "response.cancel", "session_id": self._session_id, "response_id": response_id}
+        await self._socket.send(self._frame({**cancel, "heard": {"chars": chars}}))
+
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        await act()
+        return await self._until(last_seq)
+
     async def come_back(self, after_seq: int, last_seq: int) -> Heard:
         await self._held.aclose()
-        socket = self._socket = await self._connected(f"&session_id={self._session_id}&after_seq={after_seq}")
+        self._socket = await self._connected(f"&session_id={self._session_id}&after_seq={after_seq}")
+        return await self._until(last_seq)
+
+    async def _until(self, last_seq: int) -> Heard:
         heard = Heard()
         while not heard.events or heard.events[-1]["seq"] < last_seq:
-            heard.take(await self._event(socket))
+            heard.take(await self._event(self._socket))
         return heard
 
     async def _connected(self, more: str = "") -> ClientConnection:
@@ -115,7 +142,7 @@ class WebSocketText(Way):
         event: Event = json.loads(await asyncio.wait_for(socket.recv(), 10))
         return event
 
-    def _frame(self, **fields: str) -> str | bytes:
+    def _frame(self, fields: Event) -> str | bytes:
         return json.dumps(fields)
 
 
@@ -127,7 +154,7 @@ class WebSocketPacked(WebSocketText):
         event: Event = msgspec.msgpack.decode(await asyncio.wait_for(socket.recv(decode=False), 10))
         return event
 
-    def _frame(self, **fields: str) -> bytes:
+    def _frame(self, fields: Event) -> bytes:
         return msgspec.msgpack.encode(fields)
 
 
@@ -137,14 +164,16 @@ class WebSocketBare(WebSocketText):
     cannot = {
         Gap.STATE: "without a subprotocol a client hears what it was first described with, and no more",
         Gap.STATE_AGAIN: "as above",
+        Gap.AMENDS: "as above",
     }
 
 
 class EventStream(Way):
     name = "SSE"
+    cannot = {Gap.CANCEL: ONE_IN_ONE_OUT}
 
-    async def say(self, message: str, client_msg_id: str) -> Heard:
-        said = {"message": message, "session_id": self._session_id, "client_msg_id": client_msg_id}
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
+        said = {"message": message, "session_id": self._session_id, "client_msg_id": client_msg_id, **more}
         heard = Heard()
         async with listening(f"{self._house.url}/role/cat", KEY, said=said) as stream:
             for event in await stream.rest():
@@ -152,9 +181,22 @@ class EventStream(Way):
         return heard
 
     async def come_back(self, after_seq: int, last_seq: int) -> Heard:
+        return await self._followed(last_seq, after_seq=after_seq)
+
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        return await self._followed(last_seq, act=act)
+
+    async def _followed(
+        self, last_seq: int, *, after_seq: int | None = None, act: Callable[[], Awaitable[None]] | None = None
+    ) -> Heard:
         heard = Heard()
         url = f"{self._house.url}/role/cat?session_id={self._session_id}"
-        async with listening(url, KEY, last_id=str(after_seq)) as stream:
+        async with listening(url, KEY, last_id=None if after_seq is None else str(after_seq)) as stream:
+            if act is not None:
+                greeting = await stream.next()
+                assert greeting is not None
+                assert greeting["type"] == "session.created"
+                await act()
             while not heard.events or heard.events[-1]["seq"] < last_seq:
                 event = await stream.next()
                 assert event is not None
@@ -168,12 +210,13 @@ class Rest(Way):
         Gap.DELTAS: "an answer comes whole",
         Gap.STATE_AGAIN: "the answer to a message is its response.done; the rest is read by its number",
         Gap.REPLAY: "what is read from the log is all marked as read from the log",
+        Gap.CANCEL: ONE_IN_ONE_OUT,
     }
     _known = 0
 
-    async def say(self, message: str, client_msg_id: str) -> Heard:
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
         heard = Heard()
-        said = {"message": message, "session_id": self._session_id, "client_msg_id": client_msg_id}
+        said = {"message": message, "session_id": self._session_id, "client_msg_id": client_msg_id, **more}
         waiting = asyncio.create_task(self._poll(30)) if self._known else None
         done = await self._ask("POST", "/role/cat", json=said)
         if "error" in done and done.get("type") is None:
@@ -189,6 +232,14 @@ class Rest(Way):
         while self._known < done["seq"]:
             await self._noted(heard, await self._poll(30))
         assert heard.events[-1]["message"] == done["message"]
+        return heard
+
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        waiting, heard = asyncio.create_task(self._poll(30)), Heard()
+        await act()
+        await self._noted(heard, await waiting)
+        while self._known < last_seq:
+            await self._noted(heard, await self._poll(30))
         return heard
 
     async def come_back(self, after_seq: int, last_seq: int) -> Heard:
@@ -220,9 +271,14 @@ class Facade(Way):
         Gap.STATE_AGAIN: "the answer to a message that was answered is its text and its end",
         Gap.MISSED: "their clients know messages, not events; any other way in tells of the same session",
         Gap.REPLAY: "as above",
+        Gap.CANCEL: ONE_IN_ONE_OUT,
+        Gap.AMENDS: "as above: a message that is theirs cannot be taken back",
+        Gap.BUSY: "their requests have no word for it: a message waits in line",
     }
 
-    async def say(self, message: str, client_msg_id: str) -> Heard:
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
+        if more:
+            raise NotImplementedError
         body = {
             "model": "cat", "messages": [{"role": "user", "content": message}], "session_id": self._session_id,
             "stream": self.streams,
@@ -245,6 +301,9 @@ class Facade(Way):
                 if "role" in chunk:
                     heard.take(chunk["role"])
         return heard
+
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        raise NotImplementedError
 
     async def come_back(self, after_seq: int, last_seq: int) -> Heard:
         raise NotImplementedError
