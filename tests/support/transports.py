@@ -191,7 +191,7 @@ class EventStream(Way):
     ) -> Heard:
         heard = Heard()
         url = f"{self._house.url}/role/cat?session_id={self._session_id}"
-        async with listening(url, KEY, last_id=None if after_seq is None else str(after_seq)) as stream:
+        async with listening(url, KEY, last_id="" if after_seq is None else str(after_seq)) as stream:
             if act is not None:
                 greeting = await stream.next()
                 assert greeting is not None

@@ -77,8 +77,8 @@ class Client(Ear):
     @property
     def newest(self) -> str:
         """The response that it heard of last."""
-        named = (getattr(event, "response_id", None) for event in reversed(self.heard))
-        return next((response_id for response_id in named if response_id), "r-none")
+        ids = (getattr(event, "response_id", None) for event in reversed(self.heard))
+        return next(filter(None, ids), "r-none")
 
 
 class Conversation(RuleBasedStateMachine):
