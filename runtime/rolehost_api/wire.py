@@ -210,6 +210,8 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     """The whole reply; of a cancelled one the part that was heard."""
     truncated_at: HeardPart | None = None
     """Where a cancelled reply was cut."""
+    given_anew: bool = False
+    """The gateway that began this response is gone, and another one gave it from its first word: `response.reset`."""
     finish_reason: FinishReason = "stop"
     """Why the model stopped: by itself, at a bound, or its filter stopped it."""
     client_msg_id: str | None = None
@@ -312,8 +314,9 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
     )
 
 
-def error_of(body: ErrorBody) -> RolehostError:
-    """An error that was raised elsewhere, as it would have been raised here."""
+def error_of(body: ErrorBody, status: int = 0) -> RolehostError:
+    """An error that was raised elsewhere, as it would have been raised here. `status`: of HTTP, 0 where nobody says."""
     error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
+    error.status = status or (503 if body.retryable else 500)
     error.retry_after_ms = body.retry_after_ms
     return error

@@ -82,6 +82,8 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: Metrics = Metrics()
     heard: HeardPart | None = None
     """Where the reply of a cancelled turn was cut."""
+    given_anew: bool = False
+    """Its answer was begun by a gateway that died in it, and given by another one."""
     joined: tuple[str, ...] = ()
     """Ids of the messages that joined the turn's own while it was answered; their text is part of `input`."""
 
@@ -215,6 +217,7 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
             message=record.reply,
             finish_reason=record.finish_reason,
             truncated_at=record.heard if record.status == "cancelled" else None,
+            given_anew=record.given_anew,
             client_msg_id=record.client_msg_id,
             revision=record.revision,
             usage=record.usage,

@@ -127,6 +127,7 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     metrics: Metrics = field(default_factory=Metrics)
     finish_reason: FinishReason = "stop"
+    given_anew: bool = False
     status: Literal["completed", "cancelled"] = "completed"
     heard: HeardPart | None = None
     """Of a cancelled turn; None: all that was sent."""
@@ -256,6 +257,7 @@ class SessionFold:
             input=opened.input,
             reply=outcome.reply if heard is None else outcome.reply[: heard.chars],
             finish_reason=outcome.finish_reason,
+            given_anew=outcome.given_anew,
             status=outcome.status,
             heard=heard,
             joined=opened.joined,

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.support.edge import NOW_MS, created
 
 from rolehost_api import wire
@@ -136,6 +137,17 @@ def test_of_an_answer_that_is_given_anew_a_client_keeps_no_word_of_the_first_one
     assert shown([*lived[:left], *again]) == "".join(anew)
     assert again[-1] == new[-1]
     assert rest.lost(new[-1]) == []
+
+
+@given(PIECES, PIECES, st.data())
+def test_one_that_was_given_anew_meanwhile_is_told_whole(
+    first: list[str], anew: list[str], data: st.DataObject
+) -> None:
+    lived = [created("s"), *turn(first)[:-1]]
+    left = data.draw(st.integers(2, len(lived)))
+    rest = Rest(heard(ids(Lines(None, lambda: 0.0), lived[:left])[-1]))
+    end = replace(turn(anew)[-1], given_anew=True, replay=True)
+    assert shown([*lived[:left], *rest.heard(end)]) in ("".join(anew), "" if left == 2 else None)
 
 
 def test_a_reset_of_the_awaited_answer_is_not_the_end_of_another_one() -> None:

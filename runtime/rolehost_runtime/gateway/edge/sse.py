@@ -130,7 +130,7 @@ class Rest:
             return [event]
         if event.response_id != self._awaited:
             return [event] if self._seen else [*self.lost(event), event]
-        self._seen = True
+        again, self._seen = self._seen, True
         if isinstance(event, wire.ResponseReset):
             self._offset = 0
             return [event]
@@ -138,15 +138,19 @@ class Rest:
             return []
         if isinstance(event, wire.TextDelta):
             return self._trimmed(event)
+        forget: list[wire.ServerFrame] = []
+        if event.given_anew and not again and self._offset:  # it was over before the client was back
+            self._offset = 0
+            forget = [wire.ResponseReset(session_id=event.session_id, seq=None, ts=event.ts, response_id=self._awaited)]
         rest = event.message[self._offset :]
         self._awaited = ""
         if not rest:
-            return [event]
+            return [*forget, event]
         delta = wire.TextDelta(
             session_id=event.session_id, seq=None, ts=event.ts, response_id=event.response_id,
             offset=self._offset, delta=rest,
         )  # fmt: skip
-        return [delta, event]
+        return [*forget, delta, event]
 
     def _trimmed(self, event: wire.TextDelta) -> list[wire.ServerFrame]:
         known = self._offset - event.offset

@@ -125,6 +125,7 @@ class Attempt:
                         journal=self._run.journal(),
                         usage=self._run.usage,
                         metrics=self._metrics(),
+                        given_anew=self._running.again,
                         status="cancelled" if self._run.interrupted else "completed",
                         heard=self._run.heard,
                     ),
