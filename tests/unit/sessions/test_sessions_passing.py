@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.rooms import ACME, Ear, principal
+from tests.support.rooms import ACME, DEFAULT_SEGMENTS, Ear, principal
 from tests.support.talking import Talkers
 
 from rolehost_api.errors import Forbidden, Overloaded
-from rolehost_api.wire import ResponseDone, Said, SessionCreated
+from rolehost_api.link.messages import CallModel, Say, TurnFailed
+from rolehost_api.wire import HeardPart, ResponseCreated, ResponseDone, Said, SessionCreated
 from rolehost_runtime.core.prompt import Exchange, Told
 
 TOLD = Told(("Be kind.",), (Exchange("one", "told"),))
@@ -76,6 +77,27 @@ async def test_nothing_is_left_of_one_whose_client_goes_in_the_middle(house: Tal
             await asyncio.sleep(0)
     assert left(house) == NOTHING
     assert ear.of(ResponseDone) == []
+
+
+async def test_its_answer_may_be_cut_short_and_nothing_is_left(house: Talkers) -> None:
+    async def hang(pod: Any, channel: int, start: Any) -> None:
+        pod.send(channel, CallModel(index=0, segments=DEFAULT_SEGMENTS, stream=True))
+        result = await pod.answer(channel)
+        pod.send(channel, TurnFailed(code=result.error) if result.error else Say(index=1, text="never"))
+
+    house.turns_are(hang)
+    handle, ear = await attach(house)
+    saying = asyncio.create_task(handle.say(Said(message="two")))
+    async with asyncio.timeout(5):
+        while ear.text() != "You said two.":
+            await asyncio.sleep(0)
+    await handle.cancel(ear.of(ResponseCreated)[0].response_id, HeardPart(chars=3))
+    await saying
+    handle.detach()
+    assert [(done.status, done.message) for done in ear.of(ResponseDone)] == [("cancelled", "You")]
+    async with asyncio.timeout(5):
+        while left(house) != NOTHING:
+            await asyncio.sleep(0)
 
 
 async def test_two_at_once_know_nothing_of_each_other(house: Talkers) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.rooms import ACME, EVIL, principal, role_entry
+from tests.support.rooms import ACME, EVIL, Ear, principal, role_entry
 from tests.support.talking import CountingStore, Talkers
 
 from rolehost_api.errors import NotFound
 from rolehost_api.link.messages import PatchOp
-from rolehost_api.wire import HeardPart
+from rolehost_api.wire import HeardPart, ResponseAmended, ResponseDone
 from rolehost_runtime.core.record import event_count, place_after
 from rolehost_runtime.core.session import Outcome, SessionFold
 from rolehost_runtime.gateway.sessions import reading
@@ -178,3 +178,25 @@ async def test_the_state_of_a_session_that_is_awake_is_not_read_from_the_log() -
             live.sleep()
         assert await house.service.state(principal(ACME), role_entry(), "s") == seen
         assert house.store.read_by_page == 2
+
+
+async def test_who_has_heard_all_and_resumes_hears_an_amend_that_comes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Talkers() as house:
+        told = await house.say("s", "hi")
+        handle, _ = await house.at("s")
+        ear = Ear()
+        late = await house.service.attach(principal(ACME), role_entry(), "s", ear)
+        page, at = house.store.page, told.of(ResponseDone)[0]
+
+        async def amended_first(*arguments: Any) -> Any:
+            monkeypatch.setattr(house.store, "page", page)
+            await handle.cancel(at.response_id, HeardPart(chars=3))
+            return await page(*arguments)
+
+        monkeypatch.setattr(house.store, "page", amended_first)
+        await late.resume(at.seq)
+        assert [event.seq for event in ear.of(ResponseAmended)] == [at.seq + 1]
+        state = await house.service.state(principal(ACME), role_entry(), "s")
+        assert (state.at.seq, state.state) == (at.seq + 1, {"turns": 1})
