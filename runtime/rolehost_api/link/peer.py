@@ -87,6 +87,8 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     """As a client would be refused here; the channel is closed."""
 
     error: ErrorBody
+    status: int = 0
+    """Of the error, in HTTP; 0 where an older owner does not say it."""
 
 
 class Forward(Message, frozen=True, kw_only=True, tag="forward"):
@@ -123,6 +125,8 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
 
     number: int
     error: ErrorBody | None = None
+    status: int = 0
+    """As of Refused."""
     undone: bool = False
     """The session was found to live elsewhere before anything was done: attach again and say it there."""
 

@@ -32,6 +32,14 @@ class Exchange(NamedTuple):
     reply: str
 
 
+class Told(NamedTuple):
+    """A conversation as a client tells it, where no log knows one. It is the history, whole."""
+
+    system: tuple[str, ...] = ()
+    """What it wants the model told beside the persona: after the persona's and the logic's own, never above them."""
+    past: tuple[Exchange, ...] = ()
+
+
 class InvalidPrompt(BadRequest):
     """A pod asked for a prompt that cannot be built."""
 
@@ -67,7 +75,7 @@ def newest(past: Sequence[Exchange], tokens: int) -> list[Exchange]:
 def build(
     segments: Sequence[Segment],
     persona: Sequence[str],
-    past: Sequence[Exchange],
+    past: Sequence[Exchange] | Told,
     message: str,
     answer: str = "",
     steers: Sequence[tuple[int, str]] = (),
@@ -78,7 +86,7 @@ def build(
     user's words, each with how many of its code points there were then.
 
     Neighbours of one speaker are joined, for many models' templates want strict
-    alternation. Raises InvalidPrompt.
+    alternation. What a client tells of the past comes where the logic asks for the history. Raises InvalidPrompt.
 
     >>> build([TextSegment("system", "It is raining."), PersonaSegment(0), InputSegment()], ["You are a cat."], [], "Hi")
     (Spoken(speaker='system', text='You are a cat.\\n\\nIt is raining.'), Spoken(speaker='user', text='Hi'))
@@ -88,6 +96,8 @@ Spoken(speaker='user', text='With dragons.'))
     """
     said: list[Spoken] = []
     room = MAX_PROMPT_CHARS
+    if isinstance(past, Told) and any(isinstance(segment, HistorySegment) for segment in segments):
+        segments = [*segments, *(TextSegment("system", text) for text in past.system)]
     for segment in sorted(segments, key=_order):
         for spoken in _spoken(segment, persona, past, message):
             room -= len(spoken.text)
@@ -116,7 +126,7 @@ def _order(segment: Segment) -> int:
     return 1 if isinstance(segment, TextSegment) and segment.speaker == "system" else 2
 
 
-def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange], message: str) -> list[Spoken]:
+def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange] | Told, message: str) -> list[Spoken]:
     match segment:
         case PersonaSegment(index=index):
             if index >= len(persona):
@@ -126,7 +136,7 @@ def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange], 
             return [Spoken(speaker, text)]
         case HistorySegment(last_tokens=tokens):
             found: list[Spoken] = []
-            for exchange in newest(past, tokens):
+            for exchange in past.past if isinstance(past, Told) else newest(past, tokens):
                 found += (Spoken("user", exchange.input), Spoken("persona", exchange.reply))
             return found
         case InputSegment():

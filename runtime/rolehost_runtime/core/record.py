@@ -20,6 +20,7 @@ from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import (
     DegradedHook,
+    FinishReason,
     HeardPart,
     Metrics,
     ResponseAmended,
@@ -70,6 +71,7 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: str
     reply: str
     status: Literal["completed", "cancelled", "filtered"] = "completed"
+    finish_reason: FinishReason = "stop"
     client_msg_id: str | None = None
     user: str | None = None
     patch: tuple[PatchOp, ...] = ()
@@ -80,6 +82,8 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: Metrics = Metrics()
     heard: HeardPart | None = None
     """Where the reply of a cancelled turn was cut."""
+    given_anew: bool = False
+    """Its answer was begun by a gateway that died in it, and given by another one."""
     joined: tuple[str, ...] = ()
     """Ids of the messages that joined the turn's own while it was answered; their text is part of `input`."""
 
@@ -158,18 +162,23 @@ def following(record: Record) -> Position:
     return turn, number + 1
 
 
-def place_after(seq: int, amends: int) -> Position:
-    """A place before which every event has a number up to `seq`, for sure: who heard up to there reads on from it.
+def place_after(after_seq: int, turn: int, seq: int, amends: int) -> Position:
+    """A place before which every event has a number up to `after_seq`, for sure: who heard up to there reads on from it.
 
-    `amends` is how many there are in the whole log. A turn has at most two events, so turn 3
-    ends at 6 or before where there are none, and of turn 4 nobody knows; each amend may be one more:
+    `turn`, `seq` and `amends` are the log's: its last turn and event, and how many amends it has in all. A turn has one
+    or two events, so turn 3 ends at 6 or before where there are no amends, and each amend may be one more. The other
+    way round, as many of the newest turns as there are events after `after_seq` may be unheard, whatever was amended.
+    In a log of 10 turns and 15 events, without amends and with 4:
 
-    >>> place_after(0, 0), place_after(6, 0), place_after(7, 0)
-    ((1, 0), (4, 0), (4, 0))
-    >>> place_after(7, 1), place_after(7, 3), place_after(7, 9)
-    ((4, 0), (3, 0), (1, 0))
+    >>> [place_after(heard, 10, 15, 0) for heard in (0, 6, 7, 14, 15)]
+    [(1, 0), (4, 0), (4, 0), (10, 0), (10, 1)]
+    >>> [place_after(heard, 10, 15, 4) for heard in (0, 6, 8, 14, 15)]
+    [(1, 0), (2, 0), (4, 0), (10, 0), (10, 5)]
+
+    Who heard all reads on after the newest record, where an amend of the newest turn would come.
     """
-    return max(0, seq - amends) // MAX_EVENTS + 1, 0
+    turns = max(0, (after_seq - amends) // MAX_EVENTS, turn - (seq - after_seq))
+    return min((turns + 1, 0), (turn, amends + 1))
 
 
 def render(record: Record, session_id: str, *, replay: bool = False) -> list[ServerFrame]:
@@ -206,7 +215,9 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
             response_id=record.response_id,
             status="cancelled" if record.status == "cancelled" else "completed",
             message=record.reply,
+            finish_reason=record.finish_reason,
             truncated_at=record.heard if record.status == "cancelled" else None,
+            given_anew=record.given_anew,
             client_msg_id=record.client_msg_id,
             revision=record.revision,
             usage=record.usage,

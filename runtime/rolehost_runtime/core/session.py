@@ -15,9 +15,9 @@ from msgspec.structs import replace as edited
 
 from rolehost_api.errors import NotFound
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import HeardPart, Metrics, Usage
+from rolehost_api.wire import FinishReason, HeardPart, Metrics, Usage
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
-from rolehost_runtime.core.prompt import Exchange
+from rolehost_runtime.core.prompt import Exchange, Told
 from rolehost_runtime.core.record import (
     Amend,
     CorruptRecord,
@@ -127,6 +127,8 @@ class Outcome:
     journal: tuple[JournalEntry, ...] = ()
     usage: Usage = field(default_factory=Usage)
     metrics: Metrics = field(default_factory=Metrics)
+    finish_reason: FinishReason = "stop"
+    given_anew: bool = False
     status: Literal["completed", "cancelled"] = "completed"
     heard: HeardPart | None = None
     """Of a cancelled turn; None: all that was sent."""
@@ -156,6 +158,8 @@ class SessionFold:
         """Of the newest turn."""
         self.state: dict[str, Any] = {}
         self.past: deque[Exchange] = deque()
+        self.told: Told | None = None
+        """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
@@ -258,6 +262,8 @@ class SessionFold:
             response_id=opened.response_id,
             input=opened.input,
             reply=outcome.reply if heard is None else outcome.reply[: heard.chars],
+            finish_reason=outcome.finish_reason,
+            given_anew=outcome.given_anew,
             status=outcome.status,
             heard=heard,
             joined=opened.joined,

@@ -15,6 +15,7 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
@@ -79,17 +80,60 @@ class SessionHandle(Protocol):
         """The client is gone; a running turn goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a session's log stands."""
+
+    seq: int
+    """Of its last event."""
+    version: int
+    """Of the state after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """A part of a session's log."""
+
+    events: list[ServerFrame]
+    last_seq: int
+    """What comes next is what comes after this one."""
+    more: bool
+    """The log goes on after it."""
+    gap: bool = False
+    """More was asked to be skipped than there is: that history is lost, and this is what is there, from its begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    at: Standing
+    state: dict[str, Any]
+
+
 class Sessions(Protocol):
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> SessionHandle:
         """Open or restore a session and send the channel `session.created`.
 
-        None makes a fresh id. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
+        None makes a fresh id. With `told` the session is kept nowhere: that is its past, and it ends with the
+        handle. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
         """
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `standing` does."""
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
@@ -300,15 +344,6 @@ class Head:
     """Owners that it has outlived: who takes it over now is the next after so many."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How far a log goes."""
-
-    seq: int
-    """Of its last event; 0 where there is none."""
-    amends: int
-
-
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
@@ -324,8 +359,8 @@ class SessionStore(Protocol):
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         """At most `count` records from that place on, in order; fewer only where the log ends. Raises CorruptRecord."""
 
-    async def extent(self, key: str) -> Extent:
-        """How far the log goes."""
+    async def head(self, key: str) -> Head | None:
+        """Where the session stands, without taking it over; None where there is none. Raises CorruptRecord."""
 
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""

@@ -17,7 +17,7 @@ from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.ports import Extent, Head, HeldElsewhere, SessionStore
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, SessionStore
 
 
 class Stores(Protocol):
@@ -121,16 +121,18 @@ async def test_many_turns_keep_their_order(stores: Stores) -> None:
 
 async def test_a_log_is_read_by_the_page_from_any_turn_on(stores: Stores) -> None:
     store = stores()
-    assert (await store.page("k", (1, 0), 3), await store.extent("k")) == ([], Extent(0, 0))
+    assert (await store.page("k", (1, 0), 3), await store.head("k")) == ([], None)
     head, _ = await store.open("k")
-    assert await store.extent("k") == Extent(0, 0)
+    assert await store.head("k") == head
     records = [after(head, turn, seq_first=2 * turn - 1) for turn in range(1, 6)]
     for record in records:
         await store.commit("k", record)
     assert await store.page("k", (1, 0), 3) == records[:3]
     assert await store.page("k", (4, 0), 3) == records[3:]
-    assert await store.page("k", (6, 0), 3) == []
-    assert await store.extent("k") == Extent(10, 0)
+    assert await store.page("k", (5, 1), 3) == await store.page("k", (6, 0), 3) == []
+    found = await store.head("k")
+    assert found is not None
+    assert (found.log_id, found.epoch, found.turn, found.seq, found.version) == (head.log_id, head.epoch, 5, 10, 1)
 
 
 async def test_the_same_record_again_is_accepted(stores: Stores) -> None:
@@ -277,7 +279,9 @@ async def test_amends_follow_their_turn_and_are_numbered_over_the_whole_log(stor
         records[place : place + 2] for place in range(len(records))
     ]
     assert await store.page("k", (1, 3), 9) == records[3:]
-    assert await store.extent("k") == Extent(9, 3)
+    found = await store.head("k")
+    assert found is not None
+    assert (found.turn, found.seq, found.amends, found.revision) == (3, 9, 3, "cat-1")
     again, read = await store.open("k")
     assert (again.turn, again.seq, again.amends, again.revision, read) == (3, 9, 3, "cat-1", records)
 
@@ -316,7 +320,9 @@ async def test_an_amend_that_does_not_fit_is_refused_and_changes_nothing(
         await store.commit("k", amend(head, **wrong))  # type: ignore[arg-type]
     assert raised.value.code == "superseded"
     assert await store.read("k") == [after(head)]
-    assert await store.extent("k") == Extent(2, 0)
+    found = await store.head("k")
+    assert found is not None
+    assert (found.seq, found.amends) == (2, 0)
 
 
 async def test_only_the_newest_turn_is_amended(stores: Stores) -> None:
@@ -346,6 +352,7 @@ async def test_a_turn_that_was_noted_is_found_by_the_next_owner_and_its_deaths_a
     assert (await b.open("k"))[0].deaths == 1
     again, _ = await c.open("k")
     assert (again.open, again.deaths) == (opened(), 2)
+    assert await a.head("k") == await b.head("k") == again
     await c.commit("k", after(again))
     done, _ = await a.open("k")
     assert (done.open, done.deaths, done.turn) == (None, 0, 1)

@@ -51,7 +51,9 @@ async def use(server: Server) -> None:
     head, records = await store.open("k")
     await store.commit("k", turn(await store.rename("k", head), 2, SECRET))
     assert [record.reply for record in records] == [SECRET]
-    assert ((await store.extent("k")).seq, len(await store.page("k", (1, 0), 9))) == (2, 2)
+    there = await store.head("k")
+    assert there is not None
+    assert (there.seq, len(await store.page("k", (1, 0), 9))) == (2, 2)
     assert await store.fence("k") is not None
     assert (await store.facts()).appendfsync in ("", "always")
     assert await tables.keep("pods", Place(1, 1, 1), SECRET.encode())

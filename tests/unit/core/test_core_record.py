@@ -127,8 +127,11 @@ def test_who_reads_on_from_a_place_misses_nothing(turns: list[tuple[int, int]], 
         for _ in range(amends):
             seq, number = seq + 1, number + 1
             places.append(((turn, number), seq))
-    start = record.place_after(heard, number)
+    heard = min(heard, seq)
+    start = record.place_after(heard, len(turns), seq, number)
     assert all(last <= heard for place, last in places if place < start)
+    to_come = ((len(turns), number + 1), (len(turns) + 1, 0))
+    assert all(start <= place for place in to_come), "what is written from now on comes after it"
 
 
 def test_rendering_is_gapless_and_ends_in_done() -> None:

@@ -147,7 +147,7 @@ class Guests:
             case Attach() if guest is None:
                 if len(guests) >= MAX_GUESTS:
                     full = Overloaded("this gateway has no room for another session", code="too_many_sessions")
-                    connection.send(channel, Refused(error=error_body(full)))
+                    connection.send(channel, Refused(error=error_body(full), status=full.status))
                     return
                 guest = guests[channel] = _Guest(lambda told: connection.send(channel, told), connection.protocol)
                 self.count += 1
@@ -157,7 +157,7 @@ class Guests:
                     return  # it crossed with our Moved
                 if len(guest.errands) >= MAX_ERRANDS:
                     busy = Overloaded(f"{MAX_ERRANDS} messages wait in this session already", code="busy")
-                    connection.send(channel, Outcome(number=message.number, error=error_body(busy)))
+                    connection.send(channel, Outcome(number=message.number, error=error_body(busy), status=busy.status))
                     return
                 guest.run(self._do(connection, channel, guest, message))
             case Room():
@@ -188,7 +188,7 @@ class Guests:
             seat = None
         except Exception as error:
             told = faults.told(log, "taking in a guest", error)
-            connection.send(channel, Refused(error=error_body(told)))
+            connection.send(channel, Refused(error=error_body(told), status=told.status))
             self._bid_farewell(guests, channel)
             return
         if seat is None:
@@ -218,7 +218,7 @@ class Guests:
             outcome = Outcome(number=asked.number, undone=True)
         except Exception as error:
             told = faults.told(log, "running a guest's frame", error)
-            outcome = Outcome(number=asked.number, error=error_body(told))
+            outcome = Outcome(number=asked.number, error=error_body(told), status=told.status)
         connection.send(channel, outcome)
 
     def _bid_farewell(self, guests: dict[int, _Guest], channel: int) -> None:

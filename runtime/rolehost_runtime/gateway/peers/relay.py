@@ -116,7 +116,7 @@ class RemoteSeat:
                 self.taken.set_result(False)
                 self._end(OwnerLost())
             case Refused() if not self.taken.done():
-                self.taken.set_exception(error_of(message.error))
+                self.taken.set_exception(error_of(message.error, message.status))
                 self._end(OwnerLost())
             case Heard():
                 self._heard(message)
@@ -167,7 +167,7 @@ class RemoteSeat:
         if message.undone:
             waiting.set_exception(HeldElsewhere(""))
         elif message.error is not None:
-            waiting.set_exception(error_of(message.error))
+            waiting.set_exception(error_of(message.error, message.status))
         else:
             waiting.set_result(None)
 

@@ -13,6 +13,7 @@ from rolehost_api.errors import RolehostError
 from rolehost_api.wire import (
     ResponseCreated,
     ResponseDone,
+    ResponseReset,
     Resumed,
     ServerFrame,
     SessionCreated,
@@ -57,6 +58,10 @@ class Ear:
             case Resumed() if self._catching_up:
                 return
             case ResponseDone():
+                if event.given_anew and event.response_id in self._left:  # it was over before this client was back
+                    self._channel.send(
+                        ResponseReset(session_id=event.session_id, seq=None, ts=event.ts, response_id=event.response_id)
+                    )
                 self._ended(event)
         if event.seq is not None:
             if self._catching_up and event.seq <= self.last:

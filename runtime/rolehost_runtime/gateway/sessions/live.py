@@ -7,10 +7,11 @@ from typing import Any
 
 from rolehost_api.errors import NotFound
 from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.remembered import Remembered
@@ -35,14 +36,23 @@ class Place:
     """A client of another gateway."""
 
 
-Start = Callable[["LiveSession", Coroutine[Any, Any, None]], object]
+Start = Callable[["LiveSession", Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Runs work of a session that outlives whoever waits for it."""
 
 
 class LiveSession:
     def __init__(
-        self, world: World, principal: Principal, role: RoleEntry, session_id: str, key: str, start: Start
+        self,
+        world: World,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str,
+        key: str,
+        start: Start,
+        *,
+        told: Told | None = None,
     ) -> None:
+        """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
         self.principal_id = principal.id
         self.tenant = role.tenant
@@ -54,6 +64,7 @@ class LiveSession:
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self._places: dict[int, Place] = {}
+        self._told = told
         self._pinned = ""
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
@@ -107,11 +118,13 @@ class LiveSession:
         if self._pinned and not self.busy and not self._lasting:
             self._pinned = ""
             self._world.links.release(self.key)
+        if self._told is not None:
+            self.sleep()
 
     def weigh(self, fold: SessionFold) -> None:
         """Keep a fold, and say what it takes; a lost one is not kept."""
         lost = fold.phase is Phase.GONE
-        self._lasting = lost or fold.turn > 0
+        self._lasting = self._told is None and (lost or fold.turn > 0)
         self._fold = None if lost else fold
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
@@ -136,6 +149,7 @@ class LiveSession:
                 raise
             head, records, lost = await self.remembered.mend(head, records)
             fold = SessionFold(head.log_id, head.epoch)
+            fold.told = self._told
             for number, record in enumerate(records, 1):
                 fold.replay(record)
                 if number % FOLD_QUANTUM == 0:
@@ -157,6 +171,12 @@ class LiveSession:
         if self._told_seq is not None:
             for event in events_after(records, self.session_id, self._told_seq):
                 self.audience.broadcast(event)
+
+    def state_at(self, head: Head) -> dict[str, Any] | None:
+        """The state as of `head`, where the session is awake and stands just there."""
+        fold = self._fold
+        stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
+        return fold.state if fold is not None and stands else None
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -209,9 +229,10 @@ class LiveSession:
         await self.turns.taken_up()
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
-            extent = await store.extent(self.key)
-            heard = self.audience.resumed(channel, extent.seq, after_seq)
-            start = place_after(heard, extent.amends)
+            head = await store.head(self.key)
+            turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
+            heard = self.audience.resumed(channel, seq, after_seq)
+            start = place_after(heard, turn, seq, amends)
             while True:
                 missed = replaying.missed_seq
                 page = await store.page(self.key, start, REPLAY_PAGE)

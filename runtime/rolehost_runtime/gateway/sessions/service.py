@@ -4,15 +4,18 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
-from rolehost_api.wire import HeardPart, Said, ServerFrame
+from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
+    EventsPage,
+    Head,
     HeldElsewhere,
     Links,
     ModelProvider,
@@ -21,12 +24,15 @@ from rolehost_runtime.gateway.ports import (
     Principal,
     Seat,
     SessionStore,
+    Standing,
+    StateView,
     ignore,
 )
-from rolehost_runtime.gateway.sessions.audience import events_after
-from rolehost_runtime.gateway.sessions.handle import Handle
+from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
+from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.world import Accepted, World
@@ -139,6 +145,8 @@ class SessionService:
         self._world = World(
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
         )
+        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY)
+        """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
         """By session: places of clients of this gateway at sessions that others answer."""
@@ -149,13 +157,26 @@ class SessionService:
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> Handle:
-        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`."""
+        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`.
+
+        With `told`, a session that nobody keeps: that is its past, and it is over with this handle.
+        """
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
         guest = Guest(self, principal, role, sid, wanted)
-        handle = Handle(guest, sid, principal, channel, self._world.now_ms)
+        seating: Seating = guest
+        if told is not None:
+            seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
+        handle = Handle(seating, sid, principal, channel, self._world.now_ms)
         await handle.sit()
         return handle
 
@@ -249,13 +270,31 @@ class SessionService:
         if not live.busy:
             live.scatter(guests_only=True)
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+        _, head = await self._head(principal, role, session_id)
+        return Standing(head.seq, head.version)
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
+        key, head = await self._head(principal, role, session_id)
+        return await reading.events(self._world.store, key, session_id, after_seq, head)
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `standing` does."""
+        key, head = await self._head(principal, role, session_id)
+        live = self._live.get(key)
+        awake = live.state_at(head) if live is not None else None
+        if awake is not None:
+            return StateView(Standing(head.seq, head.version), awake)
+        return await reading.state(self._world.store, key)
+
+    async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key
-        records = await self._world.store.read(key)
-        if not records and key not in self._live:
+        head = await self._world.store.head(key)
+        if head is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return events_after(records, session_id, after_seq)
+        return key, head
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
@@ -270,11 +309,16 @@ class SessionService:
 
     async def run(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
         """A turn is a task of its own: whoever waits for it may go, it goes on."""
-        await asyncio.shield(self._begin(live, work))
+        await asyncio.shield(self._start(live, work))
 
-    def _begin(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same, without waiting for it."""
         self._live.setdefault(live.key, live)  # it may have been let go while nobody was attached
         self._live.move_to_end(live.key)
+        return self._begin(live, work)
+
+    def _begin(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same for a session that is not held here."""
         turn = asyncio.create_task(work, name="turn")
         self._turns.add(turn)
         turn.add_done_callback(lambda over: self._turn_over(over, live))
@@ -315,7 +359,7 @@ class SessionService:
         live = self._live.get(key)
         if live is None:
             live = self._live[key] = LiveSession(
-                self._world, guest.principal, guest.role, guest.session_id, key, self._begin
+                self._world, guest.principal, guest.role, guest.session_id, key, self._start
             )
         live.touched_ms = self._world.now_ms()
         self._live.move_to_end(key)

@@ -34,8 +34,8 @@ from rolehost_api.link.messages import (
     StartTurn,
     TurnFailed,
 )
-from rolehost_api.wire import HeardPart, Usage
-from rolehost_runtime.core.prompt import Exchange, build, estimate
+from rolehost_api.wire import FinishReason, HeardPart, Usage
+from rolehost_runtime.core.prompt import Exchange, Told, build, estimate
 from rolehost_runtime.core.record import JournalEntry
 from rolehost_runtime.core.session import cut
 from rolehost_runtime.gateway.link.bind import persona_of
@@ -85,7 +85,7 @@ class TurnRun:
     revision: RevisionEntry
     session_key: str
     start: StartTurn
-    past: list[Exchange]
+    past: Sequence[Exchange] | Told
     emit: Callable[[str], None]
     """Text of the reply, at once to the clients."""
     tables: Tables
@@ -93,6 +93,8 @@ class TurnRun:
     models: ModelProvider
     sink: TurnSink
     reply: list[str] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    """Why the model stopped that spoke the (last part of the) reply."""
     usage: Usage = field(default_factory=Usage)
     clockings: Clockings = field(default_factory=Clockings)
     interrupted: bool = False
@@ -294,6 +296,8 @@ class TurnRun:
             try:
                 async with asyncio.timeout(None) as self._patience:
                     finish_reason = await self._listen(ask, heard, first)
+                if ask.stream:
+                    self.finish_reason = finished(finish_reason)
             except TimeoutError:
                 if not (self.interrupted or self._steered):
                     raise
@@ -394,6 +398,17 @@ class TurnRun:
                 JournalEntry(index=done.effect.index, kind="call_model", outcome=outcome, error=done.result.error)
             )
         return tuple(entries)
+
+
+def finished(reason: str) -> FinishReason:
+    """Why a model stopped, in the words that clients know; vendors have many for stopping by itself.
+
+    >>> finished("length"), finished("max_tokens"), finished("content_filter"), finished("eos")
+    ('length', 'length', 'content_filter', 'stop')
+    """
+    if reason in ("length", "max_tokens"):
+        return "length"
+    return "content_filter" if reason == "content_filter" else "stop"
 
 
 def _served(backend: BackendSpec, name: str) -> str:

@@ -8,7 +8,7 @@ from rolehost_api.errors import Conflict
 from rolehost_runtime.core.record import Amend, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
-from rolehost_runtime.gateway.ports import Extent, Head, HeldElsewhere
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere
 
 
 @dataclass
@@ -43,9 +43,8 @@ class MemorySessionStore:
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         return [record for record in await self.read(key) if record.position >= start][:count]
 
-    async def extent(self, key: str) -> Extent:
-        head = self.shelf.heads.get(key)
-        return Extent(head.seq, head.amends) if head else Extent(0, 0)
+    async def head(self, key: str) -> Head | None:
+        return self.shelf.heads.get(key)
 
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)

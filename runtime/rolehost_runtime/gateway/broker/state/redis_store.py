@@ -6,7 +6,7 @@ amend after it, so Redis itself refuses doubles and disorder.
 """
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,12 @@ from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME
-from rolehost_runtime.gateway.ports import Extent, Head, HeldElsewhere, StoreFacts
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
+HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "open")
+"""Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
@@ -73,17 +75,10 @@ class RedisSessionStore:
         Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
         """
         arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
-        found = await self._redis.call(OPEN_SCRIPT, (_head(key),), arguments, line=key.encode())
-        try:
-            if found[0] == b"held":
-                raise HeldElsewhere(found[1].decode())
-            *values, amends, deaths, note = found[1:]
-            log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in values)
-            numbers = (int(epoch), int(turn), int(seq), int(version))
-            opened = decode_open(note) if note else None
-            head = Head(log_id, *numbers, revision, int(at_ms), int(amends or 0), opened, int(deaths or 0))
-        except (AttributeError, UnicodeDecodeError, ValueError):
-            raise CorruptRecord("a session's head cannot be read") from None
+        outcome, *values = await self._redis.call(OPEN_SCRIPT, (_head(key),), arguments, line=key.encode())
+        if outcome == b"held":
+            raise HeldElsewhere(values[0].decode())
+        head = _read_head(values)
         return head, await self.read(key) if head.turn else []
 
     async def read(self, key: str) -> list[Record]:
@@ -106,14 +101,11 @@ class RedisSessionStore:
             records.append(record)
         return records
 
-    async def extent(self, key: str) -> Extent:
-        """How far the log goes; nothing where there is none."""
+    async def head(self, key: str) -> Head | None:
+        """Where the session stands, without taking it over; None where there is none."""
         head = _head(key)
-        found = await self._redis.run("HMGET", head, "seq", "amends", key=head.encode())
-        try:
-            return Extent(*(int(value or 0) for value in found))
-        except ValueError:
-            raise CorruptRecord("a session's head cannot be read") from None
+        found = await self._redis.run("HMGET", head, *HEAD, key=head.encode())
+        return None if found[0] is None else _read_head(found)
 
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""
@@ -189,6 +181,20 @@ def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
             raise answer
     fsync = "" if isinstance(setting, RolehostError) or len(setting) != 2 else setting[1].decode()
     return store_facts(parse_info(info), fsync, (int(time[0]), int(time[1])))
+
+
+def _read_head(values: Sequence[bytes | None]) -> Head:
+    """The fields HEAD. Raises CorruptRecord."""
+    try:
+        *known, amends, deaths, note = values
+        log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in known if value is not None)
+        opened = decode_open(note) if note else None
+        return Head(
+            log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
+            amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
+        )  # fmt: skip
+    except (AttributeError, UnicodeDecodeError, ValueError):
+        raise CorruptRecord("a session's head cannot be read") from None
 
 
 def _head(key: str) -> str:

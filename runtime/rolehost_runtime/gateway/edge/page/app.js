@@ -65,6 +65,9 @@ class Page {
     this.follow();
   }
 
+  // Another gateway gives it anew, from its first word.
+  reset(event) { this.answer(event.response_id).textContent = ""; }
+
   done(event) {
     if (event.status === "failed" && !event.message && !this.answers.has(event.response_id)) {
       this.note(sentence(event.error), true);
@@ -175,6 +178,7 @@ class Session {
       "session.created": () => this.created(event),
       "response.created": () => page.answer(event.response_id),
       "response.output_text.delta": () => page.delta(event),
+      "response.reset": () => page.reset(event),
       "role.state.delta": () => page.state(event),
       "response.done": () => this.done(event),
       "role.revision": () => { byId("revision").textContent = event.to; page.note(`now ${event.to} answers`); },
