@@ -493,7 +493,7 @@ class Core:
         last = self.last
         next_one = self._numbered(now, frame)
         early = not next_one and last is not None and (number(frame, "seq") or 0) > last
-        if not early and not seen and (next_one or say is not None):
+        if not early and (say is not None or (next_one and not seen)):
             self._replaced(response_id, message_id, begun=False)
             self._texts.end(response_id, durable=True)
             if say is not None:

@@ -1,6 +1,7 @@
 """The asyncio shell: carries out what the core wants, and gives users something to await."""
 
 import asyncio
+import copy
 import inspect
 import random
 import re
@@ -197,7 +198,7 @@ class Session:
     @property
     def state(self) -> SessionState:
         """The Role's state of this session, as far as it is known here."""
-        return SessionState(self._core.known.version, self._core.known.values)
+        return SessionState(self._core.known.version, copy.deepcopy(self._core.known.values))
 
     @property
     def connected(self) -> bool:

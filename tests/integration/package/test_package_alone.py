@@ -49,7 +49,13 @@ def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -
         "rolehost_runtime",
     }
     page = "rolehost_runtime/gateway/edge/page"
-    assert packaged >= {f"{page}/index.html", f"{page}/app.js", f"{page}/style.css", "rolehost/py.typed"}
+    assert packaged >= {
+        f"{page}/index.html",
+        f"{page}/app.js",
+        f"{page}/style.css",
+        f"{page}/rolehost.js",
+        "rolehost/py.typed",
+    }
     assert any(name.endswith("/licenses/LICENSE") for name in held)
 
 
