@@ -39,7 +39,12 @@ class Closed(ClientError):
     code = "closed"
 
 
-_KINDS: dict[str, type[ClientError]] = {"unreachable": Unreachable, "closed": Closed, "no_gateway": Unreachable}
+_KINDS: dict[str, type[ClientError]] = {
+    "unreachable": Unreachable,
+    "closed": Closed,
+    "no_gateway": Unreachable,
+    "broken": Unreachable,
+}
 
 
 def raised(error: Frame, *, by_turn: bool = False) -> ClientError:

@@ -122,8 +122,8 @@ class Session:
         """Set when something was told; then a new one is made."""
         self._failures = 0
         """Connections in a row that never opened the session."""
-        self._cause: Exception | None = None
-        """What the newest of them failed with."""
+        self.cause: Exception | None = None
+        """What the newest of them failed with; None once one opened."""
         self._working = False
 
     # ── for users ───────────────────────────────────────────────────────────────────
@@ -135,12 +135,12 @@ class Session:
             async with asyncio.timeout(self._patience):
                 while not self._core.greeted:
                     if self._core.phase is Phase.ENDED:
-                        raise raised(self._core.error or {}) from self._cause
+                        raise raised(self._core.error or {}) from self.cause
                     await self._news.wait()
         except TimeoutError:
             await self.close()
-            why = "" if self._cause is None else f": {getattr(self._cause, 'strerror', None) or self._cause}"
-            raise Unreachable(f"{self._base} does not answer{why}", hint="Check the address") from self._cause
+            why = "" if self.cause is None else f": {getattr(self.cause, 'strerror', None) or self.cause}"
+            raise Unreachable(f"{self._base} does not answer{why}", hint="Check the address") from self.cause
         except BaseException:
             await self.close()
             raise
@@ -253,7 +253,7 @@ class Session:
 
     def _told(self, event: Frame) -> None:
         if event["type"] == "session.created":
-            self._failures, self._cause = 0, None
+            self._failures, self.cause = 0, None
         message_id = event.get("client_msg_id")
         pending = self._pending.get(message_id) if isinstance(message_id, str) else None
         if pending is not None:
@@ -339,14 +339,14 @@ class _LineEar:
         self._do(lambda core, now: core.heard(now, text))
 
     def lost(self, code: int, reason: str, status: int, cause: Exception | None) -> None:
-        self._session._cause = cause or self._session._cause
+        self._session.cause = cause or self._session.cause
         if isinstance(cause, ssl.SSLCertVerificationError) and not self._session._core.greeted:
             self.broken(cause)  # it will not be another one at the next try
             return
         self._do(lambda core, now: core.lost(now, code, reason, status))
 
     def broken(self, error: Exception) -> None:
-        self._session._cause = error
+        self._session.cause = error
         gone = {"code": "broken", "message": f"cannot connect: {error}", "hint": "", "retryable": False}
         self._do(lambda core, now: core.give_up(gone))
 

@@ -109,6 +109,9 @@ def test_the_base_install_is_light_and_says_what_is_missing(base: Environment, t
     assert base.run("rolehost", "--help", cwd=tmp_path).returncode == 0
     assert base.run("rolehost", "new", "cat", cwd=tmp_path).returncode == 0
     assert base.run("rolehost", "check", "cat", cwd=tmp_path).stdout == "cat: good\n"
+    imported = base.run("python", "-c", "import sys, rolehost.client; print(*sys.modules)", cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    assert not {"aiohttp", "click", "cryptography", "fastapi", "kopf", "yaml"} & set(imported.stdout.split())
     for command in ("chat", "logs", "push", "deploy", "keys", "tenants"):
         helped = base.run("rolehost", command, "--help", cwd=tmp_path)
         assert helped.returncode == 0, helped.stderr
