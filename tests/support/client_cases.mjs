@@ -14,6 +14,7 @@ const HAPPENS = {
   opened: (core, now) => core.opened(now),
   close: (core) => core.close(),
   listen: (core) => core.listen(),
+  unlisten: (core, now) => core.unlisten(now),
 };
 
 const OF = {

@@ -62,6 +62,8 @@ def _happens(core: Core, now: float, step: dict[str, Any]) -> list[Any]:
             core.close()
         case "listen":
             core.listen()
+        case "unlisten":
+            core.unlisten(now)
         case "take":
             return [event for _ in range(given["count"]) if (event := core.take(now)) is not None]
         case "start" | "opened" | "lost" | "cancel" as name:

@@ -52,6 +52,11 @@ class Backlog:
             self._held.append(_Held(event, weight, [event["delta"]] if event["type"] == DELTA else None))
         self._weight += weight
 
+    def shut(self) -> None:
+        """Who read is gone."""
+        self.open, self._weight = False, 0
+        self._held.clear()
+
     def take(self) -> Frame | None:
         if not self._held:
             return None

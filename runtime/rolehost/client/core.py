@@ -207,6 +207,11 @@ class Core:
         """Somebody reads events from now on, by `take`."""
         self.backlog.open = True
 
+    def unlisten(self, now: float) -> None:
+        """Nobody reads events any more."""
+        self.backlog.shut()
+        self.take(now)
+
     def take(self, now: float) -> Frame | None:
         """The next event for who reads them. A connection that was dropped for want of a reader comes back."""
         event = self.backlog.take()

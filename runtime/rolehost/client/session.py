@@ -288,8 +288,7 @@ class Session:
         if self._ready is not None:
             await self._ready(self._failures)
         self._failures += 1
-        bearer = self._bearer() if callable(self._bearer) else self._bearer
-        self._shown_bearer = await bearer if inspect.isawaitable(bearer) else bearer
+        self._shown_bearer = await self._fresh_bearer()
         base = self._base.replace("http", "ws", 1)
         return await dial(
             f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}",
@@ -303,6 +302,15 @@ class Session:
             proxy=None,
         )
 
+    async def _fresh_bearer(self) -> str:
+        if isinstance(self._bearer, str):
+            return self._bearer
+        try:
+            bearer = self._bearer()
+            return await bearer if inspect.isawaitable(bearer) else bearer
+        except Exception as error:  # whoever makes tokens may be away for a while, as a gateway may
+            raise OSError(f"no token could be had: {error}") from error
+
     async def _poll(self, path: str) -> None:
         answer = await asyncio.to_thread(fetch, f"{self._base}{path}", self._shown_bearer)
         self._core.polled(self._now(), answer)
@@ -314,16 +322,20 @@ class Session:
             self._work()
 
     async def _read(self) -> AsyncIterator[Event]:
-        while True:
-            news = self._news
-            event = self._core.take(self._now())
+        try:
+            while True:
+                news = self._news
+                event = self._core.take(self._now())
+                self._work()
+                if event is not None:
+                    yield Event(event)
+                elif self._core.phase is Phase.ENDED:
+                    return
+                else:
+                    await news.wait()
+        finally:
+            self._core.unlisten(self._now())
             self._work()
-            if event is not None:
-                yield Event(event)
-            elif self._core.phase is Phase.ENDED:
-                return
-            else:
-                await news.wait()
 
 
 class _LineEar:

@@ -407,6 +407,12 @@ class Backlog {
     this.#weight += weight;
   }
 
+  shut() {
+    this.open = false;
+    this.#held = [];
+    this.#weight = 0;
+  }
+
   take() {
     const held = this.#held.shift();
     if (!held) return null;
@@ -540,6 +546,12 @@ export class Core {
 
   /** Somebody reads events from now on, by `take`. */
   listen() { this.backlog.open = true; }
+
+  /** Nobody reads events any more. */
+  unlisten(now) {
+    this.backlog.shut();
+    this.take(now);
+  }
 
   take(now) {
     const event = this.backlog.take();
@@ -1101,7 +1113,8 @@ export class Session {
     if (!this.#Socket) throw new TypeError("there is no WebSocket here: Node 22 has one, or give options.WebSocket");
     const draw = () => crypto.getRandomValues(new Uint32Array(1))[0] / 2 ** 32;
     this.#core = new Core(this.id, draw, { after_seq: afterSeq, user, renewable: typeof this.#bearer === "function" });
-    /** Resolves to this session when it is open for the first time; rejects with a RoleError. */
+    /** Resolves to this session when it is open for the first time. Rejects with a RoleError: it was refused, or
+     * patience is over; then it goes on trying all the same, until `close`. */
     this.opened = this.#untilOpen();
     this.opened.catch(() => {});
     this.#core.start(now());
@@ -1145,13 +1158,17 @@ export class Session {
   }
 
   async *#read() {
-    for (;;) {
-      const news = this.#news.next();
-      let event = null;
-      this.#do((at) => { event = this.#core.take(at); });
-      if (event !== null) yield event;
-      else if (this.#core.phase === "ended") return;
-      else await news;
+    try {
+      for (;;) {
+        const news = this.#news.next();
+        let event = null;
+        this.#do((at) => { event = this.#core.take(at); });
+        if (event !== null) yield event;
+        else if (this.#core.phase === "ended") return;
+        else await news;
+      }
+    } finally {
+      this.#do((at) => this.#core.unlisten(at));
     }
   }
 
@@ -1180,10 +1197,7 @@ export class Session {
     while (this.#core.greeted === null) {
       if (this.#core.phase === "ended") throw new RoleError(this.#core.error);
       const left = late - now();
-      if (left <= 0) {
-        this.close();
-        throw new RoleError(failure("unreachable", `${this.#base.origin} does not answer`, "Check the address", true));
-      }
+      if (left <= 0) throw new RoleError(failure("unreachable", `${this.#base.origin} does not answer`, "Check the address", true));
       let timer;
       await Promise.race([this.#news.next(), new Promise((wake) => { timer = setTimeout(wake, left); })]);
       clearTimeout(timer);
@@ -1237,9 +1251,16 @@ export class Session {
 
   async #dial() {
     const mine = (this.#socket = {}); // until there is one: whoever lets go of it meanwhile is not told of it
+    let bearer = this.#bearer;
+    if (typeof bearer === "function") {
+      try {
+        bearer = await bearer();
+      } catch { // whoever makes tokens may be away for a while, as a gateway may
+        this.#lost(mine, { code: 1006, reason: "no token could be had" });
+      }
+    }
+    if (this.#socket !== mine) return;
     try {
-      const bearer = typeof this.#bearer === "function" ? await this.#bearer() : this.#bearer;
-      if (this.#socket !== mine) return;
       this.#shownBearer = bearer;
       const protocols = bearer ? [SUBPROTOCOL, BEARER + bearer] : [SUBPROTOCOL];
       const socket = (this.#socket = new this.#Socket(this.#address(), protocols));
