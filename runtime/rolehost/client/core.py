@@ -187,7 +187,7 @@ class Core:
     def cancel(self, now: float, client_msg_id: str | None = None, heard: Frame | None = None) -> None:
         """End an answer early: that of a message, else the oldest that is waited for, else whatever is being said.
 
-        `heard`: {"chars": …, "audio_ms": …}, what the user took in; None: all that was sent.
+        `heard`: {"chars": …, "audio_ms": …}, what the user took in (characters always); None: all that was sent.
         """
         say = self._says.of(client_msg_id) if client_msg_id else next(iter(self._says), None)
         if say is None:
@@ -443,10 +443,11 @@ class Core:
         if response_id is None or self._texts.over(response_id):
             return
         self._replaced(response_id, message_id, begun=True)
-        _, new = self._texts.begin(response_id, message_id)
+        text, new = self._texts.begin(response_id, message_id)
         say = self._says.of(message_id)
         if say is not None:
             say.response_id, say.at_large = response_id, True
+            say.joined = response_id if text.client_msg_id != message_id else None
             if say.cancel is not None:
                 self._send_cancel(response_id, say.cancel)
         if new:
@@ -504,6 +505,11 @@ class Core:
             if say is not None:
                 self._says.pop(say)
             self._tell(frame)
+        elif not early and not next_one and frame.get("replay") is True and (asks := self._says.unanswered("steer")):
+            asks.joined = response_id  # nothing old is told but to who asks again
+        for joined in () if early else self._says.joined_to(response_id):
+            self._says.pop(joined)
+            self._tell({"type": "client.joined", "client_msg_id": joined.id, "response": frame})
         self._progress(now)
         self._flush(now)
 
@@ -514,8 +520,8 @@ class Core:
             self._clear(text)
         self._texts.end(response_id, durable=False)
         self._tell(frame)
-        if say is not None:
-            self._retry(now, say, error_of(frame))
+        for one in (*(() if say is None else (say,)), *self._says.joined_to(response_id)):
+            self._retry(now, one, error_of(frame))
 
     def _numbered_state(self, now: float, frame: Frame) -> None:
         if self._numbered(now, frame):
@@ -526,8 +532,9 @@ class Core:
     def _error(self, now: float, frame: Frame) -> None:
         error = self._told = error_of(frame)
         self._tell(frame)
-        say = self._says.blamed(frame.get("client_msg_id"))
-        if error["code"] in CANNOT_BE_ANSWERED:
+        say = self._says.blamed(frame)
+        about_a_cancel = word(frame, "response_id") is not None and word(frame, "client_msg_id") is None
+        if error["code"] in CANNOT_BE_ANSWERED or about_a_cancel:
             return
         if say is not None:
             self._retry(now, say, error)

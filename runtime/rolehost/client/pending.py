@@ -108,6 +108,8 @@ class Pending:
                     self._error = raised(error_of(event), by_turn=True)
             case "response.done":
                 self._done(event)
+            case "client.joined":
+                self._done(event["response"])
             case "client.cancelled":
                 self._reply = Reply(text="", status="cancelled")
             case "client.failed":

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rolehost.client.frames import Frame
+from rolehost.client.frames import Frame, word
 from rolehost.client.pauses import next_pause
 
 MAX_WAITING = 64
@@ -31,6 +31,9 @@ class Say:
     at_large: bool = False
     """It was sent, and nobody said that nothing became of it."""
     response_id: str | None = None
+    """What answers it, as this connection said."""
+    joined: str | None = None
+    """The response to another message that it was joined to: `busy_policy` steer."""
     retry_at: float = 0
     pause: int = 0
     cancel: dict[str, Any] | None = None
@@ -52,8 +55,9 @@ class Say:
         after = error.get("retry_after_ms")
         wait = max(self.pause, after) if type(after) is int else self.pause
         self.sent = self.at_large = False
-        self.response_id, self.error, self.retry_at = None, error, now + wait
-        return self.retry_at < self.deadline
+        self.response_id, self.joined, self.error, self.retry_at = None, None, error, now + wait
+        rejected = self.frame.get("busy_policy") == "reject" and error["code"] == "busy"
+        return self.retry_at < self.deadline and not rejected
 
 
 @dataclass(slots=True)
@@ -90,10 +94,20 @@ class Says:
         first = None if any(say.sent for say in self.waiting.values()) else next(iter(self.waiting.values()), None)
         return [say for say in self.waiting.values() if not say.sent and (say is first or say.eager)]
 
-    def blamed(self, client_msg_id: object) -> Say | None:
+    def blamed(self, frame: Frame) -> Say | None:
         """Whom an error without a response is about: whom it names, else the oldest that was sent and has none."""
-        named = self.of(client_msg_id)
-        return named or next((say for say in self.waiting.values() if say.sent and say.response_id is None), None)
+        if word(frame, "client_msg_id") is not None:
+            return self.of(frame["client_msg_id"])
+        return self.unanswered() if word(frame, "response_id") is None else None
+
+    def unanswered(self, policy: str | None = None) -> Say | None:
+        """The oldest that was sent and of whose response nothing was said; only of that `busy_policy`."""
+        waits = (say for say in self.waiting.values() if say.sent and say.response_id is None)
+        return next((say for say in waits if policy in (None, say.frame.get("busy_policy"))), None)
+
+    def joined_to(self, response_id: str) -> list[Say]:
+        """Those that the end of this response is the end of as well."""
+        return [say for say in self.waiting.values() if say.joined == response_id]
 
     def expired(self, now: float) -> list[Say]:
         return [say for say in self.waiting.values() if now >= (say.latest if say.sent else say.deadline)]

@@ -9,7 +9,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -157,21 +157,29 @@ class Session:
         *,
         patience: float | None = None,
         client_msg_id: str | None = None,
-        busy_policy: str | None = None,
+        busy_policy: Literal["queue", "reject", "interrupt", "steer"] | None = None,
+        heard: int | None = None,
         deadline_ms: int | None = None,
         revision: str | None = None,
     ) -> Pending:
         """Say something. `await` the result for the whole Reply, or iterate it for its pieces.
 
         It is sent at once, in the order of the calls, and again after every loss until it is answered or `patience`
-        (seconds) is over. The same `client_msg_id` again, in another process even, gets the same answer. Awaiting
+        (seconds) is over. `busy_policy` says what becomes of it while another answer is given: it waits (queue), is
+        refused (reject), ends that one (interrupt; `heard`: characters of it that the user took in), or joins it
+        (steer). The same `client_msg_id` again, in another process even, gets the same answer. Awaiting
         raises Refused, TurnFailed, NotAnswered or Closed; `say` itself BadRequest for what no server takes, and
         Overloaded where 64 messages wait already.
         """
         message_id = client_msg_id or secrets.token_hex(8)
         pending = Pending(message_id, self._cancel_one)
         waits = round(1000 * (self._patience if patience is None else patience))
-        more = {"busy_policy": busy_policy, "deadline_ms": deadline_ms, "revision": revision}
+        more = {
+            "busy_policy": busy_policy,
+            "heard": _heard(heard, None),
+            "deadline_ms": deadline_ms,
+            "revision": revision,
+        }
         before = self._pending.get(message_id)
         self._pending[message_id] = pending
         try:
@@ -185,7 +193,8 @@ class Session:
         return pending
 
     def cancel(self, heard: int | None = None, audio_ms: int | None = None) -> None:
-        """End the answer that is on its way. `heard`: characters that the user took in; None: all that was sent."""
+        """End the answer that is on its way. `heard`: characters that the user took in, and `audio_ms` of it where it
+        is spoken; None: all that was sent."""
         self._core.cancel(self._now(), heard=_heard(heard, audio_ms))
         self._work()
 
@@ -368,5 +377,6 @@ class _LineEar:
 
 
 def _heard(chars: int | None, audio_ms: int | None) -> Frame | None:
-    heard = {"chars": chars, "audio_ms": audio_ms}
-    return {name: value for name, value in heard.items() if value is not None} or None
+    if chars is None:
+        return None
+    return {"chars": chars} if audio_ms is None else {"chars": chars, "audio_ms": audio_ms}

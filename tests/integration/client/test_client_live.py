@@ -16,7 +16,7 @@ from tests.support.crowd import COUNTING
 from tests.support.cutting import Relay
 from tests.support.dev import STORYTELLER, Dev, dev
 
-from rolehost.client import Delta, Event, Refused, Session, Unreachable, connect
+from rolehost.client import Delta, Event, Pending, Refused, Unreachable, connect
 
 pytestmark = pytest.mark.timeout(300)
 KILLS = 10
@@ -36,10 +36,10 @@ def serving(folder: Path, *roles: str) -> Iterator[tuple[Dev, Relay]]:
         yield running, network
 
 
-async def streamed(session: Session, words: str) -> tuple[str, int]:
+async def streamed(answer: Pending) -> tuple[str, int]:
     """The text as it was shown, and how often it was begun anew. Asserts that offsets never leave a hole."""
     shown, anew = "", 0
-    async for piece in session.say(words):
+    async for piece in answer:
         assert isinstance(piece, Delta)
         if piece.reset:
             shown, anew = "", anew + 1
@@ -54,9 +54,11 @@ async def test_an_answer_goes_on_where_it_was_when_the_network_is_cut(tmp_path: 
         session = connect(f"http://127.0.0.1:{network.port}", "storyteller", after_seq=0)
         events = session.events()
         async with session:
-            answering = asyncio.create_task(streamed(session, words))
-            for _ in range(3):
-                await asyncio.sleep(0.4)
+            answer = session.say(words)
+            answering = asyncio.create_task(streamed(answer))
+            for length in (40, 200, 400):
+                while len(answer.text) < length:
+                    await asyncio.sleep(0.01)
                 assert network.cut() > 0
             shown, anew = await answering
             assert words.strip() in shown
@@ -122,7 +124,7 @@ class Person:
         listening = asyncio.create_task(self._listen(reading))
         async with self.session as session:
             while not stop.is_set():
-                shown, anew = await streamed(session, words(len(self.answers) + 1))
+                shown, anew = await streamed(session.say(words(len(self.answers) + 1)))
                 self.answers.append(shown)
                 self.begun_anew += anew
         await listening

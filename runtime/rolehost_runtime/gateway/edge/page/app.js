@@ -37,6 +37,7 @@ class Page {
     byId("timing").replaceChildren();
     byId("patch").replaceChildren();
     this.answers = new Map();
+    this.told = new Map();
     this.count = 0;
     empty.hidden = false;
   }
@@ -63,6 +64,9 @@ class Page {
     this.follow();
   }
 
+  /** Less of it was heard than was thought. */
+  amended(event) { this.told.get(event.response_id)?.replaceChildren(event.message); }
+
   reset(responseId) { this.answers.get(responseId)?.replaceChildren(); }
 
   done(event) {
@@ -75,6 +79,8 @@ class Page {
     row.textContent = event.message;
     row.classList.remove("open");
     this.answers.delete(event.response_id);
+    this.told.set(event.response_id, row);
+    if (this.told.size > MAX_ROWS) this.told.delete(this.told.keys().next().value);
     for (const hook of event.degraded ?? []) this.note(`${hook.hook} was left out: ${hook.code} ${hook.where}`, true);
     this.follow();
   }
@@ -159,6 +165,7 @@ class Talk {
       "session.resumed": () => { if (event.gap) page.note("a part of this session's history is lost", true); },
       "response.created": () => { this.said(event); page.answer(event.response_id); },
       "response.output_text.delta": () => page.delta(event),
+      "response.amended": () => page.amended(event),
       "response.reset": () => page.reset(event.response_id),
       "role.state.delta": () => page.state(event),
       "response.done": () => this.done(event),

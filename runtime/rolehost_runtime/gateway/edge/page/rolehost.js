@@ -226,6 +226,7 @@ class Say {
   sent = false;
   atLarge = false;
   response_id = null;
+  joined = null; // the response to another message that it was joined to: `busy_policy` steer
   retryAt = 0;
   pause = 0;
   cancel = null;
@@ -241,9 +242,10 @@ class Say {
     this.pause = nextPause(draw, this.pause, RETRY_MS, RETRY_CAP_MS);
     this.retryAt = now + Math.max(this.pause, number(error, "retry_after_ms") ?? 0);
     this.sent = this.atLarge = false;
-    this.response_id = null;
+    this.response_id = this.joined = null;
     this.error = error;
-    return this.retryAt < this.deadline;
+    const rejected = this.frame.busy_policy === "reject" && error.code === "busy";
+    return this.retryAt < this.deadline && !rejected;
   }
 }
 
@@ -276,7 +278,18 @@ class Says {
   }
 
   sendable(now) { return this.#next().filter((say) => say.retryAt <= now); }
-  blamed(messageId) { return this.of(messageId) ?? this.all().find((say) => say.sent && say.response_id === null) ?? null; }
+
+  /** Whom an error without a response is about: whom it names, else the oldest that was sent and has none. */
+  blamed(frame) {
+    if (word(frame, "client_msg_id") !== null) return this.of(frame.client_msg_id);
+    return word(frame, "response_id") === null ? this.unanswered() : null;
+  }
+
+  unanswered(policy = null) {
+    return this.all().find((say) => say.sent && say.response_id === null && (policy === null || say.frame.busy_policy === policy)) ?? null;
+  }
+
+  joinedTo(responseId) { return this.all().filter((say) => say.joined === responseId); }
   expired(now) { return this.all().filter((say) => now >= say.end); }
   due(ready) { return [...this.all().map((say) => say.end), ...(ready ? this.#next().map((say) => say.retryAt) : [])]; }
 }
@@ -771,11 +784,12 @@ export class Core {
     const messageId = word(frame, "client_msg_id");
     if (responseId === null || this.texts.over(responseId)) return;
     this.#replaced(responseId, messageId, true);
-    const [, isNew] = this.texts.begin(responseId, messageId);
+    const [text, isNew] = this.texts.begin(responseId, messageId);
     const say = this.says.of(messageId);
     if (say) {
       say.response_id = responseId;
       say.atLarge = true;
+      say.joined = text.client_msg_id !== messageId ? responseId : null;
       if (say.cancel !== null) this.#sendCancel(responseId, say.cancel);
     }
     if (isNew) this.#tell(frame);
@@ -834,6 +848,13 @@ export class Core {
       this.texts.end(responseId, true);
       if (say) this.says.pop(say);
       this.#tell(frame);
+    } else if (!early && !nextOne && frame.replay === true) {
+      const asks = this.says.unanswered("steer");
+      if (asks) asks.joined = responseId; // nothing old is told but to who asks again
+    }
+    for (const joined of early ? [] : this.says.joinedTo(responseId)) {
+      this.says.pop(joined);
+      this.#tell({ type: "client.joined", client_msg_id: joined.id, response: frame });
     }
     this.#progress(now);
     this.#flush(now);
@@ -844,7 +865,7 @@ export class Core {
     if (text) this.#clear(text);
     this.texts.end(responseId, false);
     this.#tell(frame);
-    if (say) this.#retry(now, say, errorOf(frame));
+    for (const one of [...(say ? [say] : []), ...this.says.joinedTo(responseId)]) this.#retry(now, one, errorOf(frame));
   }
 
   #stateChanged(now, frame) {
@@ -857,8 +878,9 @@ export class Core {
   #error(now, frame) {
     const error = (this.told = errorOf(frame));
     this.#tell(frame);
-    if (CANNOT_BE_ANSWERED.includes(error.code)) return;
-    const say = this.says.blamed(frame.client_msg_id);
+    const aboutACancel = word(frame, "response_id") !== null && word(frame, "client_msg_id") === null;
+    if (CANNOT_BE_ANSWERED.includes(error.code) || aboutACancel) return;
+    const say = this.says.blamed(frame);
     if (say) this.#retry(now, say, error);
     else if (this.phase === "opening" || this.phase === "resuming") {
       if (error.retryable) this.#drop(now, GONE, error.code);
@@ -978,7 +1000,7 @@ class Pending {
   get text() { return this.#pieces.join(""); }
   get over() { return this.#reply !== null || this.#error !== null; }
 
-  /** End it early. @param {{chars?: number, audio_ms?: number}} [heard] What the user took in; without it all that was sent. */
+  /** End it early. @param {{chars: number, audio_ms?: number}} [heard] What the user took in; without it all that was sent. */
   cancel(heard) { this.#cancel(heard); }
 
   then(resolve, reject) { return this.#whole().then(resolve, reject); }
@@ -1025,6 +1047,7 @@ class Pending {
     else if (event.type === "response.reset") this.#again();
     else if (event.type === "response.done" && event.status !== "failed") this.#done(event);
     else if (event.type === "response.done" && event.seq) this.#error = new RoleError(errorOf(event));
+    else if (event.type === "client.joined") this.#done(event.response);
     else if (event.type === "client.cancelled") this.#reply = replyOf({ status: "cancelled" }, "");
     else if (event.type === "client.failed") this.#error = new RoleError(event.error);
     this.#news.tell();
@@ -1125,7 +1148,9 @@ export class Session {
    * Say something: it is sent at once, and again after every loss until it is answered or patience is over.
    *
    * @param {string} message
-   * @param {{patience?: number, client_msg_id?: string, busy_policy?: string, deadline_ms?: number, revision?: string}} [options]
+   * @param {{patience?: number, client_msg_id?: string, busy_policy?: "queue" | "reject" | "interrupt" | "steer",
+   *   heard?: {chars: number, audio_ms?: number}, deadline_ms?: number, revision?: string}} [options] `heard`: of the
+   *   answer that is interrupted.
    * @returns {Pending} Await it for the Reply, or iterate it for its pieces. Throws RoleError for what no server takes.
    */
   say(message, { patience = this.#patience, client_msg_id = randomId(), ...more } = {}) {
@@ -1144,7 +1169,7 @@ export class Session {
     return pending;
   }
 
-  /** End the answer that is on its way. @param {{chars?: number, audio_ms?: number}} [heard] */
+  /** End the answer that is on its way. @param {{chars: number, audio_ms?: number}} [heard] */
   cancel(heard) { this.#do((at) => this.#core.cancel(at, null, heard ?? null)); }
 
   /**
