@@ -42,7 +42,7 @@ def _step(core: Core, step: dict[str, Any]) -> dict[str, Any]:
     else:
         raise AssertionError("time does not pass")
     taken = _happens(core, now, step)
-    out = [_shown(action) for action in core.out] + [{"took": event} for event in taken]
+    out = [shown(action) for action in core.out] + [{"took": event} for event in taken]
     core.out.clear()
     return {"out": out, "is": {name: _of(core, name) for name in step.get("is", {})}}
 
@@ -71,7 +71,8 @@ def _happens(core: Core, now: float, step: dict[str, Any]) -> list[Any]:
     return []
 
 
-def _shown(action: Action) -> dict[str, Any]:
+def shown(action: Action) -> dict[str, Any]:
+    """As JSON."""
     match action:
         case Connect():
             return {"connect": True}

@@ -6,10 +6,14 @@ runs, a known client_msg_id is answered from the log), and is told by a test wha
 
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
-from rolehost.client.core import Close, Connect, Core, Send, Tell
+from tests.support.client_cases import shown
+
+from rolehost.client.core import Close, Connect, Core, Phase, Send, Tell
 
 SESSION = "s"
 Frame = dict[str, Any]
@@ -23,6 +27,8 @@ class Turn:
     said: int = 0
     heard: int | None = None
     """How much of it was sent on the connection that stands; None: nobody there hears it."""
+    again: bool = False
+    """Another gateway gives it anew, under the same id."""
 
 
 @dataclass
@@ -162,6 +168,8 @@ class World:
 
     def began(self, turn: Turn) -> None:
         turn.heard = 0
+        if turn.again:
+            self.tell({"type": "response.reset", "response_id": turn.response_id})
         self.tell({"type": "response.created", "response_id": turn.response_id, "client_msg_id": turn.client_msg_id})
 
     def delta(self, turn: Turn, offset: int) -> None:
@@ -217,7 +225,149 @@ class World:
         self.waiting.clear()
         self.cut()
 
+    def orphan(self) -> None:
+        """The process is killed, and another one takes the turn up and gives its answer anew."""
+        turn = self.turn
+        self.waiting.clear()
+        self.cut()
+        if turn is not None:
+            self.numbers += 1
+            text = f"{turn.client_msg_id}, anew {self.numbers} 🐉龙."
+            self.turn = Turn(turn.response_id, turn.client_msg_id, text, again=True)
+            self.truth[turn.response_id] = text
+
     def other(self) -> None:
         """Somebody else in the same session says something."""
         self.numbers += 1
         self.message(f"x{self.numbers}")
+
+
+# ── what happens to it ──────────────────────────────────────────────────────────────
+
+HONEST = {
+    "deliver": 30, "grow": 20, "commit": 4, "fail": 2, "die": 2, "orphan": 2, "cut": 3, "moved": 2, "say": 6, "other": 2, "soon": 14,
+    "late": 1,
+}  # fmt: skip
+"""What a network and servers do, and how often."""
+WILD = {**HONEST, "again": 6, "drop": 1, "swap": 6, "noise": 2}
+"""What none should do as well: frames that come twice, never, or in another order."""
+STEPS = 200
+NOISE: tuple[dict[str, Any], ...] = (
+    {"type": "response.output_text.delta", "response_id": "r1", "offset": 1, "delta": ""},
+    {"type": "response.done", "seq": 99, "status": "completed"},
+    {"type": "response.created", "response_id": 7},
+    {"type": "session.resumed"},
+    {"type": "error", "error": {"code": "busy", "retryable": True}},
+    {"type": "session.migrate", "reconnect_after_ms": 100},
+    {"type": "channel.urgent", "is_urgent": True},
+)
+
+
+def world(dice: Random, core: Core | None = None) -> World:
+    made = World(core or Core(SESSION, dice.random, after_seq=0))
+    made.core.start(0)
+    made.act()
+    return made
+
+
+def perform(world: World, dice: Random, often: dict[str, int]) -> int:
+    """Two hundred things happen. How many messages were said."""
+    said = 0
+    for kind in dice.choices(list(often), list(often.values()), k=STEPS):
+        match kind:
+            case "deliver":
+                world.deliver()
+                world.deliver()
+            case "grow":
+                world.grow(dice.randint(1, 6))
+            case "commit" | "fail" | "die" | "orphan" | "cut" | "other":
+                getattr(world, kind)()
+            case "moved":
+                world.cut(1012)
+            case "soon":
+                world.pass_time(dice.randint(1, 400))
+            case "late":
+                world.pass_time(dice.randint(1, 40_000))
+            case "say":
+                world.core.say(world.now, "hi", f"m{said}", patience_ms=10_000_000)
+                world.act()
+                said += 1
+            case "again":
+                world.deliver(dice.randint(0, 3), keep=True)
+            case "drop" if world.line:
+                world.line.popleft()
+            case "swap":
+                world.deliver(dice.randint(0, 3))
+            case "noise":
+                world.tell(dice.choice(NOISE))
+    return said
+
+
+def settle(world: World, said: int) -> None:
+    """From now on everything works: long enough for every word to end."""
+    for _ in range(400):
+        while world.line and world.up:
+            world.deliver()
+        if all(f"m{number}" in world.ends for number in range(said)) and world.core.phase is Phase.READY:
+            break
+        world.grow(1)
+        world.commit()
+        world.pass_time(1_000)
+    for _ in range(3):
+        while world.line and world.up:
+            world.deliver()
+        world.pass_time(2_000)
+
+
+# ── the same for another core ───────────────────────────────────────────────────────
+
+
+class Recorded(Core):
+    """A core that writes down what happens to it as the steps of a golden case."""
+
+    def __init__(self) -> None:
+        super().__init__(SESSION, lambda: 0.5, after_seq=0)
+        self.case: dict[str, Any] = {"core": {"session_id": SESSION, "after_seq": 0}, "draw": 0.5, "steps": []}
+        self._depth = 0
+
+    def _note(self, now: float, step: dict[str, Any], happens: Callable[[], None]) -> None:
+        before, self._depth = len(self.out), self._depth + 1
+        try:
+            happens()
+        finally:
+            self._depth -= 1
+        if not self._depth:
+            out = [shown(action) for action in self.out[before:]]
+            self.case["steps"].append({"at": now, **step, "out": out, "is": {"phase": self.phase.value}})
+
+    def start(self, now: float) -> None:
+        self._note(now, {"do": "start"}, lambda: super(Recorded, self).start(now))
+
+    def tick(self, now: float) -> None:
+        self._note(now, {}, lambda: super(Recorded, self).tick(now))
+
+    def opened(self, now: float) -> None:
+        self._note(now, {"do": "opened"}, lambda: super(Recorded, self).opened(now))
+
+    def heard(self, now: float, text: str | bytes) -> None:
+        self._note(now, {"frame": json.loads(text)}, lambda: super(Recorded, self).heard(now, text))
+
+    def lost(self, now: float, code: int = 1006, reason: str = "", status: int = 0) -> None:
+        given = {"code": code, "reason": reason, "status": status}
+        self._note(now, {"do": "lost", "with": given}, lambda: super(Recorded, self).lost(now, code, reason, status))
+
+    def say(self, now: float, message: str, client_msg_id: str, *, patience_ms: int = 60_000, **more: Any) -> None:
+        given = {"message": message, "client_msg_id": client_msg_id, "patience_ms": patience_ms, **more}
+        self._note(
+            now,
+            {"do": "say", "with": given},
+            lambda: super(Recorded, self).say(now, message, client_msg_id, patience_ms=patience_ms, **more),
+        )
+
+
+def recorded(seed: int) -> dict[str, Any]:
+    """A bad day of two hundred things, as a case."""
+    dice, core = Random(seed), Recorded()
+    here = world(dice, core)
+    settle(here, perform(here, dice, WILD))
+    return core.case

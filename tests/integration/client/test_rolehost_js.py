@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.support.browser import Browser, chromium
 from tests.support.client_cases import FOLDER, cases, expected
+from tests.support.client_world import recorded
 from tests.support.cutting import Relay
 from tests.support.dev import STORYTELLER, dev
 
@@ -45,6 +46,18 @@ def agrees(told: dict[str, Any]) -> None:
 @pytest.mark.skipif(NODE is None, reason="no Node on this machine")
 def test_the_golden_cases_in_node() -> None:
     agrees(json.loads(node(str(RUNNER), str(LIBRARY), str(FOLDER))))
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node on this machine")
+def test_both_cores_do_the_same_on_bad_days(tmp_path: Path) -> None:
+    """Whatever happens: not only what the golden cases thought of."""
+    days = {f"day-{seed}": recorded(seed) for seed in range(40)}
+    for name, case in days.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(case))
+    told = json.loads(node(str(RUNNER), str(LIBRARY), str(tmp_path)))
+    for name, case in days.items():
+        for number, (step, did) in enumerate(zip(case["steps"], told[name], strict=True)):
+            assert did == {"out": step["out"], "is": step["is"]}, f"{name}, step {number}: {step}"
 
 
 class _Files(SimpleHTTPRequestHandler):
