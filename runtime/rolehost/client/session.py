@@ -252,6 +252,7 @@ class Session:
                             if self._line is not None:
                                 self._line.close()
                             self._line = None
+                            self._wake()  # it may be the end, of which nothing else is told
                         case Poll(path):
                             self._keep(asyncio.create_task(self._poll(path)))
                         case _:
@@ -269,6 +270,9 @@ class Session:
             pending.feed(event)
             if pending.over:
                 del self._pending[pending.client_msg_id]
+        self._wake()
+
+    def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,6 +71,22 @@ async def test_an_answer_goes_on_where_it_was_when_the_network_is_cut(tmp_path: 
     assert text.startswith(shown)
     assert [event["seq"] for event in told if event.get("seq")][:4] == [1, 2, 3, 4]
     assert [event.type for event in told].count("client.lost") >= 3
+
+
+async def test_who_reads_events_is_told_of_the_end_though_nothing_happens_any_more(tmp_path: Path) -> None:
+    with serving(tmp_path, str(STORYTELLER)) as (_, network):
+        session = connect(f"http://127.0.0.1:{network.port}", "storyteller")
+        told: list[str] = []
+
+        async def read(events: AsyncIterator[Event]) -> None:
+            async for event in events:
+                told.append(event.type)
+
+        reading = asyncio.create_task(read(session.events()))
+        async with session:
+            while "session.created" not in told:
+                await asyncio.sleep(0.01)
+        await reading
 
 
 async def test_a_session_that_cannot_be_had_raises_why(tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ for await (const piece of session.say("%(words)s")) {
 }
 const same = await session.say("other words", { client_msg_id: "twice" });
 const again = await session.say("other words", { client_msg_id: "twice" });
+const brief = connect("http://127.0.0.1:%(port)d", "storyteller");
+const ending = (async () => { for await (const event of brief.events()) if (event.type === "client.ended") throw event; })();
+await brief.opened;
+await new Promise((wake) => setTimeout(wake, 50));
+brief.close();
+await ending;
 const wrong = await connect("http://127.0.0.1:%(port)d", "nobody").opened.catch((error) => error.code);
 const long = (() => { try { session.say("x".repeat(40000)); } catch (error) { return error.code; } })();
 session.close();

@@ -1272,6 +1272,7 @@ export class Session {
     const socket = this.#socket;
     this.#socket = null;
     if (socket?.close) socket.close(1000);
+    this.#news.tell(); // it may be the end, of which nothing else is told
   }
 
   async #dial() {
