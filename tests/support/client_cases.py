@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rolehost.client.core import Action, Close, Connect, Core, Poll, Send
+from rolehost.client.actions import Action, Close, Connect, Poll, Send
+from rolehost.client.core import Core
 
 FOLDER = Path(__file__).parents[1] / "unit" / "client" / "cases"
 MOST_TICKS = 1_000

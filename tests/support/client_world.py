@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.support.client_cases import shown
 
-from rolehost.client.core import Close, Connect, Core, Phase, Send, Tell
+from rolehost.client.actions import Close, Connect, Phase, Send, Tell
+from rolehost.client.core import Core
 
 SESSION = "s"
 Frame = dict[str, Any]

@@ -5,9 +5,10 @@
         async for delta in session.say("and then?"):                 # or its pieces
             print(delta, end="")
 
-`core` decides, without socket, clock or task; `session` and `line` are its asyncio shell;
-`pending` is what `say` returns. rolehost.js is the same core for browsers and Node; both
-run the cases in tests/unit/client/cases.
+`core` decides, without socket, clock or task, by layers: `connection` for losses and order,
+`answers` for what was said. `session` and `line` are its asyncio shell, `pending` is what
+`say` returns. rolehost.js is the same core for browsers and Node; both run the cases in
+tests/unit/client/cases.
 
 Does not belong here: how a command finds a gateway (`rolehost.cli.reach`), and anything
 of the server's. It needs what the base install has: msgspec and websockets.

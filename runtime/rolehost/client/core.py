@@ -2,44 +2,25 @@
 
 Every input takes `now`, milliseconds of a clock that never goes back, and leaves what is to
 be done in `out`. The same machine is written once more in rolehost.js; tests/unit/client/cases
-hold both to the same words.
+hold both to the same words. `connection` knows losses and order, `answers` messages and texts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
-from rolehost.client.backlog import DELTA, MAX_EVENTS, Backlog
-from rolehost.client.frames import Frame, error_of, failure, number, read, word
-from rolehost.client.known import Known
-from rolehost.client.pauses import (
-    CODES,
-    FINAL_STATUS,
-    LOAD_MS,
-    LOADED,
-    LOSS_MS,
-    MOVED,
-    MOVED_MS,
-    UNAUTHORIZED,
-    is_final,
-    next_pause,
-)
-from rolehost.client.polling import Polling
-from rolehost.client.pulse import Pulse
-from rolehost.client.says import CANNOT_BE_ANSWERED, MAX_WAITING, Say, Says
-from rolehost.client.texts import Hole, Text, Texts
+from rolehost.client.actions import Connect, Phase, Poll
+from rolehost.client.answers import Answers
+from rolehost.client.backlog import DELTA, MAX_EVENTS
+from rolehost.client.connection import GONE
+from rolehost.client.frames import Frame, failure, read
+from rolehost.client.pauses import CODES, FINAL_STATUS, MOVED, UNAUTHORIZED, is_final
+from rolehost.client.says import MAX_WAITING
 from rolehost_api.errors import BadRequest, Overloaded
 from rolehost_api.wire import MAX_FRAME_BYTES, MAX_MESSAGE_CHARS, encode
 
 OPEN_MS = 20_000
 """From the first try of a connection to its `session.created`."""
-RESUME_MS = 10_000
-"""Without a replayed event, and a resume is taken for lost."""
-STEADY_MS = 1_000
-"""A connection that stood so long was a good one: the next pause is a first pause again."""
 PATIENCE_MS = 60_000
-GONE = 1006
 NOT_ANSWERED = failure(
     "not_answered",
     "no answer came in time",
@@ -50,57 +31,7 @@ UNREACHABLE = failure("unreachable", "the gateway could not be reached in time",
 CLOSED = failure("closed", "the session was closed")
 
 
-class Phase(Enum):
-    """Where the connection is."""
-
-    WAITING = "waiting"
-    """There is none, until the next try."""
-    CONNECTING = "connecting"
-    OPENING = "opening"
-    """It stands; `session.created` has not come."""
-    RESUMING = "resuming"
-    """What was missed is being told."""
-    READY = "ready"
-    STALLED = "stalled"
-    """It was dropped, because nobody reads the events that came."""
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Open a socket; then `opened`, `heard` and at last `lost`, of this one only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Forget the socket; nothing of it is to be told any more."""
-
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """GET this path of the same host, once, and tell `polled`."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """An event for the user: the server's own, or one of ours, `client.*`."""
-
-    event: Frame
-
-
-Action = Connect | Send | Close | Poll | Tell
-
-
-class Core:
+class Core(Answers):
     """One session. `draw` gives random numbers in [0, 1).
 
     `after_seq` is the last event that the user knows already: 0 tells the whole session, None what
@@ -117,38 +48,8 @@ class Core:
         renewable: bool = False,
         max_events: int = MAX_EVENTS,
     ) -> None:
-        self.session_id = session_id
-        self.out: list[Action] = []
-        self.phase = Phase.WAITING
-        self.backlog = Backlog(max_events)
-        self.pulse = Pulse()
-        self.known = Known()
-        self.greeted: Frame = {}
-        """The last `session.created`."""
-        self.error: Frame | None = None
-        """Why it ended."""
-        self.last = after_seq
-        """Number of the last event that was told; None: the next one, whatever it is."""
-        self._draw, self._user, self._renewable = draw, user, renewable
-        self._says = Says()
-        self._texts = Texts()
-        self._polling = Polling()
-        self._connect_at: float | None = None
-        self._by: float | None = None
-        """When the connection must have got further."""
-        self._stood_since: float | None = None
-        """Since when the session is open on this connection."""
-        self._pause = 0
-        self._told: Frame | None = None
-        """The error that was the last thing heard on this connection; a close that follows means it."""
-        self._leave_at: float | None = None
-        """The server asked to come again: when, and after how long."""
-        self._moving_ms: int | None = None
-        self._replay_to: int | None = None
-        """Where the replay ends; None before the server said so."""
-        self._hole_at: int | None = None
-        """The position of the last gap: the same twice, and resuming does not help."""
-        self._weight = 0
+        super().__init__(session_id, draw, after_seq=after_seq, max_events=max_events)
+        self._user, self._renewable = user, renewable
 
     # ── from the user ───────────────────────────────────────────────────────────────
 
@@ -312,297 +213,18 @@ class Core:
         if isinstance(answer, dict) and self.known.whole(answer):
             self._tell({"type": "client.state", "version": self.known.version})
 
-    # ── the connection ──────────────────────────────────────────────────────────────
-
-    def _created(self, now: float, frame: Frame) -> None:
-        if self.phase is not Phase.OPENING:
-            return
-        first, self.greeted = not self.greeted, frame
-        self._stood_since, self._by = now, None
-        self.pulse.start(now, frame.get("heartbeat_ms"))
-        if first:
-            self.known.joined(frame, whole=self.last == 0)
-        anew = self.last is None
-        if anew:
-            self.last = number(frame, "head") or 0
-        self._tell(frame)
-        if anew:
-            self._ready(now)
-        else:
-            self._resume(now)
-
-    def _resume(self, now: float) -> None:
-        self.phase, self._by, self._replay_to = Phase.RESUMING, now + RESUME_MS, None
-        after = {"after_seq": self.last or 0, "after_version": self.known.version}
-        self._send({"type": "session.resume", "session_id": self.session_id, **after})
-
-    def _resumed(self, now: float, frame: Frame) -> None:
-        if self.phase is not Phase.RESUMING:
-            return
-        if frame.get("gap") is True:
-            start = number(frame, "from_seq")
-            self.last = start - 1 if start else None
-            self.known.forget()
-        self._replay_to = number(frame, "to_seq") or 0
-        self._tell(frame)
-        self._progress(now)
-
-    def _snapshot(self, now: float, frame: Frame) -> None:
-        self.known.whole(frame)
-        at = number(frame, "at_seq")
-        if at is not None and at > (self.last or 0):
-            self.last = at
-        self._tell(frame)
-        self._progress(now)
-
-    def _progress(self, now: float) -> None:
-        """A part of what was missed was told: is that all?"""
-        if self.phase is Phase.RESUMING:
-            self._by = now + RESUME_MS
-            if self._replay_to is not None and (self.last is None or self.last >= self._replay_to):
-                self._ready(now)
-
-    def _ready(self, now: float) -> None:
-        self.phase, self._by = Phase.READY, None
-        self._flush(now)
-
-    def _numbered(self, now: float, frame: Frame) -> bool:
-        """Whether an event is the next one. Of those that are not, the old are dropped and the early asked for."""
-        seq = number(frame, "seq")
-        if seq is None:
-            return True
-        if self.last is None or seq == self.last + 1:
-            self.last = seq
-            return True
-        if seq > self.last and self.phase is Phase.READY:
-            self._gap(now)
-        return False
-
-    def _gap(self, now: float) -> None:
-        if self._hole_at == self.last:
-            self._drop(now, GONE, "events are missing")
-        else:
-            self._hole_at = self.last
-            self._resume(now)
-
-    def _migrate(self, now: float, frame: Frame) -> None:
-        self._moving_ms = number(frame, "reconnect_after_ms") or 0
-        self._leave_at = now + int(self._draw() * self._moving_ms)
-        self._tell(frame)
-
-    def _drop(self, now: float, code: int, reason: str) -> None:
-        """Let go of the socket ourselves."""
-        self.out.append(Close(1000))
-        self._lost(now, code, reason)
-
-    def _stall(self, now: float) -> None:
-        """Nobody reads what came: no more of it, until somebody does."""
-        if self.phase is not Phase.ENDED:
-            self._drop(now, GONE, "events are not read")
-            self.phase, self._connect_at = Phase.STALLED, None
-
-    def _lost(self, now: float, code: int, reason: str) -> None:
-        steady = self._stood_since is not None and now - self._stood_since >= STEADY_MS
-        pause = self._pause_after(now, code, steady=steady)
-        self.phase, self._connect_at = Phase.WAITING, now + pause
-        self._by = self._stood_since = self._told = self._leave_at = self._moving_ms = None
-        self.pulse.stop()
-        self._polling.stop()
-        self._says.lost(now)
-        self._texts.lost()
-        self._weight = 0
-        self._tell({"type": "client.lost", "code": code, "reason": reason, "retry_ms": pause})
-
-    def _pause_after(self, now: float, code: int, *, steady: bool) -> int:
-        if steady:
-            self._pause = 0
-        if steady and (code == MOVED or self._leave_at is not None):
-            if self._leave_at is not None and self._moving_ms is not None:
-                return max(0, int(self._leave_at - now))
-            return int(self._draw() * MOVED_MS)
-        loaded = code in LOADED or self._told is not None
-        self._pause = next_pause(self._draw(), self._pause, LOAD_MS if loaded else LOSS_MS)
-        after = number(self._told or {}, "retry_after_ms")
-        return max(self._pause, min(after, 60_000)) if after is not None else self._pause
-
-    def _end(self, error: Frame, *, told: bool = True) -> None:
-        self.out.append(Close(1000))
-        self.phase, self.error = Phase.ENDED, error
-        self._connect_at = self._by = self._leave_at = None
-        self.pulse.stop()
-        self._polling.stop()
-        for say in self._says:
-            self._fail(say, error)
-        if told:
-            self._tell({"type": "client.ended", "error": error})
-
-    # ── answers ─────────────────────────────────────────────────────────────────────
-
-    def _began(self, now: float, frame: Frame) -> None:
-        response_id, message_id = word(frame, "response_id"), word(frame, "client_msg_id")
-        if response_id is None or self._texts.over(response_id):
-            return
-        self._replaced(response_id, message_id, begun=True)
-        text, new = self._texts.begin(response_id, message_id)
-        say = self._says.of(message_id)
-        if say is not None:
-            say.response_id, say.at_large = response_id, True
-            say.joined = response_id if text.client_msg_id != message_id else None
-            if say.cancel is not None:
-                self._send_cancel(response_id, say.cancel)
-        if new:
-            self._tell(frame)
-
-    def _delta(self, now: float, frame: Frame) -> None:
-        response_id, offset, delta = word(frame, "response_id"), number(frame, "offset"), word(frame, "delta")
-        if response_id is None or offset is None or delta is None or self._texts.over(response_id):
-            return
-        text = self._texts.open.get(response_id)
-        if text is None and offset == 0:
-            self._replaced(response_id, None, begun=True)
-            text, _ = self._texts.begin(response_id, None)
-        try:
-            if text is None:
-                raise Hole
-            at, new = text.length, text.add(offset, delta)
-        except Hole:
-            # On one connection nothing is missing but by a fault of the other end; a fresh one is told from the start.
-            self._drop(now, GONE, "a piece of an answer is missing")
-            return
-        if new:
-            whose = {} if text.client_msg_id is None else {"client_msg_id": text.client_msg_id}
-            self._tell({**frame, **whose, "offset": at, "delta": new})
-
-    def _reset(self, now: float, frame: Frame) -> None:
-        text = self._texts.open.get(word(frame, "response_id") or "")
-        if text is not None:
-            self._clear(text)
-
-    def _clear(self, text: Text) -> None:
-        """What was shown of a response is void."""
-        if text.length:
-            self._tell({"type": "response.reset", "response_id": text.response_id, "client_msg_id": text.client_msg_id})
-        text.clear()
-
-    def _replaced(self, response_id: str, message_id: str | None, *, begun: bool) -> None:
-        for text in self._texts.outdated(response_id, message_id, begun=begun):
-            self._clear(text)
-
-    def _done(self, now: float, frame: Frame) -> None:
-        response_id, message_id = word(frame, "response_id") or "", word(frame, "client_msg_id")
-        say = self._says.of(message_id)
-        failed = frame.get("status") == "failed"
-        if failed and number(frame, "seq") is None:
-            self._failed(now, frame, response_id, say)
-            return
-        seen = self._texts.ended(response_id)
-        last = self.last
-        next_one = self._numbered(now, frame)
-        early = not next_one and last is not None and (number(frame, "seq") or 0) > last
-        if not early and (say is not None or (next_one and not seen)):
-            self._replaced(response_id, message_id, begun=False)
-            self._texts.end(response_id, durable=True)
-            if say is not None:
-                self._says.pop(say)
-            self._tell(frame)
-        elif not early and not next_one and frame.get("replay") is True and (asks := self._says.unanswered("steer")):
-            asks.joined = response_id  # nothing old is told but to who asks again
-        for joined in () if early else self._says.joined_to(response_id):
-            self._says.pop(joined)
-            self._tell({"type": "client.joined", "client_msg_id": joined.id, "response": frame})
-        self._progress(now)
-        self._flush(now)
-
-    def _failed(self, now: float, frame: Frame, response_id: str, say: Say | None) -> None:
-        """The turn came to nothing; the message may be sent again."""
-        text = self._texts.open.get(response_id)
-        if text is not None:
-            self._clear(text)
-        self._texts.end(response_id, durable=False)
-        self._tell(frame)
-        for one in (*(() if say is None else (say,)), *self._says.joined_to(response_id)):
-            self._retry(now, one, error_of(frame))
-
-    def _numbered_state(self, now: float, frame: Frame) -> None:
-        if self._numbered(now, frame):
-            self.known.patched(frame)
-            self._tell(frame)
-            self._progress(now)
-
-    def _error(self, now: float, frame: Frame) -> None:
-        error = self._told = error_of(frame)
-        self._tell(frame)
-        say = self._says.blamed(frame)
-        about_a_cancel = word(frame, "response_id") is not None and word(frame, "client_msg_id") is None
-        if error["code"] in CANNOT_BE_ANSWERED or about_a_cancel:
-            return
-        if say is not None:
-            self._retry(now, say, error)
-        elif self.phase in (Phase.OPENING, Phase.RESUMING):
-            if error["retryable"]:
-                self._drop(now, GONE, error["code"])
-            else:
-                self._end(error)
-
-    def _retry(self, now: float, say: Say, error: Frame) -> None:
-        if error["retryable"] and say.cancel is None and say.postpone(now, self._draw(), error):
-            retry_ms = int(say.retry_at - now)
-            self._tell({"type": "client.retry", "client_msg_id": say.id, "error": error, "retry_ms": retry_ms})
-        elif say.cancel is not None:
-            self._says.pop(say)
-            self._tell({"type": "client.cancelled", "client_msg_id": say.id})
-        else:
-            self._fail(say, error)
-        self._flush(now)
-
-    def _fail(self, say: Say, error: Frame) -> None:
-        self._says.pop(say)
-        self._tell({"type": "client.failed", "client_msg_id": say.id, "error": error})
-
-    def _flush(self, now: float) -> None:
-        """Send what may be sent now."""
-        if self.phase is not Phase.READY or self._leave_at is not None:
-            return
-        for say in self._says.sendable(now):
-            say.sent = say.at_large = True
-            self._send(say.frame)
-
-    # ── the channel ─────────────────────────────────────────────────────────────────
-
-    def _pong(self, now: float, frame: Frame) -> None:
-        self.pulse.pong(now, frame.get("t"))
-
-    def _urgent(self, now: float, frame: Frame) -> None:
-        self.pulse.urgent(now, frame.get("is_urgent") is True, frame.get("heartbeat_ms"))
-        self._tell(frame)
-
-    def _degraded(self, now: float, frame: Frame) -> None:
-        self._polling.told(now, frame)
-        self._tell(frame)
-
-    def _send_cancel(self, response_id: str, heard: Frame) -> None:
-        what = {"heard": heard} if heard else {}
-        self._send({"type": "response.cancel", "session_id": self.session_id, "response_id": response_id, **what})
-
-    def _send(self, frame: Frame) -> None:
-        self.out.append(Send(frame))
-
-    def _tell(self, event: Frame) -> None:
-        self.out.append(Tell(event))
-        self.backlog.put(event, self._weight)
-
     _handlers: dict[str, Callable[["Core", float, Frame], None]] = {
-        "session.created": _created,
-        "session.resumed": _resumed,
-        "session.snapshot": _snapshot,
-        "session.migrate": _migrate,
-        "response.created": _began,
-        DELTA: _delta,
-        "response.reset": _reset,
-        "response.done": _done,
-        "role.state.delta": _numbered_state,
-        "error": _error,
-        "pong": _pong,
-        "channel.urgent": _urgent,
-        "channel.degraded": _degraded,
+        "session.created": Answers._created,
+        "session.resumed": Answers._resumed,
+        "session.snapshot": Answers._snapshot,
+        "session.migrate": Answers._migrate,
+        "response.created": Answers._began,
+        DELTA: Answers._delta,
+        "response.reset": Answers._reset,
+        "response.done": Answers._done,
+        "role.state.delta": Answers._numbered_state,
+        "error": Answers._error,
+        "pong": Answers._pong,
+        "channel.urgent": Answers._urgent,
+        "channel.degraded": Answers._degraded,
     }

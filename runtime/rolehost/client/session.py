@@ -17,7 +17,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
 from websockets.typing import Subprotocol
 
-from rolehost.client.core import Close, Connect, Core, Phase, Poll, Send
+from rolehost.client.actions import Close, Connect, Phase, Poll, Send
+from rolehost.client.core import Core
 from rolehost.client.errors import Unreachable, raised
 from rolehost.client.fetching import fetch
 from rolehost.client.frames import MAX_FRAME_BYTES, Frame

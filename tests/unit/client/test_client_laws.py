@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.client_world import HONEST, WILD, World, perform, settle, world
 
-from rolehost.client.core import Phase
+from rolehost.client.actions import Phase
 
 DICE = st.integers(0, 2**32).map(Random)
 
