@@ -58,6 +58,7 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     openai.routes(app, rooms)
     _pushes(app, rooms)
     _platform(app, rooms)
+    pages.serve_library(app)
     if rooms.page:
         pages.serve(app)
     _described(app)
