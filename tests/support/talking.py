@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from tests.support.identities import ROOT
 from tests.support.rooms import (
     ACME,
     DEFAULT_SEGMENTS,
@@ -26,7 +27,7 @@ from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.edge.auth import KeyAuth
+from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
@@ -34,6 +35,7 @@ from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import make_rest
 from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
@@ -104,7 +106,7 @@ class Talkers:
         self.tables.keys.put((entry.sha256,), entry)
 
     async def __aenter__(self) -> Self:
-        policy, auth = Policy(), KeyAuth(self.tables.keys)
+        policy, auth = Policy(), KeyAuth(self.tables.keys, Tokens(signing_key(ROOT), self.clock))
         gate = Gate(tables=self.tables, sessions=self.service, hub=self.hub, metrics=self.metrics, now_ms=self.clock)
         rooms = Rooms(
             gate=gate,

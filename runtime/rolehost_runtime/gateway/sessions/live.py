@@ -52,6 +52,7 @@ class LiveSession:
         """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
         self.principal_id = principal.id
+        self._user = principal.user or None
         self.tenant = role.tenant
         self.role_name = role.name
         self.session_id = session_id
@@ -280,7 +281,7 @@ class LiveSession:
             rng_seed=secrets.randbits(63),
             now_ms=self._world.now_ms(),
             client_msg_id=accepted.said.client_msg_id,
-            user=accepted.said.user,
+            user=self._user,
         )
         running = self.audience.begin(opened)
         await Attempt(

@@ -166,7 +166,7 @@ class SessionService:
         seating: Seating = guest
         if told is not None:
             seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
-        handle = Handle(seating, sid, principal, channel, self._world.now_ms)
+        handle = Handle(seating, sid, channel, self._world.now_ms)
         await handle.sit()
         return handle
 
@@ -238,7 +238,9 @@ class SessionService:
         if role is None or role.tenant.uid != asked.tenant_uid:
             raise NotFound("there is no Role at this address", code="role_not_found")
         wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
-        guest = Guest(self, Principal(role.tenant, asked.principal, frozenset()), role, asked.session_id, wanted)
+        user = identity.user_of(asked.tenant_uid, asked.principal)
+        principal = Principal(role.tenant, asked.principal, frozenset(), user=user)
+        guest = Guest(self, principal, role, asked.session_id, wanted)
         live = self._live.get(guest.key)
         if live is None or not (live.busy or (live.attached and not self._leaving)):
             if live is not None:
