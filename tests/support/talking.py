@@ -99,6 +99,7 @@ class Talkers:
         self._key(USER_KEY, ACME, Scope.CHAT, Scope.ACT_AS_USER)
         for table in self.tables.named().values():
             table.filled = True
+        self.auth = KeyAuth(self.tables.keys, Tokens(signing_key(ROOT), self.clock))
         self._ears: dict[str, Any] = {}
 
     def _key(self, key: str, tenant: Tenant, *scopes: Scope) -> None:
@@ -106,11 +107,11 @@ class Talkers:
         self.tables.keys.put((entry.sha256,), entry)
 
     async def __aenter__(self) -> Self:
-        policy, auth = Policy(), KeyAuth(self.tables.keys, Tokens(signing_key(ROOT), self.clock))
+        policy = Policy()
         gate = Gate(tables=self.tables, sessions=self.service, hub=self.hub, metrics=self.metrics, now_ms=self.clock)
         rooms = Rooms(
             gate=gate,
-            auth=auth,
+            auth=self.auth,
             logs=self.pool,
             uploads=None,
             store_answers=_yes,
@@ -119,7 +120,7 @@ class Talkers:
             platform=PlatformHealth(None, self.clock, tuple),
         )
         self.server = EdgeServer(
-            make_rest(rooms, policy), Door(policy, auth, gate), host="127.0.0.1", port=0, max_connections=1000
+            make_rest(rooms, policy), Door(policy, self.auth, gate), host="127.0.0.1", port=0, max_connections=1000
         )
         await self.pool.start()
         await self.server.start()
