@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -170,6 +171,14 @@ async def test_a_lost_socket_does_not_cancel_the_turn(edge: Edge) -> None:
     edge.sessions.gate.set()
     await asyncio.wait_for(edge.sessions.detached.wait(), 5)
     assert edge.sessions.said == [("s", "wait")]
+
+
+async def test_an_event_does_not_wait_for_the_one_before_it_to_be_acknowledged(edge: Edge) -> None:
+    async with connect(edge.ws(), additional_headers=BEARER):
+        (live,) = [live for sockets in edge.hub._by_key.values() for live in sockets]
+        assert isinstance(live, WebSocket)
+        accepted = live._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 # ── who may ─────────────────────────────────────────────────────────────────────────
