@@ -238,7 +238,7 @@ async def test_nobody_reads_anothers_session_over_any_transport(house: Talkers, 
         "another-tenant": ("rh_8_evil", "u-17"),
     }[whose]
     query, field = (f"user={user}", {"user": user}) if user else ("", {})
-    read = []
+    read: list[Any] = []
     sessions = "/v1/roles/cat/sessions"
     for path in (f"{sessions}/s/events", f"{sessions}/s/state", f"{sessions}/s/events?wait=1"):
         status, answer = await ask(house, "GET", f"{path}{'&' if '?' in path else '?'}{query}", key, **CLAIMS)
