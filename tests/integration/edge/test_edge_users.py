@@ -11,7 +11,7 @@ import pytest
 from tests.support.identities import ROOT
 from tests.support.rooms import ACME, EVIL, pod_entry, put, revision_entry, role_entry
 from tests.support.sse import listening
-from tests.support.talking import KEYS, USER_KEY, Talkers, ask_or_fail
+from tests.support.talking import KEYS, USER_KEY, Talkers, add_key, ask_or_fail
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -128,7 +128,7 @@ async def test_what_is_no_token_request_is_told_so(house: Talkers, body: Any, st
 
 async def test_only_a_key_that_may_act_as_a_user_gets_any(house: Talkers) -> None:
     admin = "rh_7_acme"
-    house._key(admin, ACME, Scope.ADMIN)
+    add_key(house.tables, admin, ACME, Scope.ADMIN)
     for key in (KEYS[ACME], admin, await token(house, "u-17", None)):
         assert (await ask(house, "POST", "/v1/tokens", key, {"user": "u-18"}))[0] == 403
     assert (await ask(house, "POST", "/v1/tokens", "", {"user": "u-18"}))[0] == 401
@@ -230,7 +230,7 @@ async def test_without_a_user_sessions_are_the_tenants_own_whichever_key_asks(ho
 async def test_nobody_reads_anothers_session_over_any_transport(house: Talkers, whose: str) -> None:
     """u-17's session `s`, asked for in every way by somebody else with the same word."""
     await say(house, await token(house, "u-17"), SECRET)
-    house._key("rh_8_evil", EVIL, Scope.CHAT, Scope.ACT_AS_USER)
+    add_key(house.tables, "rh_8_evil", EVIL, Scope.CHAT, Scope.ACT_AS_USER)
     key, user = {
         "token": (await token(house, "u-18"), ""),
         "acted-for": (USER_KEY, "u-18"),

@@ -281,6 +281,18 @@ async def test_a_key_that_is_revoked_in_the_middle_is_told(
     model.gate.set()
 
 
+async def test_a_key_that_is_revoked_before_the_first_word_is_a_status(house: Talkers, model: Listening) -> None:
+    model.gate.clear()
+    asking = asyncio.create_task(ask(house, saying("one", stream=True)))
+    async with asyncio.timeout(5):
+        while not house.hub.sockets:
+            await asyncio.sleep(0.001)
+    house.tables.keys.drop((key_hash(KEY),))
+    answer = await asking
+    assert (answer.status, answer.code, house.hub.sockets) == (401, "key_revoked", 0)
+    model.gate.set()
+
+
 @pytest.mark.parametrize(
     ("body", "key", "status", "code", "kind"),
     [

@@ -13,7 +13,8 @@ from rolehost_api.link.messages import HistorySegment, InputSegment, PersonaSegm
 from rolehost_api.wire import error_body
 from rolehost_runtime.core.prompt import Exchange, Spoken, Told, build
 from rolehost_runtime.gateway.edge.openai.errors import openai_error
-from rolehost_runtime.gateway.edge.openai.requests import Asked, ChatMessage, completion_id, conversation, read
+from rolehost_runtime.gateway.edge.openai.messages import ChatMessage, conversation
+from rolehost_runtime.gateway.edge.openai.requests import Asked, completion_id, read
 
 HI = {"role": "user", "content": "Hi"}
 SEGMENTS = (PersonaSegment(0), TextSegment("system", "It rains."), HistorySegment(), InputSegment())
@@ -125,6 +126,7 @@ def test_parts_of_text_are_one_text() -> None:
         ({"messages": [{"role": "user", "content": "x" * 32_769}]}, "message_too_long"),
         ({"messages": [{"role": "user", "content": 7}]}, "invalid_request"),
         ({"model": None}, "invalid_request"),
+        ({"user": "x" * 257}, "invalid_request"),
         ({"stream": "yes"}, "invalid_request"),
         ({"metadata": {"session_id": 7}}, "invalid_request"),
     ],

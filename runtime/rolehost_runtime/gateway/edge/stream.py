@@ -52,6 +52,8 @@ class Stream:
         self._news = asyncio.Event()
         self._ending = False
         self._timer: asyncio.TimerHandle | None = None
+        self.refused: RolehostError | None = None
+        """Why this client may not hear any more."""
         self.left: Callable[[], None] = _nothing
         """Called once when the client is gone, or everything was said."""
 
@@ -95,6 +97,7 @@ class Stream:
             self._abort()
 
     def refuse(self, error: RolehostError) -> None:
+        self.refused = error
         self.tell(self._follows or None, error)
         self.finish()
 
@@ -112,6 +115,8 @@ class Stream:
     # ── its bytes ───────────────────────────────────────────────────────────────────
 
     def open(self) -> None:
+        """It is among those that are told of a revoked key, of a token's end and of a leaving gateway, until it is
+        `over`."""
         self._gate.admit(self, self._principal)
         self._gate.metrics.streams.inc()
 
@@ -153,14 +158,13 @@ class Stream:
 
 
 class StreamAnswer(StreamingResponse):
-    """The stream as an answer. Whoever goes away, it is over afterwards."""
+    """A stream that is open, as an answer. Whoever goes away, it is over afterwards."""
 
     def __init__(self, stream: Stream, headers: dict[str, str] | None = None) -> None:
         super().__init__(stream.pieces(), media_type="text/event-stream", headers=HEADERS | (headers or {}))
         self._stream = stream
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._stream.open()
         try:
             await super().__call__(scope, receive, send)
         finally:

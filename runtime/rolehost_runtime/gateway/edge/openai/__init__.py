@@ -1,7 +1,7 @@
 """The facade: Roles as models of OpenAI's chat completions, for whatever already speaks to those.
 
-`requests` reads what is asked, `replies` says what happened in their shapes, `errors` what
-went wrong; all three are pure. `routes` are the paths under /v1. A Role is a `model`.
+`requests` and `messages` read what is asked, `replies` and `models` say what is in their shapes,
+`errors` what went wrong; all of them are pure. `routes` are the paths under /v1. A Role is a `model`.
 
 What was said before is the session's log where the request names a session (`history:
 server`; of its messages only the last one is used), and the request's own messages where it

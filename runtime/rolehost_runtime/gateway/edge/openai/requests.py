@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rolehost_api.errors import BadRequest, NotFound
-from rolehost_api.wire import MAX_MESSAGE_CHARS
-from rolehost_runtime.core.prompt import Exchange, Told
+from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.gateway.edge.openai.messages import ChatMessage, conversation
 
 MAX_MESSAGES = 4096
 MAX_DROPPED = 32
@@ -21,18 +21,7 @@ KNOWN = frozenset(
      "previous_response_id"}
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_TEXT = frozenset({"text", "input_text", "output_text"})
 _NULL = msgspec.Raw(b"null")
-
-
-class ContentPart(Struct, frozen=True):
-    type: str
-    text: str = ""
-
-
-class ChatMessage(Struct, frozen=True):
-    role: str
-    content: str | list[ContentPart] | None = None
 
 
 class Metadata(Struct, frozen=True):
@@ -56,7 +45,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
-    user: str | None = None
+    user: Annotated[str, Meta(max_length=256)] | None = None
     """Whose session it is, where the key has the scope act-as-user; else it does nothing."""
     session_id: str | None = None
     """The session to go on with; its log is the history then, and of `messages` the last one is said."""
@@ -147,60 +136,6 @@ def _session_of_response(previous: str) -> str:
             code="response_not_found",
         )
     return session_id
-
-
-def conversation(messages: list[ChatMessage]) -> tuple[str, Told]:
-    """What is said now, and what was said before it. Raises BadRequest.
-
-    Whatever their place, system messages are told beside the persona; the last of the others is the user's word.
-    A greeting that nobody asked for, or two messages in a row, is an exchange of which one half is empty:
-
-    >>> conversation([ChatMessage("assistant", "Meow."), ChatMessage("user", "Hi"), ChatMessage("system", "Be kind.")])
-    ('Hi', Told(system=('Be kind.',), past=(Exchange(input='', reply='Meow.'),)))
-    """
-    system: list[str] = []
-    spoken: list[tuple[str, str]] = []
-    for message in messages:
-        text = _text(message)
-        if message.role in ("system", "developer"):
-            system.append(text)
-        elif message.role in ("user", "assistant"):
-            spoken.append((message.role, text))
-        else:
-            raise BadRequest(
-                "a message is of system, developer, user or assistant", hint="Tools are the Role's own business here",
-                code="speaker_not_supported",
-            )  # fmt: skip
-    if not spoken or spoken[-1][0] != "user":
-        raise BadRequest(
-            "the last message must be the user's", hint="An answer cannot be continued", code="last_message_not_user"
-        )
-    said = spoken.pop()[1]
-    if len(said) > MAX_MESSAGE_CHARS:
-        raise BadRequest(f"a message has at most {MAX_MESSAGE_CHARS} characters", code="message_too_long")
-    return said, Told(tuple(text for text in system if text), _exchanges(spoken))
-
-
-def _exchanges(spoken: list[tuple[str, str]]) -> tuple[Exchange, ...]:
-    exchanges: list[Exchange] = []
-    asked: str | None = None
-    for speaker, text in spoken:
-        if speaker == "assistant":
-            exchanges.append(Exchange(asked or "", text))
-            asked = None
-        else:
-            if asked is not None:
-                exchanges.append(Exchange(asked, ""))
-            asked = text
-    return (*exchanges, Exchange(asked, "")) if asked is not None else tuple(exchanges)
-
-
-def _text(message: ChatMessage) -> str:
-    if not isinstance(message.content, list):
-        return message.content or ""
-    if any(part.type not in _TEXT for part in message.content):
-        raise BadRequest("a message is text; images, sounds and files are not read", code="content_not_supported")
-    return "\n".join(part.text for part in message.content)
 
 
 def dropped(fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:

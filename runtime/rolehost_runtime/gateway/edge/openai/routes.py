@@ -122,12 +122,18 @@ async def _streamed(
     stream = Stream(gate, principal, chunks, request)
     ear = _Ear(stream)
     handle = await gate.sessions.attach(principal, role, asked.session_id, ear, revision=at.revision, told=asked.told)
-    gate.hub.start(_turn(handle, said, stream, ear))
-    with suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_WORD_SECONDS):
-            await stream.first()
-    if ear.failure is not None and not chunks.began:
-        raise ear.failure
+    stream.open()
+    try:
+        gate.hub.start(_turn(handle, said, stream, ear))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_WORD_SECONDS):
+                await stream.first()
+        failure = stream.refused or ear.failure
+        if failure is not None and not chunks.began:
+            raise failure
+    except BaseException:
+        stream.over()
+        raise
     chunks.open = True
     return StreamAnswer(stream, headers)
 
