@@ -3,6 +3,7 @@
 import base64
 import hmac
 import string
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -69,12 +70,31 @@ def test_whoever_can_write_the_longest_names_still_gets_a_token() -> None:
 # ── what is not believed ────────────────────────────────────────────────────────────
 
 
-@given(at=st.integers(0, len(TOKEN) - 1), byte=st.integers(0, 255))
-def test_no_byte_changed_leaves_a_token_valid(at: int, byte: int) -> None:
-    changed = TOKEN[:at] + chr(byte) + TOKEN[at + 1 :]
-    if changed != TOKEN:
+@given(
+    user=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128),
+    role=st.sampled_from(["", "storyteller"]),
+    at=st.floats(0, 1, exclude_max=True),
+    byte=st.integers(0, 255),
+)
+def test_no_byte_changed_leaves_a_token_valid(user: str, role: str, at: float, byte: int) -> None:
+    token = signed(KEY, msgspec.structs.replace(CLAIMS, user=user, role=role))
+    assert (auth().principal(token).user, auth().principal(token).role) == (user, role)
+    place = int(at * len(token))
+    changed = token[:place] + chr(byte) + token[place + 1 :]
+    if changed != token:
         with pytest.raises(Unauthorized):
             auth().principal(changed)
+
+
+def test_not_one_byte_of_this_token_may_be_another() -> None:
+    believed = []
+    for at, was in enumerate(TOKEN):
+        for byte in range(256):
+            if chr(byte) != was:
+                changed = TOKEN[:at] + chr(byte) + TOKEN[at + 1 :]
+                with suppress(Unauthorized):
+                    believed.append(verified(KEY, changed, NOW_MS))
+    assert believed == []
 
 
 @given(cut=st.integers(0, len(TOKEN) - 1))
