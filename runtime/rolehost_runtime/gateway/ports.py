@@ -42,6 +42,11 @@ class Principal:
     until_ms: int | None = None
     """When the token is not accepted any more, milliseconds since 1970. None: there is no token."""
 
+    @property
+    def end_user(self) -> str:
+        """`id` where this is an end user; empty for the tenant itself."""
+        return self.id if self.user else ""
+
 
 class Channel(Protocol):
     """One client's ear on a session. `send` never waits and never raises: a transport that

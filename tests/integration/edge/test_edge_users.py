@@ -278,6 +278,19 @@ async def test_users_on_one_socket_hear_apart_what_goes_by_one_word(house: Talke
         assert (await heard(opened, "response.done"))[-1]["message"] == "Before: I am u-17"
 
 
+async def test_a_user_with_many_sockets_does_not_take_their_tenants_places(
+    house: Talkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolehost_runtime.gateway.sessions.room.MAX_OF_USER", 2)
+    mine = await token(house, "u-17")
+    async with socket(house, mine) as opened:
+        for number in range(3):
+            await opened.send(json.dumps({"message": "hi", "session_id": f"s{number}"}))
+        assert (await heard(opened, "error"))[-1]["error"]["code"] == "too_many_sessions"
+        assert await say(house, await token(house, "u-18"), "hi") == "You said hi."
+        assert await say(house, KEYS[ACME], "hi") == "You said hi."
+
+
 async def test_headers_that_claim_a_user_are_not_heard(house: Talkers) -> None:
     mine = await token(house, "u-18")
     for key in (mine, KEYS[ACME], USER_KEY):

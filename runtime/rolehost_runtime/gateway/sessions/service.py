@@ -188,7 +188,9 @@ class SessionService:
         raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
 
     async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
-        self._world.room.enter(guest.role.tenant.uid, guest.key)  # a refused one is not even held
+        self._world.room.enter(
+            guest.role.tenant.uid, guest.key, guest.principal.end_user
+        )  # a refused one is not even held
         live = self._touched(guest)
         live.wanted = guest.wanted or live.wanted
         await live.join(place, yield_to)
@@ -209,7 +211,7 @@ class SessionService:
         )
         self._away[key] += 1
         try:
-            self._world.room.enter(tenant.uid, key)
+            self._world.room.enter(tenant.uid, key, guest.principal.end_user)
             seat = await self._world.peers.attach(owner, asked, channel, moved)
         except BaseException:
             self._left_away(tenant.uid, key)
