@@ -9,7 +9,7 @@ the log carries null. Rendered from here: JSON Schema and AsyncAPI (docs/referen
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rolehost_api.errors import BadRequest, RolehostError
 from rolehost_api.link.messages import PatchOp
@@ -45,7 +45,8 @@ class _Message(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     client_msg_id: Annotated[str, Meta(max_length=128)] | None = None
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
-    user: Annotated[str, Meta(max_length=256)] | None = None
+    user: Annotated[str, Meta(max_length=128)] | None = None
+    """The end user, for a key with scope act-as-user: the session is theirs. Of no effect with a token of their own."""
     revision: Annotated[str, Meta(max_length=128)] | None = None
     busy_policy: BusyPolicy | None = None
     """None: `queue`."""
@@ -60,6 +61,15 @@ class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True)
 class Resume(Struct, tag_field="type", tag="session.resume", frozen=True, kw_only=True):
     session_id: str
     after_seq: Annotated[int, Meta(ge=0)] = 0
+    user: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Switch(Struct, tag_field="type", tag="session.switch", frozen=True, kw_only=True):
+    """Frames that follow go to another Role; each has its own session, under the same session_id."""
+
+    role: Annotated[str, Meta(max_length=512)]
+    session_id: str | None = None
+    user: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class Cancel(Struct, tag_field="type", tag="response.cancel", frozen=True, kw_only=True):
@@ -69,14 +79,15 @@ class Cancel(Struct, tag_field="type", tag="response.cancel", frozen=True, kw_on
     response_id: Annotated[str, Meta(max_length=128)]
     heard: HeardPart | None = None
     """None: all that was sent."""
+    user: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
     t: int = 0
 
 
-ClientFrame = Said | Resume | Cancel | Ping
-TYPES = ("message", "session.resume", "response.cancel", "ping")
+ClientFrame = Said | Resume | Cancel | Switch | Ping
+TYPES = ("message", "session.resume", "response.cancel", "session.switch", "ping")
 
 
 class _Typed(Struct):
@@ -135,12 +146,24 @@ def read_packed(data: bytes) -> ClientFrame:
 # ── to the client ───────────────────────────────────────────────────────────────────
 
 
+class Of(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose session an event is of."""
+
+    role: str
+    """The Role's name."""
+    user: str = ""
+    """The end user; left out where the tenant itself speaks."""
+
+
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     """The envelope. `ts` is milliseconds since 1970, UTC."""
 
     session_id: str | None
     seq: int | None
     ts: int
+    of: Of | UnsetType = UNSET
+    """Left out for sessions of the Role and user that the socket was opened with. Another Role's session (after
+    session.switch), or another user's, may go by the same session_id: it is told apart by this, and has its own seq."""
 
 
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
@@ -269,6 +292,13 @@ class RevisionChanged(Event, frozen=True, kw_only=True, tag="role.revision"):
     state_reset: bool = False
 
 
+class Switched(Event, frozen=True, kw_only=True, tag="session.switched"):
+    """Frames go to the Role `to` from here on. A turn that runs at the other one goes on, and its events still come."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
+
+
 class Migrate(Event, frozen=True, kw_only=True, tag="session.migrate"):
     """The gateway is about to close this socket (1012): connect again, the session goes on where it was."""
 
@@ -292,6 +322,7 @@ ServerFrame = (
     | Error
     | Resumed
     | RevisionChanged
+    | Switched
     | Migrate
     | Pong
 )

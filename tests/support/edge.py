@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
+from tests.support.identities import ROOT
 
 from rolehost_api import wire
 from rolehost_api.crd.revision import RevisionSpec
@@ -17,7 +18,7 @@ from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.core.prompt import Told
-from rolehost_runtime.gateway.edge.auth import KeyAuth
+from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
@@ -25,6 +26,7 @@ from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import make_rest
 from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
@@ -86,6 +88,7 @@ class EchoSession:
     principal: Principal
     channel: Channel
     home: "EchoSessions"
+    role: str = ""
     turns: int = 0
     detached: bool = False
 
@@ -98,6 +101,7 @@ class EchoSession:
             raise ValueError(said.message)
         self.turns += 1
         self.home.said.append((self.session_id, said.message))
+        self.home.turns_of.append((self.role, self.principal.user, self.session_id, said.message))
         self.channel.send(
             wire.ResponseCreated(session_id=self.session_id, seq=None, ts=NOW_MS, response_id=f"r{self.turns}")
         )
@@ -135,8 +139,11 @@ class EchoSessions:
     """Implements ports.Sessions."""
 
     opened: dict[tuple[str, str, str], EchoSession] = field(default_factory=dict)
+    """By principal, Role and session_id."""
     said: list[tuple[str, str]] = field(default_factory=list)
     cancelled: list[tuple[str, str, wire.HeardPart | None]] = field(default_factory=list)
+    turns_of: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Role, user, session_id, message."""
     principals: list[Principal] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -158,13 +165,13 @@ class EchoSessions:
         session_id = session_id or f"fresh-{len(self.opened)}"
         self.principals.append(principal)
         self.revisions.append(revision)
-        handle = EchoSession(session_id, principal, channel, self)
-        self.opened[(principal.tenant.uid, role.name, session_id)] = handle
+        handle = EchoSession(session_id, principal, channel, self, role.name)
+        self.opened[(principal.id, role.name, session_id)] = handle
         channel.send(created(session_id))
         return handle
 
     async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
-        handle = self.opened.get((principal.tenant.uid, role.name, session_id))
+        handle = self.opened.get((principal.id, role.name, session_id))
         if handle is None:
             raise NotFound("there is no such session", code="session_not_found")
         return Standing(handle.turns, handle.turns)
@@ -178,7 +185,7 @@ class EchoSessions:
         return StateView(at, {"turns": at.version})
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        return [sid for uid, name, sid in self.opened if (uid, name) == (principal.tenant.uid, role.name)]
+        return [sid for who, name, sid in self.opened if (who, name) == (principal.id, role.name)]
 
 
 class TwoLines:
@@ -228,7 +235,8 @@ async def start_edge(
     hub = Hub(tables.keys)
     policy = policy or Policy()
     gate = Gate(tables=tables, sessions=sessions, hub=hub, metrics=metrics, now_ms=lambda: NOW_MS)
-    auth = KeyAuth(tables.keys)
+    tokens = Tokens(signing_key(ROOT), lambda: NOW_MS)
+    auth = KeyAuth(tables.keys, tokens)
 
     async def store_answers() -> bool:
         return store_up

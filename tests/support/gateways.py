@@ -73,10 +73,10 @@ class House:
         await self.service.stop(0)
         await self.pool.stop()
 
-    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME) -> tuple[Any, Ear]:
+    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME, user: str = "") -> tuple[Any, Ear]:
         ear, role = Ear(), self.tables.roles.get(tenant.name, "cat")
         assert role is not None
-        return await self.service.attach(principal(tenant), role, sid, ear), ear
+        return await self.service.attach(principal(tenant, user=user), role, sid, ear), ear
 
     @property
     def pods_asked(self) -> int:

@@ -105,7 +105,8 @@ class House:
         ear = Ear()
         role = self.tables.roles.get(tenant.name, "cat")
         assert role is not None
-        return await self.service.attach(principal(tenant, *more.pop("scopes", ())), role, sid, ear, **more), ear
+        who = principal(tenant, *more.pop("scopes", ()), user=more.pop("user", ""))
+        return await self.service.attach(who, role, sid, ear, **more), ear
 
     async def until(self, true: Callable[[], bool]) -> None:
         while not true():

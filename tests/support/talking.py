@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from tests.support.identities import ROOT
 from tests.support.rooms import (
     ACME,
     DEFAULT_SEGMENTS,
@@ -26,7 +27,7 @@ from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
-from rolehost_runtime.gateway.edge.auth import KeyAuth
+from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
@@ -34,12 +35,13 @@ from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import make_rest
 from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import ModelProvider, SessionHandle
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables
+from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables, Tenant
 
 KEYS = {ACME: "rh_1_acme", EVIL: "rh_2_evil"}
 USER_KEY = "rh_3_acme"
@@ -84,6 +86,7 @@ class Talkers:
             role = self.tables.roles.get(tenant.name, "cat")
             assert role is not None
             put(self.tables, pod_entry(f"pod-{tenant.name}", tenant, revision=role.stable))
+        self.auth = auth_of(self.tables, self.clock)
         self._ears: dict[str, tuple[SessionHandle, Ear]] = {}
 
     async def __aenter__(self) -> Self:
@@ -131,17 +134,25 @@ class Talkers:
         self._ears.pop(session_id)[0].detach()
 
 
+def add_key(tables: Tables, key: str, tenant: Tenant, *scopes: Scope) -> None:
+    entry = KeyEntry(key[3], key_hash(key), tenant, frozenset(scopes))
+    tables.keys.put((entry.sha256,), entry)
+
+
+def auth_of(tables: Tables, clock: Clock) -> KeyAuth:
+    return KeyAuth(tables.keys, Tokens(signing_key(ROOT), clock))
+
+
 def edge_on(
     tables: Tables, service: SessionService, pool: LinkPool, clock: Clock, hub: Hub, metrics: Metrics
 ) -> EdgeServer:
     """A port for clients of these sessions, not started yet; both tenants' keys are good there."""
     entries = [(key, tenant, (Scope.CHAT,)) for tenant, key in KEYS.items()]
     for key, tenant, scopes in (*entries, (USER_KEY, ACME, (Scope.CHAT, Scope.ACT_AS_USER))):
-        entry = KeyEntry(key[3], key_hash(key), tenant, frozenset(scopes))
-        tables.keys.put((entry.sha256,), entry)
+        add_key(tables, key, tenant, *scopes)
     for table in tables.named().values():
         table.filled = True
-    policy, auth = Policy(), KeyAuth(tables.keys)
+    policy, auth = Policy(), auth_of(tables, clock)
     gate = Gate(tables=tables, sessions=service, hub=hub, metrics=metrics, now_ms=clock)
     rooms = Rooms(
         gate=gate,

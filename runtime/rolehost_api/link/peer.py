@@ -69,6 +69,7 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     tenant: Word
     tenant_uid: Word
     principal: Word
+    """Whose session it is, and so whose user its turns are of (`identity.user_principal`)."""
     role: Word
     session_id: Word
     revision: Word = ""

@@ -26,7 +26,7 @@ from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
-from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
+from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
@@ -35,6 +35,7 @@ from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import make_rest
 from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.dialer import TlsDialer
@@ -335,7 +336,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         bundles=uploads,
         store=store,
         models=models,
-        auth=KeyAuth(tables.keys),
+        auth=KeyAuth(tables.keys, Tokens(signing_key(root), wall_ms)),
         signing_key=key,
         store_answers=store.answers,
         store_facts=store.facts,

@@ -26,13 +26,28 @@ from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is speaking, from a verified token only; `id` is `svc:<tenant UID>` for a service key."""
+    """Who is speaking, from a verified key or token only; sessions are by `id`.
+
+    That is `svc:<tenant UID>` for a service key, and `usr:<tenant UID>:<user>` for an end user, whether they came
+    with a token of their own or are acted for.
+    """
 
     tenant: Tenant
     id: str
     scopes: frozenset[Scope]
     key_sha256: str = ""
-    """Empty where no key is asked for (local mode)."""
+    """Of the key, or of the one that issued the token. Empty where no key is asked for (local mode)."""
+    user: str = ""
+    """The end user; empty for a key that speaks for the tenant itself."""
+    role: str = ""
+    """The one Role that the token is for; empty: all of the tenant's."""
+    until_ms: int | None = None
+    """When the token is not accepted any more, milliseconds since 1970. None: there is no token."""
+
+    @property
+    def end_user(self) -> str:
+        """`id` where this is an end user; empty for the tenant itself."""
+        return self.id if self.user else ""
 
 
 class Channel(Protocol):

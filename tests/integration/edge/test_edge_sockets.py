@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -150,7 +151,7 @@ async def test_fragments_and_pings_in_between_are_put_together(edge: Edge) -> No
     writer.write(upgrade() + frame(TEXT, b'{"message"', fin=False) + frame(PING, b"x") + frame(0, b': "h', fin=False))
     writer.write(frame(0, b'i"}'))
     await reader.readuntil(b'"done":true')
-    assert edge.sessions.said == [("fresh-0", "hi")]
+    assert [text for _, text in edge.sessions.said] == ["hi"]
     writer.close()
 
 
@@ -170,6 +171,14 @@ async def test_a_lost_socket_does_not_cancel_the_turn(edge: Edge) -> None:
     edge.sessions.gate.set()
     await asyncio.wait_for(edge.sessions.detached.wait(), 5)
     assert edge.sessions.said == [("s", "wait")]
+
+
+async def test_an_event_does_not_wait_for_the_one_before_it_to_be_acknowledged(edge: Edge) -> None:
+    async with connect(edge.ws(), additional_headers=BEARER):
+        (live,) = [live for sockets in edge.hub._by_key.values() for live in sockets]
+        assert isinstance(live, WebSocket)
+        accepted = live._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 # ── who may ─────────────────────────────────────────────────────────────────────────
@@ -273,7 +282,8 @@ async def test_bad_input_is_told_and_nothing_is_lost(edge: Edge, sent: bytes, co
         await reader.readuntil(b'"error"')
         writer.write(frame(TEXT, b'{"message": "after"}'))
         await reader.readuntil(b'"done":true')
-        assert edge.sessions.said == [("fresh-0", "before"), ("fresh-0", "after")]
+        assert [text for _, text in edge.sessions.said] == ["before", "after"]
+        assert len(edge.sessions.opened) == 1
     else:
         rest = await asyncio.wait_for(read_frames(_again(head, reader)), 10)
         assert told(rest) == (codes, close)

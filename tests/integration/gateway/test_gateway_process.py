@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from tests.support.apiserver import ApiServer
 from tests.support.keypair import Pair
 from tests.support.redis import RedisServer, running
 from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from rolehost_api import bundle, identity, names
+from rolehost_runtime.gateway.edge.tokens import signing_key, verified
 
 WAIT = 40
 
@@ -102,7 +105,9 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     tenant = await asyncio.to_thread(role_api.namespace, "tenant", {names.TENANT: "yes"})
     uid = (await asyncio.to_thread(role_api.get, "namespace", tenant))["metadata"]["uid"]
     key_id, key, sha256 = identity.new_key()
-    entry = json.dumps({"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": ["chat", "push"]})
+    entry = json.dumps(
+        {"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": ["chat", "push", "act-as-user"]}
+    )
     role = {
         "apiVersion": names.API_VERSION, "kind": "Role", "metadata": {"name": "cat", "namespace": tenant},
         "spec": {"template": {"persona": {"system": "You are a cat."}}},
@@ -145,6 +150,10 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         await answers(http, f"{url}/readyz")
         async with http.get(f"{url}/v1/roles", headers=bearer) as answer:
             assert [role["name"] for role in (await answer.json())["roles"]] == ["cat"]
+        async with http.post(f"{url}/v1/tokens", headers=bearer, json={"user": "u-17", "role": "cat"}) as answer:
+            mine = (await answer.json())["token"]
+        signed = verified(signing_key(root_file.read_bytes()), mine, time.time_ns() // 1_000_000)
+        assert (signed.user, signed.tenant_uid) == ("u-17", uid), "any gateway that has this root believes it"
         archive = bundle.pack_files({"story.py": b"x = 1\n"})
         async with http.put(f"{url}/v1/bundles", headers=bearer, data=bundle.compress(archive)) as answer:
             assert (answer.status, (await answer.json())["digest"]) == (200, bundle.digest(archive))
@@ -157,7 +166,11 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
             told = await answer.text()
             assert "rolehost_gateway_watch_lists_total" in told
             assert "rolehost_gateway_pods_not_attested_total 0.0" in told
-        async with connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client:
+        words = [Subprotocol("role.v1"), Subprotocol(f"bearer.{mine}")]
+        async with (
+            connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client,
+            connect(f"ws://127.0.0.1:{port}/role/cat", subprotocols=words) as user,
+        ):
             await client.send('{"message": "hi", "session_id": "s"}')
             heard = json.loads(await client.recv())
             assert heard["error"]["code"] == "no_ready_revision"
@@ -165,6 +178,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
                 role_api.kubectl, "-n", platform, "patch", "configmap", names.KEYS, "--type=merge", "-p", json.dumps({"data": {key_id: None}})
             )  # fmt: skip
             assert json.loads(await client.recv())["error"]["code"] == "key_revoked"
+            assert json.loads(await user.recv())["error"]["code"] == "key_revoked"
     finally:
         status, log, err = await gateway.stop()
         upload_status, upload_log, upload_err = await upload.stop()
@@ -173,7 +187,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     lines = [json.loads(line) for line in (log + upload_log).splitlines()]
     assert {"ts", "level", "logger", "message"} == set(lines[0])
     assert [line for line in lines if line["level"] in ("error", "warning")] == []
-    assert key not in log
+    assert not any(secret in log for secret in (key, mine))
     assert "hi" not in [word for line in lines for word in str(line["message"]).split()]
 
 

@@ -38,12 +38,13 @@ class Wire:
 
 
 class Talk:
-    def __init__(self, **opening: Any) -> None:
+    def __init__(self, who: Principal | None = None, **opening: Any) -> None:
+        who = who or Principal(ACME, "svc:uid-acme", frozenset())
         tables = tables_with_storyteller()
         self.wire, self.sessions, self.hub = Wire(), EchoSessions(), Hub(tables.keys)
         gate = Gate(tables=tables, sessions=self.sessions, hub=self.hub, metrics=Metrics(), now_ms=lambda: NOW_MS)
         asked = Opening(Address("storyteller"), **({"dialect": Dialect.ROLE_V1} | opening))
-        self.conversation = Conversation(gate, self.wire, Principal(ACME, "svc:uid-acme", frozenset()), asked)
+        self.conversation = Conversation(gate, self.wire, who, asked)
         self.conversation.start()
 
     def say(self, message: str, **more: Any) -> None:
@@ -154,10 +155,11 @@ async def test_a_session_that_got_its_name_from_us_is_found_by_it() -> None:
     talk = Talk()
     talk.say("one")
     await talk.quiet()
-    talk.say("two", session_id="fresh-0")
+    (named,) = {event["session_id"] for event in talk.wire.sent}
+    talk.say("two", session_id=named)
     talk.say("three")
     await talk.quiet()
-    assert talk.sessions.said == [("fresh-0", text) for text in ("one", "two", "three")]
+    assert talk.sessions.said == [(named, text) for text in ("one", "two", "three")]
     assert len(talk.sessions.opened) == 1
 
 

@@ -230,10 +230,9 @@ async def _one_wild_and_one_tame(sent: bytes, cuts: list[int], packs: bool) -> N
             assert opcode == 10  # a pong
     told = [json.loads(payload) for opcode, payload in tame.frames() if opcode == 1]
     assert [event["message"] for event in told if event["type"] == "response.done"] == ["before", "after"]
-    assert {who for who, _, _ in house.sessions.opened} <= {ACME.uid, EVIL.uid}
     assert {(who, role) for who, role, _ in house.sessions.opened} <= {
-        (ACME.uid, "storyteller"),
-        (EVIL.uid, "lair"),
+        (f"svc:{ACME.uid}", "storyteller"),
+        (f"svc:{EVIL.uid}", "lair"),
     }
     for line in (tame, wild):
         line.abort()
@@ -391,7 +390,7 @@ async def _asked(method: str, target: str, body: bytes, key: str, more: dict[str
         told = json.loads(answer)["error"]
         assert CODE.fullmatch(told["code"])
         assert SECRET not in answer.decode()
-    assert all(who == EVIL.uid for who, _, _ in house.sessions.opened)
+    assert all(who == f"svc:{EVIL.uid}" for who, _, _ in house.sessions.opened)
 
 
 async def _request(

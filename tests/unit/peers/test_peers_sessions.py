@@ -56,6 +56,18 @@ async def test_a_session_is_answered_where_it_was_opened_and_heard_at_both(fleet
     assert fleet["b"].pods_asked == 0
 
 
+async def test_a_relayed_client_is_the_user_that_it_is_at_its_own_gateway(fleet: Fleet) -> None:
+    users = ("u-17", "u-18", "")
+    at_a = {user: await fleet["a"].attach(user=user) for user in users}
+    at_b = {user: await fleet["b"].attach(user=user) for user in users}
+    for user in users:
+        await at_b[user][0].say(Said(message=f"of {user}"))
+    for user in users:
+        assert [done.message for done in at_a[user][1].of(ResponseDone)] == [f"You said of {user}."]
+    assert [start.user for pod in fleet["a"].pods for start in pod.starts()] == [*users]
+    assert fleet["b"].pods_asked == 0
+
+
 async def test_a_session_that_nobody_speaks_in_moves_to_whoever_asks(fleet: Fleet) -> None:
     at_a, _ = await fleet["a"].attach()
     await at_a.say(Said(message="one"))

@@ -31,7 +31,7 @@ from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.ports import Head
-from rolehost_runtime.gateway.sessions.room import Room
+from rolehost_runtime.gateway.sessions.room import MAX_OF_USER, Room
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import Tenant
 
@@ -68,6 +68,24 @@ def test_a_running_turn_is_never_put_to_sleep_and_the_next_in_line_pays() -> Non
         room.hold("a", key, 20)
     assert room.excess(lambda key: True) == []
     assert room.excess(lambda key: key == "a1") == ["a2"]
+
+
+def test_one_end_user_takes_a_part_of_the_tenants_places_and_no_more() -> None:
+    room = Room()
+    keys = [f"k{number}" for number in range(MAX_OF_USER)]
+    for key in (*keys, *keys):
+        room.enter("a", key, "usr:a:u-17")
+    with pytest.raises(Overloaded) as raised:
+        room.enter("a", "one more", "usr:a:u-17")
+    assert raised.value.code == "too_many_sessions"
+    room.enter("a", "k", "usr:a:u-18")
+    room.enter("a", "the tenant's own")
+    room.leave("a", keys[0])
+    room.leave("a", keys[0])
+    room.enter("a", "one more", "usr:a:u-17")
+    for key in (*keys, "one more", "k", "the tenant's own"):
+        room.leave("a", key)
+    assert (room._of_user, room._whose, room._attached) == ({}, {}, {})
 
 
 def test_a_session_is_attached_once_however_many_listen_and_the_last_one_frees_its_place() -> None:

@@ -25,7 +25,7 @@ from tests.support.rooms import (
 )
 
 from rolehost_api.crd.role import Persona, RoleTemplate, StateSpec
-from rolehost_api.errors import Conflict, Forbidden, NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.errors import Conflict, NotFound, Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Degraded, ModelResult, PatchOp, Say, StartTurn, TurnFailed
 from rolehost_api.wire import (
     ResponseCreated,
@@ -40,7 +40,6 @@ from rolehost_api.wire import (
 )
 from rolehost_runtime.core.record import Record
 from rolehost_runtime.gateway.ports import ModelEnd
-from rolehost_runtime.gateway.tables import Scope
 
 
 @pytest.fixture
@@ -336,15 +335,32 @@ async def test_two_tenants_with_the_same_role_and_session_id_see_nothing_of_each
         await house.service.events(principal(EVIL), role, "another", 0)
 
 
-async def test_a_user_is_named_only_by_a_key_that_may(house: House) -> None:
+async def test_a_session_is_its_principals_and_so_is_the_user_in_it(house: House) -> None:
+    """What a message says of its user decides nothing here: the edge has asked who may say so."""
     pod = house.pod("p1")
-    handle, _ = await house.attach()
-    with pytest.raises(Forbidden) as raised:
-        await handle.say(Said(message="hello", user="u-17"))
-    assert raised.value.code == "user_not_allowed"
-    allowed, _ = await house.attach(scopes=(Scope.CHAT, Scope.ACT_AS_USER))
-    await allowed.say(Said(message="hello", user="u-17"))
-    assert [start.user for start in pod.starts()] == ["u-17"]
+    for user in ("", "u-17", "u-18", "u-17"):
+        handle, ear = await house.attach(user=user)
+        await handle.say(Said(message="again", user="root"))
+    assert [start.user for start in pod.starts()] == ["", "u-17", "u-18", "u-17"]
+    assert ear.of(SessionCreated)[0].head == 2
+    assert ear.of(ResponseDone)[0].message == "Before: again"
+    assert len({start.session for start in pod.starts()}) == 3
+
+
+async def test_a_users_sessions_are_listed_and_read_by_nobody_else(house: House) -> None:
+    house.pod("p1")
+    handle, _ = await house.attach(user="u-17")
+    await handle.say(Said(message="hello"))
+    role = house.tables.roles.get("acme", "cat")
+    assert role is not None
+    u17, others = principal(ACME, user="u-17"), (principal(ACME), principal(ACME, user="u-18"), principal(EVIL))
+    assert await house.service.list_sessions(u17, role) == ["abc"]
+    assert (await house.service.events(u17, role, "abc", 0)).events
+    for other in others:
+        assert await house.service.list_sessions(other, role) == []
+        for read in (house.service.position, house.service.state):
+            with pytest.raises(NotFound):
+                await read(other, role, "abc")
 
 
 async def test_resume_gives_what_was_missed_and_the_open_turn_so_far(house: House) -> None:

@@ -46,6 +46,9 @@ SENT: list[wire.ServerFrame] = [
     wire.Error(session_id=None, seq=None, ts=1, error=wire.ErrorBody(code="busy", message="m", retry_after_ms=5)),
     wire.Resumed(session_id="abc123", seq=None, ts=1, from_seq=5, to_seq=9),
     wire.RevisionChanged(session_id="abc123", seq=None, ts=1, from_="@r4", to="@r3", reason="rollback"),
+    wire.Switched(
+        session_id="abc123", seq=None, ts=1, of=wire.Of(role="tutor", user="u-17"), from_="storyteller", to="tutor"
+    ),
     wire.Migrate(session_id="abc123", seq=None, ts=1, reconnect_after_ms=0, reason="drain"),
     wire.Pong(session_id=None, seq=None, ts=1, t=1, server_t=2),
 ]

@@ -2,22 +2,27 @@
 
 Frames of one session run in the order in which they came; several sessions on one socket
 run beside each other, and the socket goes on reading while they do. What concerns the turn
-that runs does not wait for it: a cancel, and a message that is not to be queued.
+that runs does not wait for it: a cancel, and a message that is not to be queued. A socket
+speaks to one Role at a time, and for one user or several: what it says goes to a session of
+that Role and that user, so the same session_id may name several.
 """
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
-from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub
+from rolehost_runtime.gateway.edge.auth import acting, seconds_left
+from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening, address, find_role
+from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub, Live
 from rolehost_runtime.gateway.edge.outbox import Carrier, Outbox
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
@@ -48,12 +53,20 @@ class Gate:
         """Seconds of a clock that only goes forward."""
         return asyncio.get_running_loop().time()
 
+    def admit(self, socket: Live, principal: Principal) -> None:
+        """It is told when its key is revoked, when its token expires, and when this gateway leaves."""
+        self.hub.add(socket, seconds_left(principal, self.now_ms()))
+
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One session on this socket, or the one that is still without a name."""
+    """One session on this socket."""
 
-    key: str
+    at: Address
+    principal: Principal
+    session_id: str
+    of: wire.Of | UnsetType
+    """What tells its events from those of the sessions that the socket was opened for."""
     pending: deque[Frame | None] = field(default_factory=deque)
     """None: only attach."""
     handle: SessionHandle | None = None
@@ -62,6 +75,9 @@ class _Line:
     """Frames that run beside the working one."""
     failed: str = ""
     """Code of the failed turn that the client was told of since the running frame began."""
+
+    def tagged(self, event: wire.ServerFrame) -> wire.ServerFrame:
+        return event if self.of is UNSET else replace(event, of=self.of)
 
 
 class _Ear:
@@ -74,7 +90,7 @@ class _Ear:
     def send(self, event: wire.ServerFrame) -> None:
         if isinstance(event, wire.ResponseDone) and event.error is not None:
             self._line.failed = event.error.code
-        self._conversation.emit(event)
+        self._conversation.emit(self._line.tagged(event))
 
     async def room(self) -> bool:
         return await self._conversation.room()
@@ -86,9 +102,12 @@ class Conversation:
         self._socket = socket
         self._principal = principal
         self._opening = opening
-        self._lines: dict[str, _Line] = {}
-        self._unnamed = opening.session_id or ""
-        """The line of frames without a session_id."""
+        self._at = opening.address
+        """The Role that is spoken to."""
+        self._lines: dict[tuple[str, str, str], _Line] = {}
+        """By Role, user and session_id; those that were quiet longest first."""
+        self._word = opening.session_id or ""
+        """The session_id of frames that say none; empty until one has come."""
         self._pending = 0
         self._out = Outbox(socket)
         self._gone = False
@@ -100,9 +119,8 @@ class Conversation:
         opening = self._opening
         if opening.session_id is not None:
             after = opening.after_seq
-            self._queue(
-                None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after), self._unnamed
-            )
+            first = None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after)
+            self._queue(first, self._line(self._principal, opening.session_id))
 
     # ── from the client ─────────────────────────────────────────────────────────────
 
@@ -121,16 +139,48 @@ class Conversation:
                 now = self._gate.now_ms()
                 self.emit(wire.Pong(session_id=None, seq=None, ts=now, t=frame.t, server_t=now))
                 return
-            key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
-            self._unnamed = self._unnamed or key
+            who = acting(self._principal, frame.user)
+            word = self._session(frame.session_id)
             if self._migrating and not isinstance(frame, wire.Cancel):
                 raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
+            to = self._role(who, frame.role) if isinstance(frame, wire.Switch) else self._at
         except RolehostError as error:
             self.tell(None, error)
             return
-        self._queue(frame, key)
+        came, self._at = self._at, to
+        line = self._line(who, word)
+        if isinstance(frame, wire.Switch):
+            now = self._gate.now_ms()
+            switched = wire.Switched(session_id=word, seq=None, ts=now, from_=came.name, to=to.name)
+            self.emit(line.tagged(switched))
+            self._queue(None, line)
+        else:
+            self._queue(frame, line)
+
+    def _session(self, asked: str | None) -> str:
+        """The session_id that a frame means."""
+        word = identity.session_id(asked) if asked is not None else self._word or secrets.token_hex(12)
+        self._word = self._word or word
+        return word
+
+    def _role(self, who: Principal, asked: str) -> Address:
+        """The address of a Role that is there for this principal. Raises NotFound."""
+        at = address(asked)
+        find_role(self._gate.tables.roles, who, at)
+        return at
+
+    def _line(self, who: Principal, session_id: str) -> _Line:
+        """The session of that name with the Role that is spoken to."""
+        key = (self._at.name, who.user, session_id)
+        line = self._lines.pop(key, None)
+        if line is None:
+            home = (self._at.name, who.user) == (self._opening.address.name, self._principal.user)
+            of = UNSET if home else wire.Of(role=self._at.name, user=who.user)
+            line = _Line(self._at, who, session_id, of)
+        self._lines[key] = line  # the newest last
+        return line
 
     def migrate(self) -> None:
         """The gateway stops: once nothing of this socket runs any more, the client is asked to come again."""
@@ -142,9 +192,10 @@ class Conversation:
         for line in self._lines.values():
             if line.handle is not None:
                 now = self._gate.now_ms()
-                self.emit(
-                    wire.Migrate(session_id=line.key, seq=None, ts=now, reconnect_after_ms=RECONNECT_MS, reason="drain")
+                migrate = wire.Migrate(
+                    session_id=line.session_id, seq=None, ts=now, reconnect_after_ms=RECONNECT_MS, reason="drain"
                 )
+                self.emit(line.tagged(migrate))
         self._socket.close(SERVICE_RESTART, MOVED)
 
     def on_writable(self) -> None:
@@ -167,14 +218,21 @@ class Conversation:
         if not isinstance(event, self._hears):
             if isinstance(event, wire.Resumed) and event.gap:
                 lost = RolehostError("a part of this session's history is lost", code=event.code or "resume_lost")
-                self.tell(event.session_id, lost)
+                self.tell(event.session_id, lost, event.of)
             return
         self._out.put(event)
 
     async def room(self) -> bool:
         return await self._out.room()
 
-    def tell(self, session_id: str | None, error: RolehostError, about: Frame | None = None) -> None:
+    def tell(
+        self,
+        session_id: str | None,
+        error: RolehostError,
+        of: wire.Of | UnsetType = UNSET,
+        *,
+        about: Frame | None = None,
+    ) -> None:
         """Of what it is about the frame names the id: several frames of a session may run at once."""
         self._gate.metrics.told(error)
         self.emit(
@@ -182,6 +240,7 @@ class Conversation:
                 session_id=session_id,
                 seq=None,
                 ts=self._gate.now_ms(),
+                of=of,
                 error=wire.error_body(error),
                 client_msg_id=about.client_msg_id if isinstance(about, wire.Said) else None,
                 response_id=about.response_id if isinstance(about, wire.Cancel) else None,
@@ -190,9 +249,7 @@ class Conversation:
 
     # ── one session after the other ─────────────────────────────────────────────────
 
-    def _queue(self, frame: Frame | None, key: str) -> None:
-        line = self._lines.pop(key, None) or _Line(key)
-        self._lines[key] = line  # the newest last
+    def _queue(self, frame: Frame | None, line: _Line) -> None:
         self._pending += 1
         line.pending.append(frame)
         if line.handle is not None:
@@ -231,7 +288,7 @@ class Conversation:
         except Exception as error:
             told = faults.told(log, "running a frame", error)
             if line.failed != told.code:
-                self.tell(line.key or None, told, frame)
+                self.tell(line.session_id, told, line.of, about=frame)
         finally:
             self._pending -= 1
 
@@ -244,27 +301,17 @@ class Conversation:
 
     async def _run(self, line: _Line, frame: Frame | None) -> None:
         if line.handle is None:
-            role = find_role(self._gate.tables.roles, self._principal, self._opening.address)
+            role = find_role(self._gate.tables.roles, line.principal, line.at)
             line.handle = await self._gate.sessions.attach(
-                self._principal, role, line.key or None, _Ear(self, line), revision=self._opening.address.revision
+                line.principal, role, line.session_id, _Ear(self, line), revision=line.at.revision
             )
-            if not line.key:
-                self._name(line, line.handle.session_id)
             self._step_aside(line)
         if isinstance(frame, wire.Said):
-            await line.handle.say(replace(frame, session_id=line.key))
+            await line.handle.say(replace(frame, session_id=line.session_id))
         elif isinstance(frame, wire.Cancel):
             await line.handle.cancel(frame.response_id, frame.heard)
         elif frame is not None:
             await line.handle.resume(frame.after_seq)
-
-    def _name(self, line: _Line, session_id: str) -> None:
-        """A session that was opened without a name got one."""
-        if self._lines.get("") is line:
-            del self._lines[""]
-            self._lines[session_id] = line
-        line.key = session_id
-        self._unnamed = self._unnamed or session_id
 
     def _let_go(self) -> None:
         for key, line in self._lines.items():

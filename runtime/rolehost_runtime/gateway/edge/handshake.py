@@ -51,6 +51,8 @@ class Opening:
     session_id: str | None = None
     after_seq: int | None = None
     stream: bool = True
+    user: str | None = None
+    """Whom the caller acts for, where its key may."""
 
 
 def address(raw: str) -> Address:
@@ -71,14 +73,23 @@ def address(raw: str) -> Address:
 
 
 def find_role(roles: Table[RoleEntry], principal: Principal, at: Address) -> RoleEntry:
-    """The Role at that address, of this principal's own tenant only. Raises NotFound, the same for what is
-    not there and for what is another's."""
+    """The Role at that address, of this principal's own tenant only, and of the one that its token is for. Raises
+    NotFound, the same for what is not there and for what is another's."""
     entry = roles.get(principal.tenant.name, at.name)
-    if entry is None or entry.tenant != principal.tenant or at.tenant not in (None, principal.tenant.name):
+    if entry is None or not may_know(principal, entry) or at.tenant not in (None, principal.tenant.name):
         raise NotFound(
             "there is no Role at this address", hint="GET /v1/roles lists the Roles of your key", code="role_not_found"
         )
     return entry
+
+
+def may_know(principal: Principal, role: RoleEntry) -> bool:
+    return role.tenant == principal.tenant and principal.role in ("", role.name)
+
+
+def roles_of(roles: Table[RoleEntry], principal: Principal) -> list[RoleEntry]:
+    """All Roles that this principal may talk to, by name."""
+    return sorted((role for role in roles.values() if may_know(principal, role)), key=lambda role: role.name)
 
 
 def dialect(headers: Headers) -> Dialect:
@@ -98,7 +109,7 @@ def packed(target: str) -> bool:
 
 
 def presented_key(headers: Headers) -> str | None:
-    """The key of `Authorization: Bearer`, or of the subprotocol `bearer.<key>`, which is how browsers can send one."""
+    """The key or token of `Authorization: Bearer`, or of the subprotocol `bearer.<key>`, which is how browsers can send one."""
     for name, value in headers:
         if name == "authorization":
             scheme, _, key = value.partition(" ")
@@ -132,6 +143,7 @@ def opening(target: str, headers: Headers) -> Opening:
         session_id=identity.session_id(given["session_id"]) if "session_id" in given else None,
         after_seq=_after_seq(given["after_seq"]) if "after_seq" in given else None,
         stream=given.get("stream", "1") != "0",
+        user=given.get("user"),
     )
 
 

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge import pages, sessions, talking
+from rolehost_runtime.gateway.edge import minting, pages, sessions, talking
 from rolehost_runtime.gateway.edge.bounds import Bounded
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
-from rolehost_runtime.gateway.edge.handshake import address, find_role
+from rolehost_runtime.gateway.edge.handshake import address, find_role, roles_of
 from rolehost_runtime.gateway.edge.openai import routes as openai
 from rolehost_runtime.gateway.edge.openai.errors import refusal
 from rolehost_runtime.gateway.edge.platform import PlatformAnswer
@@ -56,6 +56,7 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     sessions.routes(app, rooms)
     talking.routes(app, rooms)
     openai.routes(app, rooms)
+    minting.routes(app, rooms)
     _pushes(app, rooms)
     _platform(app, rooms)
     pages.serve_library(app)
@@ -94,10 +95,9 @@ def _roles(app: FastAPI, rooms: Rooms) -> None:
 
     @app.get("/v1/roles", responses=answers(RolesAnswer), response_class=Json)
     async def list_roles(request: Request) -> Response:
-        """The Roles of your key's tenant."""
-        principal = rooms.caller(request, Scope.CHAT)
-        mine = [role for role in tables.roles.values() if role.tenant == principal.tenant]
-        return Json(RolesAnswer([view(role, tables) for role in sorted(mine, key=lambda role: role.name)]))
+        """The Roles of your key's tenant; with an end user's token those that it is for."""
+        mine = roles_of(tables.roles, rooms.caller(request, Scope.CHAT))
+        return Json(RolesAnswer([view(role, tables) for role in mine]))
 
     @app.get("/v1/roles/{name}", responses=answers(RoleView), response_class=Json)
     async def get_role(request: Request, name: str) -> Response:
@@ -215,7 +215,9 @@ def _described(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             described = bare()
-            described.setdefault("components", {}).setdefault("schemas", {}).update(components(*openai.TYPES))
+            described.setdefault("components", {}).setdefault("schemas", {}).update(
+                components(*openai.TYPES, *minting.TYPES)
+            )
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]
             app.openapi_schema = described

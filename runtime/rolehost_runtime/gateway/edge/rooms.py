@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from rolehost_api import wire
-from rolehost_runtime.gateway.edge.auth import Authenticator, require
+from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.handshake import presented_key
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
@@ -37,6 +37,10 @@ class Rooms:
         principal = self.auth.principal(presented_key(headers))
         require(principal, scope)
         return principal
+
+    def speaker(self, request: Request, user: str | None) -> Principal:
+        """Who talks or reads, `user` where the caller may act for them. Raises as `caller` does, and as `acting`."""
+        return acting(self.caller(request, Scope.CHAT), user)
 
 
 class Json(Response):

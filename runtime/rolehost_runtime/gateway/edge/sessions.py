@@ -10,29 +10,32 @@ from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
 from rolehost_runtime.gateway.edge.views import EventsAnswer, SessionsAnswer, StateAnswer, answers
 from rolehost_runtime.gateway.edge.waiting import grown, wait_seconds
 from rolehost_runtime.gateway.ports import Principal
-from rolehost_runtime.gateway.tables import RoleEntry, Scope
+from rolehost_runtime.gateway.tables import RoleEntry
 
 
 def routes(app: FastAPI, rooms: Rooms) -> None:
     gate = rooms.gate
 
-    def asked(request: Request, name: str) -> tuple[Principal, RoleEntry]:
-        principal = rooms.caller(request, Scope.CHAT)
+    def asked(request: Request, name: str, user: str | None) -> tuple[Principal, RoleEntry]:
+        principal = rooms.speaker(request, user)
         return principal, find_role(gate.tables.roles, principal, address(name))
 
     @app.get("/v1/roles/{name}/sessions", responses=answers(SessionsAnswer), response_class=Json)
-    async def list_sessions(request: Request, name: str) -> Response:
-        return Json(SessionsAnswer(await gate.sessions.list_sessions(*asked(request, name))))
+    async def list_sessions(request: Request, name: str, user: str | None = None) -> Response:
+        """Here and below `user` is whose sessions are meant, for a key with scope `act-as-user`."""
+        return Json(SessionsAnswer(await gate.sessions.list_sessions(*asked(request, name, user))))
 
     @app.get("/v1/roles/{name}/sessions/{sid}/events", responses=answers(EventsAnswer), response_class=Json)
-    async def read_events(request: Request, name: str, sid: str, after_seq: int = 0, wait: float = 0) -> Response:
+    async def read_events(
+        request: Request, name: str, sid: str, after_seq: int = 0, wait: float = 0, user: str | None = None
+    ) -> Response:
         """What happened in a session after event `after_seq`: at most 1 MiB or 512 events.
 
         Where `more` is true, ask again with the answer's `last_seq`. With `wait` (seconds, at most 50) the answer
         comes as soon as there is an event, and empty after that time. `gap`: fewer events are there than
         `after_seq` says; a part of the history is lost, and what is there comes from its begin.
         """
-        principal, role = asked(request, name)
+        principal, role = asked(request, name, user)
         session_id, seconds = identity.session_id(sid), wait_seconds(wait)
         if not 0 <= after_seq <= MAX_SEQ:
             raise BadRequest("after_seq is a number, 0 or more", code="invalid_after_seq")
@@ -48,14 +51,19 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         response_class=Json,
     )
     async def read_state(
-        request: Request, name: str, sid: str, after_version: int | None = None, wait: float = 0
+        request: Request,
+        name: str,
+        sid: str,
+        after_version: int | None = None,
+        wait: float = 0,
+        user: str | None = None,
     ) -> Response:
         """The session's state. With `after_version`, 204 without a body while it is still that version.
 
         With `wait` (seconds, at most 50) that answer is given only after this time; another version comes at once.
         A lower version than the one asked with is told too: a part of the history is lost then.
         """
-        principal, role = asked(request, name)
+        principal, role = asked(request, name, user)
         session_id, seconds = identity.session_id(sid), wait_seconds(wait)
         if after_version is not None and not 0 <= after_version <= MAX_SEQ:
             raise BadRequest("after_version is a number, 0 or more", code="invalid_after_version")

@@ -43,7 +43,8 @@ class Stream:
         """`follows`: the session that is heard until the client goes; else the stream ends by `finish`."""
         self.key_sha256 = principal.key_sha256
         self.paused = False
-        self._gate, self._tongue, self._follows = gate, tongue, follows
+        self._gate, self._principal = gate, principal
+        self._tongue, self._follows = tongue, follows
         self._abort: Callable[[], None] = request.scope.get("extensions", {}).get(ABORT, _nothing)
         self._out = Outbox(self)
         self._written: list[bytes] = []
@@ -115,8 +116,9 @@ class Stream:
     # ── its bytes ───────────────────────────────────────────────────────────────────
 
     def open(self) -> None:
-        """It is among those that are told of a revoked key or a leaving gateway, until it is `over`."""
-        self._gate.hub.add(self)
+        """It is among those that are told of a revoked key, of a token's end and of a leaving gateway, until it is
+        `over`."""
+        self._gate.admit(self, self._principal)
         self._gate.metrics.streams.inc()
 
     def over(self) -> None:

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from rolehost_api import identity, wire
 from rolehost_api.errors import BadRequest
 from rolehost_runtime.gateway.edge.aloud import session_aloud, turn_aloud
+from rolehost_runtime.gateway.edge.auth import acting
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.oneshot import one_reply
 from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
@@ -30,11 +31,12 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         openapi_extra=takes(wire.Said),
         response_class=Json,
     )
-    async def talk(request: Request, at: str) -> Response:
+    async def talk(request: Request, at: str, user: str | None = None) -> Response:
         """Say one thing and wait for the whole answer; the same JSON as on the socket.
 
         With `Accept: text/event-stream` the turn's events come as they happen, to its `response.done`. The turn goes
         on if the client goes: the same message with the same `client_msg_id` and `Last-Event-ID` hears the rest.
+        A key with scope `act-as-user` may say who the end user is, in the message or in the address.
         """
         principal = rooms.caller(request, Scope.CHAT)
         where = address(at)
@@ -42,6 +44,7 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         said = wire.read_frame(await request.body())
         if not isinstance(said, wire.Said):
             raise BadRequest("only a message can be posted", code="unknown_type")
+        principal = acting(principal, said.user if said.user is not None else user)
         if wants_stream(request.headers.get("accept", "")):
             return await turn_aloud(gate, principal, where, said, _last(request, None, None), request)
         return Json(await one_reply(gate, principal, where, said))
@@ -53,13 +56,14 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         session_id: str | None = None,
         after_seq: int | None = None,
         last_event_id: str | None = None,
+        user: str | None = None,
     ) -> Response:
         """Hear all that happens in a session, as an event stream, until you hang up. No session is made by it.
 
         `Last-Event-ID` (or `last_event_id`, or `after_seq` for a number) goes on after the event of that id, without a
         gap and without a word twice, also in the middle of an answer. Sockets come in at the same address.
         """
-        principal = rooms.caller(request, Scope.CHAT)
+        principal = rooms.speaker(request, user)
         where = address(at)
         find_role(gate.tables.roles, principal, where)
         if not wants_stream(request.headers.get("accept", "")):

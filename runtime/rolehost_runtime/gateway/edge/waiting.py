@@ -54,13 +54,14 @@ async def grown(
     gate: Gate, principal: Principal, role: RoleEntry, session_id: str, after: int, seconds: float, request: Request
 ) -> None:
     """Until the log has an event after `after`, wherever it is written; at most so long, and not for a client that
-    is gone or a gateway that leaves. No turn is opened. Raises Unauthorized where the key is revoked meanwhile.
+    is gone or a gateway that leaves. No turn is opened. Raises Unauthorized where the key is revoked, or
+    the token expires, meanwhile.
     """
     if seconds <= 0 or gate.hub.draining:
         return
     bell = Bell(principal.key_sha256, after)
     handle = await gate.sessions.attach(principal, role, session_id, bell)
-    gate.hub.add(bell)
+    gate.admit(bell, principal)
     over = [asyncio.ensure_future(bell.rung.wait()), asyncio.ensure_future(gone(request))]
     try:
         await asyncio.wait(over, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

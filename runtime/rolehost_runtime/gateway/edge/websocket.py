@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
-from rolehost_runtime.gateway.edge.auth import Authenticator
+from rolehost_runtime.gateway.edge.auth import Authenticator, acting
 from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import (
     Dialect,
@@ -113,11 +113,11 @@ class WebSocket(asyncio.Protocol):
             raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
         door.policy.check(_first(headers, "host"), _first(headers, "origin"))
         asked = opening(target, headers)
-        principal = door.auth.principal(presented_key(headers))
+        principal = acting(door.auth.principal(presented_key(headers)), asked.user)
         find_role(door.gate.tables.roles, principal, asked.address)
         self.key_sha256 = principal.key_sha256
         self._conversation = Conversation(door.gate, self, principal, asked)
-        door.gate.hub.add(self)
+        door.gate.admit(self, principal)
         door.gate.metrics.sockets.inc()
         self._conversation.start()
 

@@ -32,6 +32,8 @@ class Home(Protocol):
     session_id: str
     audience: Audience
     remembered: Remembered
+    user: str | None
+    """Whose session it is, where it is an end user's."""
 
     @property
     def fold(self) -> SessionFold | None:
@@ -185,7 +187,7 @@ class Answering:
             rng_seed=secrets.randbits(63),
             now_ms=self._world.now_ms(),
             client_msg_id=said.client_msg_id,
-            user=said.user,
+            user=self._home.user,
             deadline_at_ms=None if said.deadline_ms is None else self._wall_ms(accepted.at) + said.deadline_ms,
         )
         self._pen.notes.opened(fold, opened)

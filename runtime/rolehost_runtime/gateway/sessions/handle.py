@@ -5,11 +5,10 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from rolehost_api.errors import Forbidden, RolehostError, Unavailable
+from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import HeardPart, Said
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Principal, Seat
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Seat
 from rolehost_runtime.gateway.sessions.ear import Ear
-from rolehost_runtime.gateway.tables import Scope
 
 MAX_MOVES = 4
 """Places that one message is tried at before it is said that the session cannot be found a home."""
@@ -31,12 +30,9 @@ class Seating(Protocol):
 class Handle:
     """Implements ports.SessionHandle."""
 
-    def __init__(
-        self, seating: Seating, session_id: str, principal: Principal, channel: Channel, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, seating: Seating, session_id: str, channel: Channel, now_ms: Callable[[], int]) -> None:
         self.session_id = session_id
         self._seating = seating
-        self._may_set_user = Scope.ACT_AS_USER in principal.scopes
         self._ear = Ear(channel, now_ms)
         self._seat: Seat | None = None
         self._place = 0
@@ -45,12 +41,6 @@ class Handle:
         self._gone = False
 
     async def say(self, said: Said) -> None:
-        if said.user is not None and not self._may_set_user:
-            raise Forbidden(
-                "this key may not say who the user is",
-                hint="Use a key with scope act-as-user, or leave `user` out",
-                code="user_not_allowed",
-            )
         for _ in range(MAX_MOVES):
             seat = await self.sit()
             try:

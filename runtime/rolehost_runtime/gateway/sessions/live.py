@@ -55,6 +55,7 @@ class LiveSession:
         """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
         self.principal_id = principal.id
+        self.user = principal.user or None
         self.tenant = role.tenant
         self.role_name = role.name
         self.session_id = session_id

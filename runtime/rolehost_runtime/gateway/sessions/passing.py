@@ -84,7 +84,7 @@ class Passing:
     errand: Callable[[Coroutine[Any, Any, None]], None]
 
     async def place(self, channel: Channel, moved: Callable[[], None]) -> PassingSeat:
-        self.world.room.enter(self.role.tenant.uid, self.key)
+        self.world.room.enter(self.role.tenant.uid, self.key, self.principal.end_user)
         live = LiveSession(self.world, self.principal, self.role, self.session_id, self.key, self.start, told=self.told)
         live.wanted = self.wanted
         await live.join(Place(channel, moved, guest=False), ())

@@ -176,7 +176,7 @@ class SessionService:
         seating: Seating = guest
         if told is not None:
             seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
-        handle = Handle(seating, sid, principal, channel, self._world.now_ms)
+        handle = Handle(seating, sid, channel, self._world.now_ms)
         await handle.sit()
         return handle
 
@@ -198,7 +198,9 @@ class SessionService:
         raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
 
     async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
-        self._world.room.enter(guest.role.tenant.uid, guest.key)  # a refused one is not even held
+        self._world.room.enter(
+            guest.role.tenant.uid, guest.key, guest.principal.end_user
+        )  # a refused one is not even held
         live = self._touched(guest)
         live.wanted = guest.wanted or live.wanted
         await live.join(place, yield_to)
@@ -219,7 +221,7 @@ class SessionService:
         )
         self._away[key] += 1
         try:
-            self._world.room.enter(tenant.uid, key)
+            self._world.room.enter(tenant.uid, key, guest.principal.end_user)
             seat = await self._world.peers.attach(owner, asked, channel, moved)
         except BaseException:
             self._left_away(tenant.uid, key)
@@ -248,7 +250,9 @@ class SessionService:
         if role is None or role.tenant.uid != asked.tenant_uid:
             raise NotFound("there is no Role at this address", code="role_not_found")
         wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
-        guest = Guest(self, Principal(role.tenant, asked.principal, frozenset()), role, asked.session_id, wanted)
+        user = identity.user_of(asked.tenant_uid, asked.principal)
+        principal = Principal(role.tenant, asked.principal, frozenset(), user=user)
+        guest = Guest(self, principal, role, asked.session_id, wanted)
         live = self._live.get(guest.key)
         if live is None or not (live.busy or (live.attached and not self._leaving)):
             if live is not None:

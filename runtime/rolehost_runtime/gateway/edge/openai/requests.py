@@ -46,7 +46,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     n: int | None = None
     user: Annotated[str, Meta(max_length=256)] | None = None
-    """Heeded where the key has the scope act-as-user."""
+    """Whose session it is, where the key has the scope act-as-user; else it does nothing."""
     session_id: str | None = None
     """The session to go on with; its log is the history then, and of `messages` the last one is said."""
     metadata: Metadata | None = None
@@ -94,7 +94,7 @@ def read(body: bytes, headers: Mapping[str, str]) -> Asked:
         message=message,
         told=told if session_id is None else None,
         session_id=session_id,
-        user=request.user,
+        user=request.user or None,
         stream=bool(request.stream),
         include_usage=options is not None and options.include_usage,
         dropped=dropped(fields),

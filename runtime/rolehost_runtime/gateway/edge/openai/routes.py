@@ -12,8 +12,9 @@ from starlette.responses import Response
 from rolehost_api import identity, wire
 from rolehost_api.errors import RolehostError
 from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway.edge.auth import acting
 from rolehost_runtime.gateway.edge.dialect import Gate
-from rolehost_runtime.gateway.edge.handshake import Address, address, find_role
+from rolehost_runtime.gateway.edge.handshake import Address, address, find_role, roles_of
 from rolehost_runtime.gateway.edge.oneshot import one_reply
 from rolehost_runtime.gateway.edge.openai.errors import OpenAIErrorAnswer
 from rolehost_runtime.gateway.edge.openai.models import Model, ModelList, model_of
@@ -43,9 +44,8 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
     @app.get("/v1/models", responses=answers(ModelList, error=OpenAIErrorAnswer), response_class=Json)
     async def list_models(request: Request) -> Response:
         """The Roles of your key's tenant, as OpenAI lists models."""
-        principal = rooms.caller(request, Scope.CHAT)
-        mine = [role for role in tables.roles.values() if role.tenant == principal.tenant]
-        return Json(ModelList(data=tuple(model_of(role, tables) for role in sorted(mine, key=lambda role: role.name))))
+        mine = roles_of(tables.roles, rooms.caller(request, Scope.CHAT))
+        return Json(ModelList(data=tuple(model_of(role, tables) for role in mine)))
 
     @app.get("/v1/models/{at:path}", responses=answers(Model, error=OpenAIErrorAnswer), response_class=Json)
     async def get_model(request: Request, at: str) -> Response:
@@ -73,11 +73,11 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         if asked.session_id is not None:
             identity.session_id(asked.session_id)
         may_act = Scope.ACT_AS_USER in principal.scopes
+        principal = acting(principal, asked.user if may_act else None)
         said = wire.Said(
             message=asked.message,
             session_id=asked.session_id,
             client_msg_id=_message_id(request),
-            user=asked.user if may_act else None,
         )
         headers = _headers(asked, user_dropped=asked.user is not None and not may_act)
         if asked.stream:
