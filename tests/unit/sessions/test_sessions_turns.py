@@ -358,7 +358,7 @@ async def test_a_users_sessions_are_listed_and_read_by_nobody_else(house: House)
     assert (await house.service.events(u17, role, "abc", 0)).events
     for other in others:
         assert await house.service.list_sessions(other, role) == []
-        for read in (house.service.position, house.service.state):
+        for read in (house.service.standing, house.service.state):
             with pytest.raises(NotFound):
                 await read(other, role, "abc")
 
