@@ -35,9 +35,9 @@ class Gap(Enum):
     STATE_AGAIN = "the change of the state, to who says a message again that was answered"
     MISSED = "what was missed"
     REPLAY = "that an event was told before"
-    CANCEL = "that the user wants no more of an answer, or heard less of it"
-    AMENDS = "what was heard of an answer that is in the log"
-    BUSY = "what becomes of a message while another one is answered"
+    CANCEL = "a cancel"
+    AMENDS = "that less was heard of an answer"
+    BUSY = "a busy_policy"
 
 
 ONE_IN_ONE_OUT = "a request is a message; to cut its answer short takes a socket of the same session"

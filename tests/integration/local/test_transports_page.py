@@ -52,5 +52,5 @@ def test_its_table_says_what_the_suite_holds() -> None:
     rows.pop("Way")
     assert list(rows) == [way.name for way in WAYS]
     for way in WAYS:
-        for gap in (Gap.DELTAS, Gap.STATE, Gap.MISSED):
+        for gap in (Gap.DELTAS, Gap.STATE, Gap.MISSED, Gap.CANCEL, Gap.AMENDS, Gap.BUSY):
             assert (gap.value in rows[way.name]) == (gap in way.cannot), (way.name, gap)
