@@ -35,12 +35,13 @@ from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, 
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
 ACME_KEY, ACME_CHAT_KEY, EVIL_KEY, ACME_ADMIN_KEY = "rh_1_acme", "rh_2_acme", "rh_3_evil", "rh_4_acme"
+ACME_PUSH_KEY = "rh_5_acme"
 SPEC = RoleSpec(template=RoleTemplate(persona=Persona(system="You tell stories.")), display_name="Storyteller")
 NOW_MS = 1_730_000_000_000
 
 
 def tables_with_storyteller() -> Tables:
-    """`acme` has a Role `storyteller` and three keys; `evil` has a key, and a Role of its own."""
+    """`acme` has a Role `storyteller` and some keys; `evil` has a key, and a Role of its own."""
     tables = Tables()
     revision = RevisionSpec(role_name="storyteller", sequence=3, hash_version=1, hash="0" * 64, template=SPEC.template)
     all_scopes = frozenset({Scope.CHAT, Scope.PUSH})
@@ -49,6 +50,7 @@ def tables_with_storyteller() -> Tables:
         KeyEntry("2", key_hash(ACME_CHAT_KEY), ACME, frozenset({Scope.CHAT})),
         KeyEntry("3", key_hash(EVIL_KEY), EVIL, all_scopes),
         KeyEntry("4", key_hash(ACME_ADMIN_KEY), ACME, frozenset({Scope.ADMIN})),
+        KeyEntry("5", key_hash(ACME_PUSH_KEY), ACME, frozenset({Scope.PUSH})),
     ]
     tables.tenants.replace_all({(tenant.name,): tenant for tenant in (ACME, EVIL)})
     tables.images.replace_all({})

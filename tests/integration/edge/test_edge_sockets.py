@@ -195,6 +195,7 @@ async def test_an_event_does_not_wait_for_the_one_before_it_to_be_acknowledged(e
         pytest.param("/role/storyteller", {"Authorization": "Bearer wrong"}, "unauthorized", 4401, id="unknown-key"),
         pytest.param("/role/storyteller", {"Authorization": ""}, "unauthorized", 4401, id="no-key"),
         pytest.param("/role/storyteller", {"Authorization": f"Bearer {EVIL_KEY}"}, "role_not_found", 4404, id="foreign-key"),
+        pytest.param("/role/storyteller", {"Authorization": f"Bearer {support.ACME_PUSH_KEY}"}, "forbidden", 4403, id="a-key-that-may-only-push"),
         pytest.param("/role/storyteller?token=x", {}, "key_in_url", 4400, id="key-in-url"),
         pytest.param("/role/storyteller?API_KEY=x", {}, "key_in_url", 4400, id="key-in-url-in-any-case"),
         pytest.param("/role/storyteller?session_id=a%20b", {}, "invalid_session_id", 4400, id="bad-session-id"),

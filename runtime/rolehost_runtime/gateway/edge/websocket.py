@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
-from rolehost_runtime.gateway.edge.auth import Authenticator, acting
+from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
 from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import (
     Dialect,
@@ -31,6 +31,7 @@ from rolehost_runtime.gateway.edge.handshake import (
 )
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
 from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.tables import Scope
 
 MAX_BUFFERED_BYTES = 1 << 21
 """What may wait when one more event is written, and the largest of them: 262,144 characters of six bytes."""
@@ -114,6 +115,7 @@ class WebSocket(asyncio.Protocol):
         door.policy.check(_first(headers, "host"), _first(headers, "origin"))
         asked = opening(target, headers)
         principal = acting(door.auth.principal(presented_key(headers)), asked.user)
+        require(principal, Scope.CHAT)
         find_role(door.gate.tables.roles, principal, asked.address)
         self.key_sha256 = principal.key_sha256
         self._conversation = Conversation(door.gate, self, principal, asked)
