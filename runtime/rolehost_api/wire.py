@@ -1,4 +1,4 @@
-"""What clients say and hear: one dialect of JSON over WebSocket, REST and, later, more.
+"""What clients say and hear: one dialect of JSON over WebSocket, REST and event streams, or the same in msgpack.
 
 Client frames: one without `type` *is* a message; unknown fields are ignored; an unknown
 type is the error `unknown_type`, never a close. Server frames share the envelope `type,
@@ -6,7 +6,7 @@ session_id, seq, ts`. `seq` counts events of the session's log; whatever is not 
 the log carries null. Rendered from here: JSON Schema and AsyncAPI (docs/reference).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -48,38 +48,58 @@ class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
 ClientFrame = Said | Resume | Ping
 TYPES = ("message", "session.resume", "ping")
 
-_frame: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
-_bare = msgspec.json.Decoder(_Message)
-
 
 class _Typed(Struct):
     type: str | None = None
 
 
-_typed = msgspec.json.Decoder(_Typed)
+class _Reader:
+    """Frames out of one format. Only what the types name is built, whatever else the bytes hold."""
+
+    def __init__(self, decoder: Any, name: str, malformed: str) -> None:
+        self._typed, self._bare, self._frame = decoder(_Typed), decoder(_Message), decoder(ClientFrame)
+        self._name, self._malformed = name, malformed
+
+    def read(self, data: bytes | str) -> ClientFrame:
+        try:
+            kind = self._typed.decode(data).type
+        except msgspec.ValidationError:
+            raise BadRequest('a frame is an object, e.g. {"message": "hello"}', code="invalid_frame") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(
+                f"the frame is not valid {self._name}", hint='Send e.g. {"message": "hello"}', code=self._malformed
+            ) from None
+        self._check(kind)
+        try:
+            if kind is None:
+                return Said(**msgspec.structs.asdict(self._bare.decode(data)))
+            return cast("ClientFrame", self._frame.decode(data))
+        except msgspec.ValidationError as error:
+            # msgspec's message names the field and the types, never the value.
+            raise BadRequest(f"the frame is not valid: {error}", code="invalid_frame") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"the frame is not valid {self._name} in UTF-8", code=self._malformed) from None
+
+    @staticmethod
+    def _check(kind: str | None) -> None:
+        if kind is not None and kind not in TYPES:
+            raise BadRequest(
+                "the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type"
+            )
+
+
+_json = _Reader(msgspec.json.Decoder, "JSON", "malformed_json")
+_packed = _Reader(msgspec.msgpack.Decoder, "msgpack", "malformed_msgpack")
 
 
 def read_frame(data: bytes | str) -> ClientFrame:
-    """A client's frame. Raises BadRequest `malformed_json`, `unknown_type` or `invalid_frame`."""
-    try:
-        kind = _typed.decode(data).type
-    except msgspec.ValidationError:
-        raise BadRequest('a frame is a JSON object, e.g. {"message": "hello"}', code="invalid_frame") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest('the frame is not valid JSON; send e.g. {"message": "hello"}', code="malformed_json") from None
-    if kind is not None and kind not in TYPES:
-        raise BadRequest(
-            "the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type"
-        )
-    try:
-        if kind is None:
-            return Said(**msgspec.structs.asdict(_bare.decode(data)))
-        return _frame.decode(data)
-    except UnicodeDecodeError:
-        raise BadRequest("the frame is not valid UTF-8", code="malformed_json") from None
-    except msgspec.ValidationError as error:
-        # msgspec's message names the field and the types, never the value.
-        raise BadRequest(f"the frame is not valid: {error}", code="invalid_frame") from None
+    """A client's frame in JSON. Raises BadRequest `malformed_json`, `unknown_type` or `invalid_frame`."""
+    return _json.read(data)
+
+
+def read_packed(data: bytes) -> ClientFrame:
+    """The same in msgpack. Raises BadRequest `malformed_msgpack`, `unknown_type` or `invalid_frame`."""
+    return _packed.read(data)
 
 
 # ── to the client ───────────────────────────────────────────────────────────────────
@@ -217,6 +237,9 @@ BARE = (SessionCreated, TextDelta, ResponseDone, Error)
 """Events that the bare dialect (no subprotocol) is sent."""
 
 encode = msgspec.json.Encoder().encode
+"""A frame as JSON."""
+pack = msgspec.msgpack.Encoder().encode
+"""The same frame in msgpack: the same fields by the same names."""
 
 
 def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> ErrorBody:

@@ -21,12 +21,13 @@ from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Channel, Principal, StoreFacts
+from rolehost_runtime.gateway.ports import Channel, EventsPage, Position, Principal, StateView, StoreFacts
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
@@ -148,13 +149,19 @@ class EchoSessions:
         channel.send(created(session_id))
         return handle
 
-    async def events(
-        self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int
-    ) -> list[wire.ServerFrame]:
+    async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:
         handle = self.opened.get((principal.tenant.uid, role.name, session_id))
         if handle is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return [done(session_id, "said", seq) for seq in range(after_seq + 1, handle.turns + 1)]
+        return Position(handle.turns, handle.turns)
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        head = (await self.position(principal, role, session_id)).seq
+        return EventsPage([done(session_id, "said", seq) for seq in range(after_seq + 1, head + 1)], head, more=False)
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        at = await self.position(principal, role, session_id)
+        return StateView(at, {"turns": at.version})
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         return [sid for uid, name, sid in self.opened if (uid, name) == (principal.tenant.uid, role.name)]

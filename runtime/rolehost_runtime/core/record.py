@@ -90,15 +90,16 @@ def event_count(patch: tuple[PatchOp, ...]) -> int:
     return (1 if patch else 0) + 1
 
 
-def turns_before(seq: int) -> int:
-    """Turns whose events all have numbers up to `seq`, for sure: who heard up to there reads on after them.
+def turns_heard(after_seq: int, turn: int, seq: int) -> int:
+    """Turns whose events all have numbers up to `after_seq`, for sure: who heard up to there reads on after them.
 
-    A turn has at most two events, so turn 3 ends at 6 or before, and of turn 4 nobody knows:
+    `turn` and `seq` are the log's last. A turn has one or two events, so turn 3 ends at 6 or before, and as many
+    turns as there are events after `after_seq` may be unheard. In a log of 10 turns:
 
-    >>> turns_before(0), turns_before(6), turns_before(7)
-    (0, 3, 3)
+    >>> turns_heard(0, 10, 15), turns_heard(6, 10, 15), turns_heard(14, 10, 15), turns_heard(15, 10, 15)
+    (0, 3, 9, 10)
     """
-    return seq // MAX_EVENTS
+    return max(after_seq // MAX_EVENTS, turn - (seq - after_seq))
 
 
 def render(record: TurnRecord, session_id: str, *, replay: bool = False) -> list[ServerFrame]:

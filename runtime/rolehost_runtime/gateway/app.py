@@ -32,7 +32,8 @@ from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door

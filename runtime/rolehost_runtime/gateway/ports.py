@@ -68,6 +68,35 @@ class SessionHandle(Protocol):
         """The client is gone; a running turn goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a session's log stands."""
+
+    seq: int
+    """Of its last event."""
+    version: int
+    """Of the state after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """A part of a session's log."""
+
+    events: list[ServerFrame]
+    last_seq: int
+    """What comes next is what comes after this one."""
+    more: bool
+    """The log goes on after it."""
+    gap: bool = False
+    """More was asked to be skipped than there is: that history is lost, and this is what is there, from its begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    at: Position
+    state: dict[str, Any]
+
+
 class Sessions(Protocol):
     async def attach(
         self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
@@ -77,8 +106,14 @@ class Sessions(Protocol):
         None makes a fresh id. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
         """
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `position` does."""
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `position` does."""
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
@@ -286,8 +321,8 @@ class SessionStore(Protocol):
     async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
         """At most `count` records after that turn, in order; fewer only where the log ends. Raises CorruptRecord."""
 
-    async def last_seq(self, key: str) -> int:
-        """Of the last event in the log; 0 where there is none."""
+    async def head(self, key: str) -> Head | None:
+        """Where the session stands, without taking it over; None where there is none. Raises CorruptRecord."""
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch and turn are still right; one server-side call.

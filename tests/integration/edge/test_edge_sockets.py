@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import websockets
 from tests.support import edge as support
@@ -71,6 +72,37 @@ async def test_role_v1_hears_every_event_and_its_key_is_not_echoed(edge: Edge) -
     assert "response.created" in {frame["type"] for frame in frames}
     assert frames[-1]["client_msg_id"] == "c-7"
     assert (pong["type"], pong["t"], pong["server_t"], pong["seq"]) == ("pong", 17, support.NOW_MS, None)
+
+
+async def test_msgpack_carries_the_same_both_ways(edge: Edge) -> None:
+    offered = [Subprotocol("role.v1"), Subprotocol(f"bearer.{ACME_KEY}")]
+    async with connect(edge.ws("/role/storyteller?fmt=msgpack"), subprotocols=offered) as socket:
+        assert socket.subprotocol == "role.v1"
+        await socket.send(msgspec.msgpack.encode({"message": "你好", "client_msg_id": "c-7", "session_id": "s"}))
+        frames: list[dict[str, object]] = []
+        while not frames or frames[-1]["type"] != "response.done":
+            data = await socket.recv()
+            assert isinstance(data, bytes)
+            frames.append(msgspec.msgpack.decode(data))
+        await socket.send(b"\xc1")
+        refused = msgspec.msgpack.decode(await socket.recv())
+        await socket.send('{"type": "ping", "t": 17}')
+        pong = msgspec.msgpack.decode(await socket.recv())
+    assert [frame["type"] for frame in frames][:2] == ["session.created", "response.created"]
+    assert (frames[-1]["message"], frames[-1]["client_msg_id"], frames[-1]["done"]) == ("你好", "c-7", True)
+    assert (refused["type"], refused["error"]["code"]) == ("error", "malformed_msgpack")
+    assert (pong["type"], pong["t"]) == ("pong", 17)
+
+
+async def test_a_refusal_and_a_violation_are_told_in_msgpack_where_that_is_spoken(edge: Edge) -> None:
+    frames = await spoken(edge, head=upgrade("/role/nobody?fmt=msgpack"))
+    assert [msgspec.msgpack.decode(data)["error"]["code"] for opcode, data in frames if opcode == BINARY] == [
+        "role_not_found"
+    ]
+    frames = await spoken(edge, b"\x81\x01x", head=upgrade("/role/storyteller?fmt=msgpack"))
+    assert [msgspec.msgpack.decode(data)["error"]["code"] for opcode, data in frames if opcode == BINARY] == [
+        "protocol_violation"
+    ]
 
 
 async def test_without_streaming_only_the_end_comes(edge: Edge) -> None:
@@ -158,7 +190,7 @@ async def test_a_lost_socket_does_not_cancel_the_turn(edge: Edge) -> None:
         pytest.param("/role/storyteller?API_KEY=x", {}, "key_in_url", 4400, id="key-in-url-in-any-case"),
         pytest.param("/role/storyteller?session_id=a%20b", {}, "invalid_session_id", 4400, id="bad-session-id"),
         pytest.param("/role/storyteller?after_seq=-1", {}, "invalid_after_seq", 4400, id="bad-after-seq"),
-        pytest.param("/role/storyteller?fmt=msgpack", {}, "format_not_supported", 4400, id="unknown-format"),
+        pytest.param("/role/storyteller?fmt=xml", {}, "format_not_supported", 4400, id="unknown-format"),
         pytest.param("/role/storyteller", {"Origin": "https://evil.example"}, "origin_not_allowed", 4403, id="foreign-origin"),
         pytest.param("/role/storyteller", {"Origin": "null"}, "origin_not_allowed", 4403, id="null-origin"),
     ],

@@ -269,7 +269,7 @@ async def test_acknowledged_turns_survive_a_killed_redis(house: House) -> None:
     assert ear.of(ResponseDone)[-1].message == "Before: a dragon 4 Dragons: 5."
     role = house.tables.roles.get("acme", "cat")
     assert role is not None
-    events = await house.service.events(principal(ACME), role, "abc", 0)
+    events = (await house.service.events(principal(ACME), role, "abc", 0)).events
     assert [event.seq for event in events] == list(range(1, 12))
 
 

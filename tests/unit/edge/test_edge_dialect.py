@@ -17,15 +17,15 @@ from rolehost_runtime.gateway.ports import Principal
 
 
 class Wire:
-    """Implements dialect.Socket."""
+    """Implements outbox.Carrier."""
 
     def __init__(self) -> None:
         self.paused = False
         self.sent: list[dict[str, Any]] = []
         self.closed: int | None = None
 
-    def send(self, text: bytes) -> None:
-        self.sent.append(json.loads(text))
+    def send(self, event: wire.ServerFrame) -> None:
+        self.sent.append(json.loads(wire.encode(event)))
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
@@ -91,7 +91,7 @@ async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
     for number in range(70):
         talk.conversation.emit(delta("x" * 4096, number * 4096))
     assert talk.wire.closed == 1013
-    assert len(talk.conversation._held) <= 70
+    assert len(talk.conversation._out) <= 70
 
 
 async def test_who_has_much_to_say_waits_until_nothing_is_held_back() -> None:
@@ -125,7 +125,7 @@ async def test_there_is_no_room_where_the_buffer_filled_again_at_once() -> None:
 
 
 async def test_who_makes_no_room_in_time_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rolehost_runtime.gateway.edge.dialect.ROOM_SECONDS", 0)
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.outbox.ROOM_SECONDS", 0)
     talk = Talk()
     assert await talk.conversation.room()
     talk.wire.paused = True

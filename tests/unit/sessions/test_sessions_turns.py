@@ -404,8 +404,8 @@ async def test_two_tenants_with_the_same_role_and_session_id_see_nothing_of_each
     assert other.of(ResponseDone)[0].message == "Before: "
     role = house.tables.roles.get("evil", "cat")
     assert role is not None
-    events = await house.service.events(principal(EVIL), role, "abc", 0)
-    assert all("secret" not in repr(event) for event in events)
+    page = await house.service.events(principal(EVIL), role, "abc", 0)
+    assert all("secret" not in repr(event) for event in page.events)
     with pytest.raises(NotFound):
         await house.service.events(principal(EVIL), role, "another", 0)
 

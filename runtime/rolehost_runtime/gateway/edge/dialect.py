@@ -9,7 +9,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -18,6 +17,7 @@ from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub
+from rolehost_runtime.gateway.edge.outbox import Carrier, Outbox
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
 from rolehost_runtime.gateway.tables import Tables
@@ -27,24 +27,10 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 32
 MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
-MAX_HELD_BYTES = 1 << 20
-ROOM_SECONDS = 30.0
-"""For a client to make room while it is told of its past: at the socket's bounds that is 6 KiB/s."""
-TRY_AGAIN_LATER = 1013
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
 Frame = wire.Said | wire.Resume
-
-
-class Socket(Protocol):
-    """What carries the text. The seam at which a faster codec may take its place."""
-
-    paused: bool
-    """Its buffer is full for now; `Conversation.on_writable` tells when it is not."""
-
-    def send(self, text: bytes) -> None: ...
-    def close(self, code: int, reason: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +42,10 @@ class Gate:
     hub: Hub
     metrics: Metrics
     now_ms: Callable[[], int]
+
+    def clock(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        return asyncio.get_running_loop().time()
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +78,7 @@ class _Ear:
 
 
 class Conversation:
-    def __init__(self, gate: Gate, socket: Socket, principal: Principal, opening: Opening) -> None:
+    def __init__(self, gate: Gate, socket: Carrier, principal: Principal, opening: Opening) -> None:
         self._gate = gate
         self._socket = socket
         self._principal = principal
@@ -97,10 +87,7 @@ class Conversation:
         self._unnamed = opening.session_id or ""
         """The line of frames without a session_id."""
         self._pending = 0
-        self._held: deque[wire.ServerFrame | _Joined] = deque()
-        self._held_bytes = 0
-        self._roomy: asyncio.Event | None = None
-        """Set when there is room again; only where somebody waits for it."""
+        self._out = Outbox(socket)
         self._gone = False
         self._migrating = False
         self._hears = _hears(opening)
@@ -117,9 +104,16 @@ class Conversation:
     # ── from the client ─────────────────────────────────────────────────────────────
 
     def on_text(self, data: bytes) -> None:
+        self._on_frame(wire.read_frame, data)
+
+    def on_packed(self, data: bytes) -> None:
+        """A frame in msgpack."""
+        self._on_frame(wire.read_packed, data)
+
+    def _on_frame(self, read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
         self._gate.metrics.frames_in += 1
         try:
-            frame = wire.read_frame(data)
+            frame = read(data)
             if isinstance(frame, wire.Ping):
                 now = self._gate.now_ms()
                 self.emit(wire.Pong(session_id=None, seq=None, ts=now, t=frame.t, server_t=now))
@@ -151,17 +145,12 @@ class Conversation:
         self._socket.close(SERVICE_RESTART, MOVED)
 
     def on_writable(self) -> None:
-        while self._held and not self._socket.paused:
-            self._write(_whole(self._held.popleft()))
-        if not self._held:
-            self._held_bytes = 0
-            self._make_room()
+        self._out.on_writable()
 
     def on_gone(self) -> None:
         """The client is gone. What it had said already runs on; nobody listens any more."""
         self._gone = True
-        self._held.clear()
-        self._make_room()
+        self._out.on_gone()
         for line in self._lines.values():
             if line.handle is not None and not line.working:
                 line.handle.detach()
@@ -177,54 +166,14 @@ class Conversation:
                 lost = RolehostError("a part of this session's history is lost", code=event.code or "resume_lost")
                 self.tell(event.session_id, lost)
             return
-        if self._socket.paused or self._held:
-            self._hold(event)
-        else:
-            self._write(event)
+        self._out.put(event)
 
     async def room(self) -> bool:
-        """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
-        try:
-            async with asyncio.timeout(ROOM_SECONDS):
-                while (self._socket.paused or self._held) and not self._gone:
-                    self._roomy = self._roomy or asyncio.Event()
-                    await self._roomy.wait()
-        except TimeoutError:
-            self._too_slow()
-            return False
-        return not self._gone
+        return await self._out.room()
 
     def tell(self, session_id: str | None, error: RolehostError) -> None:
         self._gate.metrics.told(error)
         self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
-
-    def _write(self, event: wire.ServerFrame) -> None:
-        self._gate.metrics.frames_out += 1
-        self._socket.send(wire.encode(event))
-
-    def _hold(self, event: wire.ServerFrame) -> None:
-        """Keep events for a client that reads slowly; neighbouring deltas become one."""
-        last = self._held[-1] if self._held else None
-        if isinstance(event, wire.TextDelta):
-            self._held_bytes += 4 * len(event.delta)
-            if isinstance(last, _Joined) and last.continues(event):
-                last.deltas.append(event.delta)
-            else:
-                self._held.append(_Joined(event, [event.delta]))
-        else:
-            self._held_bytes += len(wire.encode(event))
-            self._held.append(event)
-        if self._held_bytes > MAX_HELD_BYTES:
-            self._too_slow()
-
-    def _too_slow(self) -> None:
-        self._held.clear()
-        self._socket.close(TRY_AGAIN_LATER, "this client reads too slowly")
-
-    def _make_room(self) -> None:
-        if self._roomy is not None:
-            self._roomy.set()
-            self._roomy = None
 
     # ── one session after the other ─────────────────────────────────────────────────
 
@@ -285,21 +234,6 @@ class Conversation:
                     line.handle.detach()
                 del self._lines[key]
                 return
-
-
-@dataclass(slots=True)
-class _Joined:
-    """Deltas of one response that wait together."""
-
-    first: wire.TextDelta
-    deltas: list[str]
-
-    def continues(self, event: wire.TextDelta) -> bool:
-        return event.response_id == self.first.response_id and event.session_id == self.first.session_id
-
-
-def _whole(held: wire.ServerFrame | _Joined) -> wire.ServerFrame:
-    return replace(held.first, delta="".join(held.deltas)) if isinstance(held, _Joined) else held
 
 
 def _hears(opening: Opening) -> tuple[type[wire.Event], ...]:

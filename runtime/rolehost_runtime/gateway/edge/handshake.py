@@ -14,6 +14,7 @@ from rolehost_runtime.gateway.tables import RoleEntry, Table
 PREFIX = "/role/"
 KEY_PARAMETERS = frozenset({"token", "access_token", "key", "api_key", "apikey", "authorization"})
 MAX_REVISION_CHARS = 128
+FORMATS = ("json", "msgpack")
 
 Headers = Sequence[tuple[str, str]]
 """Lower-case names."""
@@ -84,6 +85,18 @@ def dialect(headers: Headers) -> Dialect:
     return Dialect.ROLE_V1 if SUBPROTOCOL in _subprotocols(headers) else Dialect.BARE
 
 
+def packed(target: str) -> bool:
+    """The client wants msgpack. Known before anything else, so that a refusal is told in it too.
+
+    >>> packed("/role/cat?fmt=msgpack"), packed("/role/cat")
+    (True, False)
+    """
+    try:
+        return dict(_pairs(target.partition("?")[2])).get("fmt") == "msgpack"
+    except BadRequest:
+        return False
+
+
 def presented_key(headers: Headers) -> str | None:
     """The key of `Authorization: Bearer`, or of the subprotocol `bearer.<key>`, which is how browsers can send one."""
     for name, value in headers:
@@ -111,8 +124,8 @@ def opening(target: str, headers: Headers) -> Opening:
     if not path.startswith(PREFIX):
         raise NotFound("there are no sockets at this path", hint="Connect to /role/{name}", code="path_not_found")
     given = dict(_pairs(query))
-    if given.get("fmt", "json") != "json":
-        raise BadRequest("the only format so far is json", code="format_not_supported")
+    if given.get("fmt", "json") not in FORMATS:
+        raise BadRequest(f"fmt is one of {', '.join(FORMATS)}", code="format_not_supported")
     return Opening(
         address=address(unquote(path.removeprefix(PREFIX))),
         dialect=dialect(headers),

@@ -35,6 +35,21 @@ class SessionsAnswer(Struct, frozen=True):
 class EventsAnswer(Struct, frozen=True):
     session_id: str
     events: list[wire.ServerFrame]
+    last_seq: int
+    """Ask for what comes after this one next."""
+    more: bool
+    """There is more already: the answer was full."""
+    gap: bool = False
+    """A part of the history is lost: the log is shorter than `after_seq`, and these are its events from the begin."""
+
+
+class StateAnswer(Struct, frozen=True):
+    session_id: str
+    version: int
+    seq: int
+    """The log's last event at that version: whoever goes on after it misses no change."""
+    state: dict[str, Any]
+    is_urgent: bool = False
 
 
 class PushedAnswer(Struct, frozen=True):
@@ -55,7 +70,7 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
     wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 
@@ -76,14 +91,32 @@ def components() -> Mapping[str, Any]:
     return schemas
 
 
+def _ref(kind: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+_AN_ERROR = {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}}
+
+
 def answers(
     kind: type[Struct], *, media: str = "application/json", status: int = 200
 ) -> dict[int | str, dict[str, Any]]:
     """For FastAPI's `responses=`: what comes back, and the one shape of all errors."""
     return {
         status: {"description": "OK", "content": {media: {"schema": _ref(kind)}}},
-        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}},
+        "default": _AN_ERROR,
     }
+
+
+def streams(described: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """The same answers, or an event stream: each event's `data` is a frame as a socket of role.v1 is sent it."""
+    found = described or {200: {"description": "OK", "content": {}}, "default": _AN_ERROR}
+    frame = {
+        "type": "string",
+        "description": "Server-sent events; `data` is one of the frames of docs/reference/asyncapi.yaml",
+    }
+    found[200]["content"]["text/event-stream"] = {"schema": frame}
+    return found
 
 
 def takes(kind: type[Struct]) -> dict[str, Any]:
@@ -94,7 +127,3 @@ def takes(kind: type[Struct]) -> dict[str, Any]:
 def takes_bytes(media: str) -> dict[str, Any]:
     schema = {"type": "string", "format": "binary"}
     return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
-
-
-def _ref(kind: type[Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -4,13 +4,14 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_before
+from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_heard
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
@@ -145,6 +146,12 @@ class LiveSession:
             for event in events_after(records, self.session_id, self._told_seq):
                 self.audience.broadcast(event)
 
+    def state_at(self, head: Head) -> dict[str, Any] | None:
+        """The state as of `head`, where the session is awake and stands just there."""
+        fold = self._fold
+        stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
+        return fold.state if fold is not None and stands else None
+
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
         role = self._world.tables.roles.get(self.tenant.name, self.role_name)
@@ -194,8 +201,10 @@ class LiveSession:
         """
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
-            heard = self.audience.resumed(channel, await store.last_seq(self.key), after_seq)
-            turn = turns_before(heard)
+            head = await store.head(self.key)
+            last_turn, last_seq = (head.turn, head.seq) if head else (0, 0)
+            heard = self.audience.resumed(channel, last_seq, after_seq)
+            turn = turns_heard(heard, last_turn, last_seq)
             while True:
                 missed = replaying.missed_seq
                 page = await store.page(self.key, turn, REPLAY_PAGE)

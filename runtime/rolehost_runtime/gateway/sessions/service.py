@@ -10,19 +10,23 @@ from typing import Any
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
-from rolehost_api.wire import Said, ServerFrame
+from rolehost_api.wire import Said
 from rolehost_runtime.gateway.ports import (
     Channel,
+    EventsPage,
+    Head,
     HeldElsewhere,
     Links,
     ModelProvider,
     OwnerLost,
     Peers,
+    Position,
     Principal,
     Seat,
     SessionStore,
+    StateView,
 )
-from rolehost_runtime.gateway.sessions.audience import events_after
+from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.handle import Handle
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
@@ -239,13 +243,31 @@ class SessionService:
         if not live.busy:
             live.scatter(guests_only=True)
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+        _, head = await self._head(principal, role, session_id)
+        return Position(head.seq, head.version)
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `position` does."""
+        key, head = await self._head(principal, role, session_id)
+        return await reading.events(self._world.store, key, session_id, after_seq, head)
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `position` does."""
+        key, head = await self._head(principal, role, session_id)
+        live = self._live.get(key)
+        awake = live.state_at(head) if live is not None else None
+        if awake is not None:
+            return StateView(Position(head.seq, head.version), awake)
+        return await reading.state(self._world.store, key)
+
+    async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key
-        records = await self._world.store.read(key)
-        if not records and key not in self._live:
+        head = await self._world.store.head(key)
+        if head is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return events_after(records, session_id, after_seq)
+        return key, head
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""

@@ -40,9 +40,8 @@ class MemorySessionStore:
     async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
         return [decode(fields) for fields in self.shelf.logs.get(key, [])[after_turn : after_turn + count]]
 
-    async def last_seq(self, key: str) -> int:
-        head = self.shelf.heads.get(key)
-        return head.seq if head else 0
+    async def head(self, key: str) -> Head | None:
+        return self.shelf.heads.get(key)
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])

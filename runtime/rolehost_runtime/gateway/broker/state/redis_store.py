@@ -6,7 +6,7 @@ stream's ids are the turns' numbers, so Redis itself refuses doubles and disorde
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -24,6 +24,8 @@ SOCKET_SECONDS = 1.5
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
 MAX_CONNECTIONS = 64
+HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms")
+"""Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 
@@ -64,14 +66,10 @@ class RedisSessionStore:
         """
         arguments: list[str | int] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
         found = await self._bounded(lambda: self._open(keys=[_head(key)], args=tuple(arguments)))
-        try:
-            outcome, *values = (value.decode() for value in found)
-            if outcome == "held":
-                raise HeldElsewhere(values[0])
-            log_id, epoch, turn, seq, version, revision, at_ms = values
-            head = Head(log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms))
-        except (AttributeError, UnicodeDecodeError, ValueError):
-            raise CorruptRecord("a session's head cannot be read") from None
+        outcome, *values = found
+        if outcome == b"held":
+            raise HeldElsewhere(values[0].decode())
+        head = _read_head(values)
         return head, await self.read(key) if head.turn else []
 
     async def read(self, key: str) -> list[TurnRecord]:
@@ -94,13 +92,10 @@ class RedisSessionStore:
             records.append(record)
         return records
 
-    async def last_seq(self, key: str) -> int:
-        """Of the last event in the log; 0 where there is none."""
-        found = await self._bounded(lambda: self._redis.hget(_head(key), "seq"))
-        try:
-            return int(found or 0)
-        except ValueError:
-            raise CorruptRecord("a session's head cannot be read") from None
+    async def head(self, key: str) -> Head | None:
+        """Where the session stands, without taking it over; None where there is none."""
+        found = await self._bounded(lambda: self._redis.hmget(_head(key), *HEAD))
+        return None if found[0] is None else _read_head(found)
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""
@@ -156,6 +151,15 @@ class RedisSessionStore:
                 hint="Try again, with the same client_msg_id: what was kept after all is not answered twice",
                 code="state_unavailable",
             ) from None
+
+
+def _read_head(values: Sequence[bytes]) -> Head:
+    """The fields HEAD. Raises CorruptRecord."""
+    try:
+        log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in values)
+        return Head(log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms))
+    except (AttributeError, UnicodeDecodeError, ValueError):
+        raise CorruptRecord("a session's head cannot be read") from None
 
 
 def _head(key: str) -> str:
