@@ -77,6 +77,7 @@ class Talkers:
         self,
         *,
         model: ModelProvider | None = None,
+        grpc: bool = False,
         shelf: Shelf | None = None,
         peers: Peers | None = None,
         owner: str = "",
@@ -97,6 +98,9 @@ class Talkers:
         self._key(USER_KEY, ACME, Scope.CHAT, Scope.ACT_AS_USER)
         for table in self.tables.named().values():
             table.filled = True
+        self._grpc = grpc
+        self.grpc: Any = None
+        """The port for gRPC, where it was asked for."""
         self._ears: dict[str, Any] = {}
 
     def _key(self, key: str, tenant: Tenant, *scopes: Scope) -> None:
@@ -119,6 +123,11 @@ class Talkers:
         self.server = EdgeServer(
             make_rest(rooms, policy), Door(policy, auth, gate), host="127.0.0.1", port=0, max_connections=1000
         )
+        if self._grpc:
+            from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
+
+            self.grpc = GrpcServer(rooms, host="127.0.0.1", port=0, max_connections=1000, full=self.server.full)
+            await self.grpc.start()
         await self.pool.start()
         await self.server.start()
         return self
@@ -126,6 +135,8 @@ class Talkers:
     async def __aexit__(self, *_: object) -> None:
         await self.hub.drain(0, 1)
         await self.service.stop(1)
+        if self.grpc is not None:
+            await self.grpc.stop(1)
         await self.server.stop()
         await self.pool.stop()
 
