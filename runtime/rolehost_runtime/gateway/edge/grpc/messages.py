@@ -38,7 +38,7 @@ def described() -> descriptor_pb2.FileDescriptorProto:
             name=name,
             input_type=f".{PACKAGE}.{asked}",
             output_type=f".{PACKAGE}.{told}",
-            client_streaming=streamed,
+            client_streaming=streamed or None,
             server_streaming=True,
         )
     return file
