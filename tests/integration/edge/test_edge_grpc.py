@@ -168,7 +168,7 @@ async def test_a_socket_and_a_call_hear_the_same(acme: Client, house: Talkers, m
         talking.events.clear()
 
         async def both(upto: int) -> tuple[list[Any], list[Any]]:
-            heard = []
+            heard: list[Any] = []
             while not heard or heard[-1].get("seq") != upto:
                 heard.append(bare(json.loads(await socket.recv())))
             while not talking.events or talking.events[-1].get("seq") != upto:

@@ -28,10 +28,9 @@ async def channel(house: Talkers) -> AsyncIterator[Any]:
         yield made.channel
 
 
-async def asked(channel: Any, **question: str) -> Any:
-    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
-        iter([reflection_pb2.ServerReflectionRequest(**question)])
-    )
+async def asked(channel: Any, **question: Any) -> Any:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)]))
     return await call.read()
 
 
@@ -67,7 +66,7 @@ async def test_a_client_that_knows_nothing_but_the_port_can_talk(house: Talkers,
 
 
 async def test_healths_are_those_of_readyz(house: Talkers, channel: Any) -> None:
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
 
     async def told() -> list[int]:
         return [(await health.Check(health_pb2.HealthCheckRequest(service=name))).status for name in ("", rpc.SERVICE)]
@@ -81,12 +80,14 @@ async def test_healths_are_those_of_readyz(house: Talkers, channel: Any) -> None
 
 
 async def test_no_health_is_known_of_other_services(channel: Any) -> None:
-    call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    call = health.Check(health_pb2.HealthCheckRequest(service="other"))
     assert (await ending(call))[0] == "NOT_FOUND"
 
 
 async def test_who_watches_the_health_is_told_of_its_change(house: Talkers, channel: Any) -> None:
-    watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    watching = health.Watch(health_pb2.HealthCheckRequest())
     async with asyncio.timeout(20):
         assert (await watching.read()).status == SERVING
         house.hub.draining = True
