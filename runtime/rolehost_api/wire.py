@@ -145,6 +145,9 @@ class StateDelta(Event, frozen=True, kw_only=True, tag="role.state.delta"):
     patch: tuple[PatchOp, ...]
 
 
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
 class Usage(Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -174,6 +177,8 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     status: Literal["completed", "cancelled", "failed"]
     done: Literal[True] = True
     message: str
+    finish_reason: FinishReason = "stop"
+    """Why the model stopped: by itself, at a bound, or its filter stopped it."""
     client_msg_id: str | None = None
     revision: str = ""
     usage: Usage = Usage()

@@ -16,6 +16,7 @@ from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate
 from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import LogLine
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -137,7 +138,14 @@ class EchoSessions:
     refuses: RolehostError | None = None
 
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> EchoSession:
         if self.refuses is not None:
             raise self.refuses

@@ -25,7 +25,7 @@ from rolehost_api.wire import Said
 from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
-from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -37,9 +37,9 @@ from rolehost_runtime.gateway.edge.server import EdgeServer
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import ModelProvider, Peers
+from rolehost_runtime.gateway.ports import ModelProvider
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tenant
+from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables
 
 KEYS = {ACME: "rh_1_acme", EVIL: "rh_2_evil"}
 USER_KEY = "rh_3_acme"
@@ -60,8 +60,8 @@ async def ask_or_fail(pod: FakePod, channel: int, start: StartTurn) -> None:
 class CountingStore(MemorySessionStore):
     """Counts records that are read by the page."""
 
-    def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
-        super().__init__(shelf, owner)
+    def __init__(self) -> None:
+        super().__init__()
         self.read_by_page = 0
 
     async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
@@ -73,59 +73,28 @@ class CountingStore(MemorySessionStore):
 class Talkers:
     """Two tenants with a Role `cat` each, whose pod counts turns in its state; `async with` starts it."""
 
-    def __init__(
-        self,
-        *,
-        model: ModelProvider | None = None,
-        grpc: bool = False,
-        shelf: Shelf | None = None,
-        peers: Peers | None = None,
-        owner: str = "",
-    ) -> None:
+    def __init__(self, *, model: ModelProvider | None = None, grpc: bool = False) -> None:
         self.tables, self.clock, self.dialer = world(ACME, EVIL), Clock(), PodDialer()
-        self.store, self.metrics, self.hub = CountingStore(shelf, owner), Metrics(), Hub(self.tables.keys)
+        self.store, self.metrics, self.hub = CountingStore(), Metrics(), Hub(self.tables.keys)
         self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
         models = Models({BackendType.SCRIPTED: model or ScriptedProvider()})
-        self.service = SessionService(
-            self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), peers=peers
-        )
+        self.service = SessionService(self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0))
         self.pods = {tenant: self.dialer.add(f"pod-{tenant.name}", turn=ask_or_fail) for tenant in (ACME, EVIL)}
-        for tenant, key in KEYS.items():
+        for tenant in KEYS:
             role = self.tables.roles.get(tenant.name, "cat")
             assert role is not None
             put(self.tables, pod_entry(f"pod-{tenant.name}", tenant, revision=role.stable))
-            self._key(key, tenant, Scope.CHAT)
-        self._key(USER_KEY, ACME, Scope.CHAT, Scope.ACT_AS_USER)
-        for table in self.tables.named().values():
-            table.filled = True
+        self._ears: dict[str, Any] = {}
         self._grpc = grpc
         self.grpc: Any = None
         """The port for gRPC, where it was asked for."""
-        self._ears: dict[str, Any] = {}
-
-    def _key(self, key: str, tenant: Tenant, *scopes: Scope) -> None:
-        entry = KeyEntry(key[3], key_hash(key), tenant, frozenset(scopes))
-        self.tables.keys.put((entry.sha256,), entry)
 
     async def __aenter__(self) -> Self:
-        policy, auth = Policy(), KeyAuth(self.tables.keys)
-        gate = Gate(tables=self.tables, sessions=self.service, hub=self.hub, metrics=self.metrics, now_ms=self.clock)
-        rooms = Rooms(
-            gate=gate,
-            auth=auth,
-            logs=self.pool,
-            uploads=None,
-            store_answers=_yes,
-            settled=lambda: True,
-            page=False,
-            platform=PlatformHealth(None, self.clock, tuple),
-        )
-        self.server = EdgeServer(
-            make_rest(rooms, policy), Door(policy, auth, gate), host="127.0.0.1", port=0, max_connections=1000
-        )
+        self.server = edge_on(self.tables, self.service, self.pool, self.clock, self.hub, self.metrics)
         if self._grpc:
             from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
 
+            rooms = rooms_of(self.tables, self.service, self.pool, self.clock, self.hub, self.metrics)
             self.grpc = GrpcServer(rooms, host="127.0.0.1", port=0, max_connections=1000, full=self.server.full)
             await self.grpc.start()
         await self.pool.start()
@@ -167,6 +136,37 @@ class Talkers:
     def leave(self, session_id: str) -> None:
         """Nobody listens from inside any more."""
         self._ears.pop(session_id)[0].detach()
+
+
+def edge_on(
+    tables: Tables, service: SessionService, pool: LinkPool, clock: Clock, hub: Hub, metrics: Metrics
+) -> EdgeServer:
+    """A port for clients of these sessions, not started yet; both tenants' keys are good there."""
+    entries = [(key, tenant, (Scope.CHAT,)) for tenant, key in KEYS.items()]
+    for key, tenant, scopes in (*entries, (USER_KEY, ACME, (Scope.CHAT, Scope.ACT_AS_USER))):
+        entry = KeyEntry(key[3], key_hash(key), tenant, frozenset(scopes))
+        tables.keys.put((entry.sha256,), entry)
+    for table in tables.named().values():
+        table.filled = True
+    rooms, policy = rooms_of(tables, service, pool, clock, hub, metrics), Policy()
+    door = Door(policy, rooms.auth, rooms.gate)
+    return EdgeServer(make_rest(rooms, policy), door, host="127.0.0.1", port=0, max_connections=1000)
+
+
+def rooms_of(
+    tables: Tables, service: SessionService, pool: LinkPool, clock: Clock, hub: Hub, metrics: Metrics
+) -> Rooms:
+    """What stands behind any port for clients."""
+    return Rooms(
+        gate=Gate(tables=tables, sessions=service, hub=hub, metrics=metrics, now_ms=clock),
+        auth=KeyAuth(tables.keys),
+        logs=pool,
+        uploads=None,
+        store_answers=_yes,
+        settled=lambda: True,
+        page=False,
+        platform=PlatformHealth(None, clock, tuple),
+    )
 
 
 async def _yes() -> bool:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import DegradedHook, Metrics, ResponseDone, ServerFrame, StateDelta, Usage
+from rolehost_api.wire import DegradedHook, FinishReason, Metrics, ResponseDone, ServerFrame, StateDelta, Usage
 
 RECORD_VERSION = 1
 MAX_EVENTS = 2
@@ -52,6 +52,7 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: str
     reply: str
     status: Literal["completed", "cancelled", "filtered"] = "completed"
+    finish_reason: FinishReason = "stop"
     client_msg_id: str | None = None
     user: str | None = None
     patch: tuple[PatchOp, ...] = ()
@@ -124,6 +125,7 @@ def render(record: TurnRecord, session_id: str, *, replay: bool = False) -> list
             response_id=record.response_id,
             status="cancelled" if record.status == "cancelled" else "completed",
             message=record.reply,
+            finish_reason=record.finish_reason,
             client_msg_id=record.client_msg_id,
             revision=record.revision,
             usage=record.usage,

@@ -11,9 +11,9 @@ from enum import Enum
 from typing import Any
 
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import Metrics, Usage
+from rolehost_api.wire import FinishReason, Metrics, Usage
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
-from rolehost_runtime.core.prompt import Exchange
+from rolehost_runtime.core.prompt import Exchange, Told
 from rolehost_runtime.core.record import CorruptRecord, JournalEntry, TurnRecord, event_count
 
 MAX_SEEN = 4096
@@ -77,6 +77,7 @@ class Outcome:
     journal: tuple[JournalEntry, ...] = ()
     usage: Usage = field(default_factory=Usage)
     metrics: Metrics = field(default_factory=Metrics)
+    finish_reason: FinishReason = "stop"
 
 
 class SessionFold:
@@ -89,6 +90,8 @@ class SessionFold:
         self.revision = ""
         self.state: dict[str, Any] = {}
         self.past: deque[Exchange] = deque()
+        self.told: Told | None = None
+        """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
@@ -166,6 +169,7 @@ class SessionFold:
             response_id=opened.response_id,
             input=opened.input,
             reply=outcome.reply,
+            finish_reason=outcome.finish_reason,
             client_msg_id=opened.client_msg_id,
             user=opened.user,
             patch=outcome.patch,

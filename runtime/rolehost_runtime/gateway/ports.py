@@ -15,6 +15,7 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
@@ -99,11 +100,19 @@ class StateView:
 
 class Sessions(Protocol):
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> SessionHandle:
         """Open or restore a session and send the channel `session.created`.
 
-        None makes a fresh id. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
+        None makes a fresh id. With `told` the session is kept nowhere: that is its past, and it ends with the
+        handle. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
         """
 
     async def position(self, principal: Principal, role: RoleEntry, session_id: str) -> Position:

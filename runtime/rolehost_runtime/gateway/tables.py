@@ -45,6 +45,8 @@ class RoleEntry:
     """Name of the revision that takes new sessions; empty while there is none."""
     follow: bool = False
     """Open sessions move to `stable` at their next turn (development only)."""
+    created_at: int = 0
+    """When it was declared, seconds of Unix time; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,15 @@ async def test_pushes_pass_unread_under_the_keys_own_tenant(start: Start) -> Non
 async def test_openapi_describes_what_is_really_sent(start: Start) -> None:
     status, described = await ask(await start(), "GET", "/openapi.json", key=None)
     assert status == 200
-    assert {"/v1/roles", "/v1/bundles", "/v1/roles:check", "/role/{at}"} <= set(described["paths"])
+    assert {"/v1/roles", "/v1/bundles", "/v1/roles:check", "/role/{at}", "/v1/models"} <= set(described["paths"])
+    assert {"/v1/roles/{name}/sessions/{sid}/events", "/v1/roles/{name}/sessions/{sid}/state"} <= set(
+        described["paths"]
+    )
+    assert set(described["paths"]["/role/{at}"]["post"]["responses"]["200"]["content"]) == {
+        "application/json", "text/event-stream",
+    }  # fmt: skip
+    completions = described["paths"]["/v1/chat/completions"]["post"]
+    assert completions["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatRequest")
     schemas = described["components"]["schemas"]
     assert schemas["ErrorBody"]["required"] == ["code", "message"]
     refs = {word["$ref"].rpartition("/")[2] for word in walk(described) if "$ref" in word}

@@ -6,10 +6,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.rooms import ACME, EVIL, FakePod, StartTurn, ask_and_commit
+from tests.support.rooms import ACME, EVIL, FakePod, ask_and_commit
 from tests.support.talking import KEYS, Talkers
 
-from rolehost_api.link.messages import Commit, Say
+from rolehost_api.link.messages import Commit, Say, StartTurn
 
 EVENTS, STATE = "/v1/roles/cat/sessions/s/events", "/v1/roles/cat/sessions/s/state"
 

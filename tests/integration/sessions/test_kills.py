@@ -250,8 +250,13 @@ async def audit(store: RedisSessionStore, port: int, talker: Talker) -> int:
         assert [event["seq"] for event in ledger.events] == list(range(1, fold.seq + 1))
         url = f"http://127.0.0.1:{port}/v1/roles/cat/sessions/{ledger.session_id}/events"
         headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
-        async with aiohttp.ClientSession(headers=headers) as http, http.get(url) as answer:
-            events = (await answer.json())["events"]
+        events: list[Any] = []
+        async with aiohttp.ClientSession(headers=headers) as http:
+            page: dict[str, Any] = {"more": True, "last_seq": 0}
+            while page["more"]:
+                async with http.get(url, params={"after_seq": page["last_seq"]}) as answer:
+                    page = await answer.json()
+                events += page["events"]
         assert list(map(gist, events)) == list(map(gist, ledger.events))
     return degraded
 

@@ -342,17 +342,27 @@ READS = st.one_of(
         st.sampled_from(["events", "state", "events?wait=9", "state?after_version=0&wait=1", "events?wait=nan"]),
     ),
     st.builds(lambda name, after: f"/v1/roles/{quote(name)}/logs?after={quote(after)}", ROLES, WILD),
-    st.sampled_from(["/v1/roles", "/readyz", "/openapi.json"]),
+    st.builds(lambda name: f"/v1/models/{quote(name)}", ROLES),
+    st.sampled_from(["/v1/roles", "/readyz", "/openapi.json", "/v1/models"]),
 )
 ANYWHERE = TARGETS | READS | st.sampled_from(["/v1/bundles", "/v1/roles:check"])
 REQUESTS = st.one_of(
     st.tuples(st.just("GET"), READS),
     st.tuples(st.just("POST"), st.builds(lambda at: f"/role/{quote(at)}", ROLES)),
+    st.tuples(st.just("POST"), st.just("/v1/chat/completions")),
     st.tuples(st.just("GET"), st.builds(lambda at, sid: f"/role/{quote(at)}?session_id={quote(sid)}", ROLES, SESSIONS)),
     st.tuples(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]), ANYWHERE),
 )
 
 
+CHATS = st.fixed_dictionaries(
+    {
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", "system", SECRET]), "content": JSON})
+        )
+    },
+    optional={"model": ROLES, "stream": st.booleans(), "n": st.just(1) | JSON, "session_id": SESSIONS, SECRET: JSON},
+).map(lambda value: json.dumps(value).encode())
 ASKED_FOR = st.fixed_dictionaries(
     {},
     optional={
@@ -364,7 +374,7 @@ ASKED_FOR = st.fixed_dictionaries(
 
 @TIMES
 @settings(max_examples=NUMBERS.requests_fuzzed, suppress_health_check=[HealthCheck.too_slow])
-@given(REQUESTS, TEXTS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]), ASKED_FOR)
+@given(REQUESTS, TEXTS | CHATS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]), ASKED_FOR)
 def test_any_request_is_answered_in_our_shape(
     request: tuple[str, str], body: bytes, key: str, more: dict[str, str]
 ) -> None:

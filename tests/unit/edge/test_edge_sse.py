@@ -23,10 +23,10 @@ def begun(response_id: str = "r1") -> wire.ResponseCreated:
 
 
 def ended(message: str, seq: int | None = 1, response_id: str = "r1") -> wire.ResponseDone:
-    status = "completed" if seq is not None else "failed"
     return wire.ResponseDone(
-        session_id="s", seq=seq, ts=NOW_MS, response_id=response_id, status=status, message=message
-    )
+        session_id="s", seq=seq, ts=NOW_MS, response_id=response_id, message=message,
+        status="failed" if seq is None else "completed",
+    )  # fmt: skip
 
 
 def turn(pieces: list[str], seq: int = 1, response_id: str = "r1") -> list[wire.ServerFrame]:

@@ -58,6 +58,7 @@ async def turn_aloud(
     stream = Stream(gate, principal, Lines(last, random.random), request)
     ear = _Ear(stream, last)
     handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
+    stream.open()
     gate.hub.start(_turn(handle, replace(said, session_id=handle.session_id), stream, ear))
     return StreamAnswer(stream)
 
@@ -89,6 +90,7 @@ async def session_aloud(
     ear = _Ear(stream, last)
     handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
     stream.left = handle.detach
+    stream.open()
     if last is not None:
         gate.hub.start(_resume(handle, last.seq, stream, ear))
     return StreamAnswer(stream)

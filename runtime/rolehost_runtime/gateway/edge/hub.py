@@ -1,4 +1,4 @@
-"""Every open socket and every running turn of this process, for what concerns them all."""
+"""Every open socket, stream and waiting question, and every running turn of this process, for what concerns them all."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ _CHANGED = Unauthorized("what this key may do was changed", hint="Connect again"
 
 
 class Live(Protocol):
-    """An open socket."""
+    """An open socket, or an answer over HTTP that is not over yet."""
 
     key_sha256: str
 
@@ -44,9 +44,9 @@ class Hub:
         self._work: set[asyncio.Task[None]] = set()
         self.draining = False
         self.sockets = 0
-        """Let in, by their key."""
+        """Let in, by their key; streams and waiting questions are counted with them."""
         self.connections = 0
-        """Those, and the ones that are still being turned away."""
+        """WebSockets, and those that are still being turned away. Connections of HTTP are counted by its server."""
         keys.listen(self._key_changed)
 
     def add(self, socket: Live) -> None:

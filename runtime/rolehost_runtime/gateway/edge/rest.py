@@ -14,11 +14,12 @@ from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge import pages, sessions, talking
-from rolehost_runtime.gateway.edge.bodies import error_response
 from rolehost_runtime.gateway.edge.bounds import Bounded
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
 from rolehost_runtime.gateway.edge.handshake import address, find_role
+from rolehost_runtime.gateway.edge.openai import routes as openai
+from rolehost_runtime.gateway.edge.openai.errors import refusal
 from rolehost_runtime.gateway.edge.platform import PlatformAnswer
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
@@ -54,6 +55,7 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     _roles(app, rooms)
     sessions.routes(app, rooms)
     talking.routes(app, rooms)
+    openai.routes(app, rooms)
     _pushes(app, rooms)
     _platform(app, rooms)
     if rooms.page:
@@ -143,27 +145,26 @@ async def _stream(request: Request) -> AsyncIterator[bytes]:
 
 def _errors(app: FastAPI) -> None:
     @app.exception_handler(RolehostError)
-    async def ours(_: Request, error: RolehostError) -> Response:
-        return error_response(error, close=error.status in (408, 413))
+    async def ours(request: Request, error: RolehostError) -> Response:
+        return refusal(request.url.path, error, close=error.status in (408, 413))
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, __: Exception) -> Response:
-        return error_response(faults.OURS)  # `_Counted` logs it
+    async def bug(request: Request, __: Exception) -> Response:
+        return refusal(request.url.path, faults.OURS)  # `_Counted` logs it
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         where = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in error.errors()}))
-        return error_response(BadRequest(f"not valid: {where}"[:512], code="invalid_request"))
+        return refusal(request.url.path, BadRequest(f"not valid: {where}"[:512], code="invalid_request"))
 
     @app.exception_handler(HTTPException)
-    async def routing(_: Request, error: HTTPException) -> Response:
+    async def routing(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return error_response(
-                NotFound("there is nothing at this path", hint="GET /openapi.json", code="path_not_found")
-            )
+            nothing = NotFound("there is nothing at this path", hint="GET /openapi.json", code="path_not_found")
+            return refusal(request.url.path, nothing)
         refused = BadRequest("this cannot be done here", code="method_not_allowed")
         refused.status = error.status_code
-        response = error_response(refused)
+        response = refusal(request.url.path, refused)
         response.headers.update(error.headers or {})
         return response
 
@@ -190,11 +191,11 @@ class _Counted:
             await self._app(scope, receive, noted)
         except RolehostError as error:
             if not status:
-                await error_response(error, close=True)(scope, receive, noted)
+                await refusal(scope["path"], error, close=True)(scope, receive, noted)
         except Exception as error:
             told = faults.internal(log, "answering a request", error)
             if not status:
-                await error_response(told, close=True)(scope, receive, noted)
+                await refusal(scope["path"], told, close=True)(scope, receive, noted)
         route = scope.get("route")
         self._gate.metrics.requests.labels(getattr(route, "path", "other"), str(status or 499)).inc()
 
@@ -206,7 +207,7 @@ def _described(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             described = bare()
-            described.setdefault("components", {}).setdefault("schemas", {}).update(components())
+            described.setdefault("components", {}).setdefault("schemas", {}).update(components(*openai.TYPES))
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]
             app.openapi_schema = described

@@ -51,6 +51,8 @@ class Stream:
         self._news = asyncio.Event()
         self._ending = False
         self._timer: asyncio.TimerHandle | None = None
+        self.refused: RolehostError | None = None
+        """Why this client may not hear any more."""
         self.left: Callable[[], None] = _nothing
         """Called once when the client is gone, or everything was said."""
 
@@ -67,6 +69,10 @@ class Stream:
         self._gate.metrics.told(error)
         now = self._gate.now_ms()
         self.put(wire.Error(session_id=session_id, seq=None, ts=now, error=wire.error_body(error)))
+
+    async def first(self) -> None:
+        """Until there is something to be sent, or nothing will be. Before `pieces` are taken."""
+        await self._news.wait()
 
     def finish(self) -> None:
         """Nothing comes any more; what waits is still sent."""
@@ -90,6 +96,7 @@ class Stream:
             self._abort()
 
     def refuse(self, error: RolehostError) -> None:
+        self.refused = error
         self.tell(self._follows or None, error)
         self.finish()
 
@@ -107,6 +114,7 @@ class Stream:
     # ── its bytes ───────────────────────────────────────────────────────────────────
 
     def open(self) -> None:
+        """It is among those that are told of a revoked key or a leaving gateway, until it is `over`."""
         self._gate.hub.add(self)
         self._gate.metrics.streams.inc()
 
@@ -148,14 +156,13 @@ class Stream:
 
 
 class StreamAnswer(StreamingResponse):
-    """The stream as an answer. Whoever goes away, it is over afterwards."""
+    """A stream that is open, as an answer. Whoever goes away, it is over afterwards."""
 
     def __init__(self, stream: Stream, headers: dict[str, str] | None = None) -> None:
         super().__init__(stream.pieces(), media_type="text/event-stream", headers=HEADERS | (headers or {}))
         self._stream = stream
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._stream.open()
         try:
             await super().__call__(scope, receive, send)
         finally:

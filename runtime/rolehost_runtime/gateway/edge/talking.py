@@ -46,7 +46,7 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
             return await turn_aloud(gate, principal, where, said, _last(request, None, None), request)
         return Json(await one_reply(gate, principal, where, said))
 
-    @app.get("/role/{at:path}", responses=streams({}), response_class=Response)
+    @app.get("/role/{at:path}", responses=streams(answers(wire.ResponseDone), only=True), response_class=Response)
     async def follow(
         request: Request,
         at: str,

@@ -11,7 +11,7 @@ from rolehost_api.errors import Finding
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway.edge.bodies import ErrorAnswer
 from rolehost_runtime.gateway.edge.platform import PlatformAnswer
-from rolehost_runtime.gateway.tables import RoleEntry, Tables
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
 
 class RoleView(Struct, frozen=True, kw_only=True):
@@ -75,8 +75,13 @@ ANSWERS = (
 )  # fmt: skip
 
 
+def stable_of(role: RoleEntry, tables: Tables) -> RevisionEntry | None:
+    """The revision that takes new sessions."""
+    return tables.revisions.get(role.tenant.name, role.stable) if role.stable else None
+
+
 def view(role: RoleEntry, tables: Tables) -> RoleView:
-    stable = tables.revisions.get(role.tenant.name, role.stable) if role.stable else None
+    stable = stable_of(role, tables)
     return RoleView(
         name=role.name,
         display_name=role.spec.display_name or role.name,
@@ -85,9 +90,10 @@ def view(role: RoleEntry, tables: Tables) -> RoleView:
     )
 
 
-def components() -> Mapping[str, Any]:
-    """JSON Schemas of all answers and of the message frame, by name."""
-    _, schemas = msgspec.json.schema_components((*ANSWERS, wire.Said), ref_template="#/components/schemas/{name}")
+def components(*more: type[Struct]) -> Mapping[str, Any]:
+    """JSON Schemas of all answers and of the message frame, by name; and of `more`."""
+    kinds = (*ANSWERS, wire.Said, *more)
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return schemas
 
 
@@ -95,28 +101,21 @@ def _ref(kind: type[Struct]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-_AN_ERROR = {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}}
-
-
 def answers(
-    kind: type[Struct], *, media: str = "application/json", status: int = 200
+    kind: type[Struct], *, media: str = "application/json", status: int = 200, error: type[Struct] = ErrorAnswer
 ) -> dict[int | str, dict[str, Any]]:
-    """For FastAPI's `responses=`: what comes back, and the one shape of all errors."""
+    """For FastAPI's `responses=`: what comes back, and the shape of errors."""
     return {
         status: {"description": "OK", "content": {media: {"schema": _ref(kind)}}},
-        "default": _AN_ERROR,
+        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(error)}}},
     }
 
 
-def streams(described: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """The same answers, or an event stream: each event's `data` is a frame as a socket of role.v1 is sent it."""
-    found = described or {200: {"description": "OK", "content": {}}, "default": _AN_ERROR}
-    frame = {
-        "type": "string",
-        "description": "Server-sent events; `data` is one of the frames of docs/reference/asyncapi.yaml",
-    }
-    found[200]["content"]["text/event-stream"] = {"schema": frame}
-    return found
+def streams(described: dict[int | str, dict[str, Any]], *, only: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The same answers, or (`only`: instead of them) an event stream."""
+    content = {} if only else described[200]["content"]
+    stream = {"type": "string", "description": "Server-sent events; `data` is JSON"}
+    return described | {200: {"description": "OK", "content": {**content, "text/event-stream": {"schema": stream}}}}
 
 
 def takes(kind: type[Struct]) -> dict[str, Any]:

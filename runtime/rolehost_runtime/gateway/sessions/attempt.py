@@ -63,7 +63,7 @@ class Attempt:
             revision=revision,
             session_key=key,
             start=start,
-            past=list(fold.past),
+            past=fold.told or list(fold.past),
             emit=lambda text: audience.emit(running, text),
             tables=world.tables,
             links=world.links,
@@ -96,6 +96,7 @@ class Attempt:
                 self._running.opened,
                 Outcome(
                     reply="".join(self._run.reply),
+                    finish_reason=self._run.finish_reason,
                     patch=commit.patch,
                     degraded=hearsay.degradations(commit.degraded),
                     journal=self._run.journal(),

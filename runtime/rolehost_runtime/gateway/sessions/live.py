@@ -8,6 +8,7 @@ from typing import Any
 
 from rolehost_api.errors import NotFound, Overloaded
 from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_heard
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
@@ -38,7 +39,17 @@ class Place:
 
 
 class LiveSession:
-    def __init__(self, world: World, principal: Principal, role: RoleEntry, session_id: str, key: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str,
+        key: str,
+        *,
+        told: Told | None = None,
+    ) -> None:
+        """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
         self.principal_id = principal.id
         self.tenant = role.tenant
@@ -50,6 +61,7 @@ class LiveSession:
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self._places: dict[int, Place] = {}
+        self._told = told
         self._pinned = ""
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
@@ -101,11 +113,13 @@ class LiveSession:
         if self._pinned and not self.busy and not self._lasting:
             self._pinned = ""
             self._world.links.release(self.key)
+        if self._told is not None:
+            self.sleep()
 
     def _weigh(self, fold: SessionFold) -> None:
         """Keep a fold, and say what it takes; a lost one is not kept."""
         lost = fold.phase is Phase.GONE
-        self._lasting = lost or fold.turn > 0
+        self._lasting = self._told is None and (lost or fold.turn > 0)
         self._fold = None if lost else fold
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
@@ -128,6 +142,7 @@ class LiveSession:
                 self.scatter()
                 raise
             fold = SessionFold(head.log_id, head.epoch)
+            fold.told = self._told
             for number, record in enumerate(records, 1):
                 fold.replay(record)
                 if number % FOLD_QUANTUM == 0:

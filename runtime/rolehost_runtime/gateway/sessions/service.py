@@ -4,13 +4,14 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import Said
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
     EventsPage,
@@ -27,9 +28,10 @@ from rolehost_runtime.gateway.ports import (
     StateView,
 )
 from rolehost_runtime.gateway.sessions import reading
-from rolehost_runtime.gateway.sessions.handle import Handle
+from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
+from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.world import Accepted, World
@@ -133,6 +135,8 @@ class SessionService:
         self._world = World(
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
         )
+        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY)
+        """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
         """By session: places of clients of this gateway at sessions that others answer."""
@@ -143,13 +147,26 @@ class SessionService:
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> Handle:
-        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`."""
+        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`.
+
+        With `told`, a session that nobody keeps: that is its past, and it is over with this handle.
+        """
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
         guest = Guest(self, principal, role, sid, wanted)
-        handle = Handle(guest, sid, principal, channel, self._world.now_ms)
+        seating: Seating = guest
+        if told is not None:
+            seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
+        handle = Handle(seating, sid, principal, channel, self._world.now_ms)
         await handle.sit()
         return handle
 
@@ -284,6 +301,9 @@ class SessionService:
         """A turn is a task of its own: whoever waits for it may go, it goes on."""
         self._live.setdefault(live.key, live)  # it may have been let go while nobody was attached
         self._live.move_to_end(live.key)
+        await self._begin(live, accepted)
+
+    async def _begin(self, live: LiveSession, accepted: Accepted) -> None:
         turn = asyncio.create_task(live.say(accepted), name="turn")
         self._turns.add(turn)
         turn.add_done_callback(lambda over: self._turn_over(over, live))

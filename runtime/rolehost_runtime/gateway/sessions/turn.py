@@ -8,7 +8,7 @@ something else than the first run did cannot be joined to it and fails.
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -25,8 +25,8 @@ from rolehost_api.link.messages import (
     StartTurn,
     TurnFailed,
 )
-from rolehost_api.wire import Usage
-from rolehost_runtime.core.prompt import Exchange, build
+from rolehost_api.wire import FinishReason, Usage
+from rolehost_runtime.core.prompt import Exchange, Told, build
 from rolehost_runtime.core.record import JournalEntry
 from rolehost_runtime.gateway.link.bind import persona_of
 from rolehost_runtime.gateway.ports import Links, ModelEnd, ModelMessage, ModelProvider, ModelRequest, TurnCall
@@ -67,7 +67,7 @@ class TurnRun:
     revision: RevisionEntry
     session_key: str
     start: StartTurn
-    past: list[Exchange]
+    past: Sequence[Exchange] | Told
     emit: Callable[[str], None]
     """Text of the reply, at once to the clients."""
     tables: Tables
@@ -75,6 +75,8 @@ class TurnRun:
     models: ModelProvider
     sink: TurnSink
     reply: list[str] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    """Why the model stopped that spoke the (last part of the) reply."""
     usage: Usage = field(default_factory=Usage)
     clockings: Clockings = field(default_factory=Clockings)
     _chars: int = 0
@@ -182,6 +184,8 @@ class TurnRun:
         finish_reason = ""
         try:
             finish_reason = await self._listen(ask, heard)
+            if ask.stream:
+                self.finish_reason = finished(finish_reason)
         except RolehostError as failed:
             error = self._model_errors[failed.code] = failed
         tenant, role = self.role.tenant.name, self.role.name
@@ -258,6 +262,17 @@ class TurnRun:
                 JournalEntry(index=done.effect.index, kind="call_model", outcome=outcome, error=done.result.error)
             )
         return tuple(entries)
+
+
+def finished(reason: str) -> FinishReason:
+    """Why a model stopped, in the words that clients know; vendors have many for stopping by itself.
+
+    >>> finished("length"), finished("max_tokens"), finished("content_filter"), finished("eos")
+    ('length', 'length', 'content_filter', 'stop')
+    """
+    if reason in ("length", "max_tokens"):
+        return "length"
+    return "content_filter" if reason == "content_filter" else "stop"
 
 
 def _served(backend: BackendSpec, name: str) -> str:

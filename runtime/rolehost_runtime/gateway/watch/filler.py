@@ -7,6 +7,7 @@ order, so an object is kept and looked at again when its namespace turns up, cha
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec
@@ -200,7 +201,21 @@ class TrustedImages:
 def role_entry(role: Role, tenant: Tenant) -> RoleEntry:
     meta = role.metadata
     follow = meta.annotations.get(names.FOLLOW) == "true"
-    return RoleEntry(tenant, meta.name, role.spec, role.status.stable_revision, follow)
+    return RoleEntry(
+        tenant, meta.name, role.spec, role.status.stable_revision, follow, seconds_of(meta.creation_timestamp)
+    )
+
+
+def seconds_of(timestamp: str) -> int:
+    """A time of Kubernetes' as seconds of Unix time; 0 where it is none.
+
+    >>> seconds_of("2030-01-01T00:00:00Z"), seconds_of("")
+    (1893456000, 0)
+    """
+    try:
+        return int(datetime.fromisoformat(timestamp).timestamp())
+    except ValueError:
+        return 0
 
 
 def revision_entry(revision: RoleRevision, tenant: Tenant) -> RevisionEntry:
