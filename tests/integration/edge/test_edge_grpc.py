@@ -251,6 +251,15 @@ async def test_a_key_that_is_revoked_ends_its_calls(house: Talkers, acme: Client
     assert (await ending(watching))[0] in ("UNAUTHENTICATED", "NOT_FOUND")
 
 
+async def test_a_key_that_is_revoked_while_a_call_begins_is_none(house: Talkers, acme: Client) -> None:
+    """Between the metadata and the first event there may be seconds."""
+    talking = acme.converse()
+    await until(lambda: house.hub.connections == 1)
+    house.tables.keys.drop((key_hash(KEY),))
+    await talking.send(opened(session_id="s"))
+    assert (await talking.rest(), await talking.ending()) == ([], ("UNAUTHENTICATED", "unauthorized"))
+
+
 async def test_a_bug_of_ours_tells_nothing_of_itself(
     house: Talkers, acme: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,13 +103,18 @@ class Call:
 
     # ── its life ────────────────────────────────────────────────────────────────────
 
-    async def run(self, talk: Talk, hearing: Coroutine[Any, Any, None]) -> None:
-        """Until everything was said, or the client is gone (CancelledError). Raises the error that it ended with."""
+    async def run(self, talk: Talk, hear: Callable[[], Coroutine[Any, Any, None]], check: Callable[[], object]) -> None:
+        """Until everything was said, or the client is gone (CancelledError). Raises the error that it ended with.
+
+        `check` raises where the client may not come in any more: from then on the hub watches over that.
+        """
         self.talk = talk
-        tasks = [self._loop.create_task(hearing), self._loop.create_task(self._write())]
+        tasks: list[asyncio.Task[None]] = []
         self._gate.hub.add(self)
         self._gate.metrics.calls.inc()
         try:
+            check()
+            tasks = [self._loop.create_task(hear()), self._loop.create_task(self._write())]
             await self._over.wait()
         finally:
             self._gate.metrics.calls.dec()
@@ -118,7 +123,8 @@ class Call:
             self._over.set()
             self._waiting.clear()
             talk.on_gone()
-            tasks[0].cancel()
+            for task in tasks[:1]:
+                task.cancel()
             for timer in (self._timer, self._linger):
                 if timer is not None:
                     timer.cancel()

@@ -1,6 +1,7 @@
 """RoleSession.Converse: a conversation as on a WebSocket of role.v1."""
 
 import asyncio
+from collections.abc import Callable
 
 from grpc.aio import EOF
 
@@ -22,14 +23,13 @@ class _TooSlow(RolehostError):
     status = 408
 
 
-async def converse(gate: Gate, principal: Principal, context: Context) -> None:
-    """Raises what the call ends with, where that is not well."""
+async def converse(gate: Gate, principal: Principal, context: Context, check: Callable[[], object]) -> None:
+    """Raises what the call ends with, where that is not well. `check` raises where its client may not come in any more."""
     asked = opening(await _first(context))
     find_role(gate.tables.roles, principal, asked.address)
     call = Call(gate, context, principal.key_sha256, codec.event)
     conversation = Conversation(gate, call, principal, asked)
-    conversation.start()
-    await call.run(conversation, _hear(context, conversation))
+    await call.run(conversation, lambda: _hear(context, conversation), check)
 
 
 async def _first(context: Context) -> Open:
@@ -55,6 +55,7 @@ def opening(asked: Open) -> Opening:
 
 
 async def _hear(context: Context, conversation: Conversation) -> None:
+    conversation.start()
     while (data := await context.read()) is not EOF:
         conversation.on_frame(codec.read_frame, data)
     conversation.finish()

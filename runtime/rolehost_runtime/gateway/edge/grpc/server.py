@@ -100,17 +100,19 @@ class GrpcServer:
     # ── calls ───────────────────────────────────────────────────────────────────────
 
     async def _converse(self, _: Any, context: Context) -> None:
-        await self._called("Converse", context, lambda who: converse(self._rooms.gate, who, context))
+        await self._called("Converse", context, lambda who, check: converse(self._rooms.gate, who, context, check))
 
     async def _watch(self, request: bytes, context: Context) -> None:
-        await self._called("Watch", context, lambda who: watch(self._rooms.gate, who, context, request))
+        await self._called("Watch", context, lambda who, check: watch(self._rooms.gate, who, context, request, check))
 
-    async def _called(self, rpc: str, context: Context, serve: Callable[[Principal], Awaitable[None]]) -> None:
+    async def _called(
+        self, rpc: str, context: Context, serve: Callable[[Principal, Callable[[], object]], Awaitable[None]]
+    ) -> None:
         """Whatever happens, the client is told a status of ours, and nothing of what a bug says."""
         gate, outcome, full = self._rooms.gate, "CANCELLED", self._full()
         gate.hub.connections += 1
         try:
-            await serve(self._let_in(context, full))
+            await serve(self._let_in(context, full), lambda: self._let_in(context, False))
             outcome = "OK"
         except Exception as error:
             told = faults.told(log, "answering a call", error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import RolehostError
@@ -23,7 +23,9 @@ RECENT_EVENTS = 256
 """Changes are told one by one to whoever missed no more of the log than this; others get the whole state."""
 
 
-async def watch(gate: Gate, principal: Principal, context: Context, request: bytes) -> None:
+async def watch(
+    gate: Gate, principal: Principal, context: Context, request: bytes, check: Callable[[], object]
+) -> None:
     """Raises what the call ends with, where that is not well; NotFound for a session that is not there."""
     asked = codec.read_watch(request)
     at, session_id = address(asked.role), identity.session_id(asked.session_id)
@@ -33,7 +35,7 @@ async def watch(gate: Gate, principal: Principal, context: Context, request: byt
     follower = Follower(gate, principal, role, session_id, call, asked.after_version)
     handle = await gate.sessions.attach(principal, role, session_id, follower, revision=at.revision)
     try:
-        await call.run(follower, follower.feed())
+        await call.run(follower, follower.feed, check)
     finally:
         handle.detach()
 
