@@ -160,8 +160,9 @@ class Client:
 
 
 @asynccontextmanager
-async def client(port: int, key: str, options: Iterable[tuple[str, Any]] = ()) -> AsyncIterator[Client]:
+async def client(at: int | str, key: str, options: Iterable[tuple[str, Any]] = ()) -> AsyncIterator[Client]:
     # A pool of its own: else two tests would share a connection.
     own = ("grpc.use_local_subchannel_pool", 1)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[own, *options]) as channel:
+    address = f"127.0.0.1:{at}" if isinstance(at, int) else at
+    async with grpc.aio.insecure_channel(address, options=[own, *options]) as channel:
         yield Client(channel, key)

@@ -55,6 +55,8 @@ class Follower:
         self._out = Outbox(call)
         self._has = after
         """The version that the client has; None: it has nothing to go on from."""
+        self._losses = 0
+        """Times that the history was lost."""
         self._behind = asyncio.Event()
         self._behind.set()
 
@@ -63,6 +65,7 @@ class Follower:
     def send(self, event: wire.ServerFrame) -> None:
         if isinstance(event, wire.Resumed) and event.gap:
             self._has = None
+            self._losses += 1
             self._behind.set()
         elif isinstance(event, wire.StateDelta):
             self._tell([event])
@@ -106,28 +109,40 @@ class Follower:
             self._call.refuse(told)
 
     async def _catch_up(self) -> None:
-        asked = self._principal, self._role, self._session_id
-        if self._has is not None:
-            at = await self._gate.sessions.position(*asked)
-            if at.version == self._has:
-                return
-            if at.version > self._has:
-                page = await self._gate.sessions.events(*asked, max(0, at.seq - RECENT_EVENTS))
-                changes = [event for event in page.events if isinstance(event, wire.StateDelta)]
-                if any(change.version == self._has + 1 for change in changes):
-                    self._tell(changes)
-                    if page.more:
-                        self._behind.set()
-                    return
-        seen = await self._gate.sessions.state(*asked)
+        """What live events tell meanwhile may have gone out, and the history may be lost, after every await."""
+        if await self._changes_suffice():
+            return
+        self._has, losses = None, self._losses
+        seen = await self._gate.sessions.state(self._principal, self._role, self._session_id)
+        if losses != self._losses:
+            return  # the bell was rung
         self._has = seen.at.version
+        whole = (PatchOp("replace", "", seen.state),)
         self._out.put(
             wire.StateDelta(
-                session_id=self._session_id,
-                seq=None,
-                ts=self._gate.now_ms(),
-                version=seen.at.version,
-                is_urgent=False,
-                patch=(PatchOp("replace", "", seen.state),),
+                session_id=self._session_id, seq=None, ts=self._gate.now_ms(), version=seen.at.version,
+                is_urgent=False, patch=whole,
             )
         )  # fmt: skip
+
+    async def _changes_suffice(self) -> bool:
+        """Tell the changes that the client misses; False where they are too many, or lead nowhere."""
+        asked, had = (self._principal, self._role, self._session_id), self._has
+        if had is None:
+            return False
+        at = await self._gate.sessions.position(*asked)
+        if self._has is None or at.version < had:
+            return False
+        if at.version <= self._has:
+            return True
+        page = await self._gate.sessions.events(*asked, max(0, at.seq - RECENT_EVENTS))
+        changes = [event for event in page.events if isinstance(event, wire.StateDelta)]
+        if self._has is None:
+            return False
+        if at.version > self._has:
+            if not any(change.version == self._has + 1 for change in changes):
+                return False
+            self._tell(changes)
+            if page.more:
+                self._behind.set()
+        return True
