@@ -432,6 +432,29 @@ async def test_who_takes_too_long_for_one_message_is_let_go_of(
     await until(lambda: house.hub.connections == 0)
 
 
+async def test_who_does_not_read_takes_the_room_of_its_own_tenant_only(
+    house: Talkers, model: Paced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits in the library for clients that do not read is bounded; others wait for it, and have it when they go."""
+    monkeypatch.setattr(house.grpc._flights, "_most", 100_000)
+    model.words = ["x" * 60_000]
+    model.allow()
+    await house.say("s", "hi")
+    small = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
+    async with client(house.grpc.port, KEY) as acme, client(house.grpc.port, KEYS[EVIL]) as evil:
+        async with client(house.grpc.port, KEY, small) as slow:
+            for _ in range(3):
+                stuck = slow.converse()
+                await stuck.send(opened(session_id="s"), *[ClientEvent(session_resume={"session_id": "s"})] * 4)
+            await until(lambda: house.grpc._flights.bytes_of(ACME.uid) > 50_000)
+            waits = acme.converse(opened(session_id="s", after_seq=0))
+            model.allow()
+            assert (await evil.converse(opened(), said("hi")).rest())[-1]["status"] == "completed"
+            assert house.grpc._flights.bytes_of(ACME.uid) <= 100_000
+        assert (await waits.rest())[-1]["message"] == "x" * 60_000
+    await until(lambda: house.grpc._flights.bytes_of(ACME.uid) == house.grpc._flights.bytes_of(EVIL.uid) == 0)
+
+
 async def test_a_message_that_is_too_large_ends_its_call_only(acme: Client, house: Talkers, model: Paced) -> None:
     quiet, loud = acme.converse(), acme.converse()
     await quiet.send(opened(session_id="s"))

@@ -95,6 +95,19 @@ async def test_who_watches_the_health_is_told_of_its_change(house: Talkers, chan
     watching.cancel()
 
 
+async def test_who_needs_no_key_holds_no_call_for_ever(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.grpc.reflection.SECONDS", 0.1)
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.grpc.health.WATCHERS", 1)
+    reflecting: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    assert (await ending(reflecting.ServerReflectionInfo()))[0] == "DEADLINE_EXCEEDED"
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    first = health.Watch(health_pb2.HealthCheckRequest())
+    assert (await first.read()).status == SERVING
+    assert (await ending(health.Watch(health_pb2.HealthCheckRequest())))[0] == "RESOURCE_EXHAUSTED"
+    assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+    first.cancel()
+
+
 async def test_calls_are_counted_by_their_status(house: Talkers) -> None:
     async with client(house.grpc.port, KEYS[ACME]) as acme, client(house.grpc.port, "bad") as stranger:
         await acme.converse(opened()).rest()

@@ -2,12 +2,13 @@
 
 gRPC sends a status behind everything that was written before it. So whoever does not read is let go of at once (its
 session has one listener less, its events are dropped), and hears of it when it reads at last, or never; until then the
-call is one of the bounded number of calls, and holds one message.
+call is one of the bounded number of calls, and holds one message of what its tenant may have in flight.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grpc.aio import ServicerContext
@@ -15,8 +16,10 @@ from grpc.aio import ServicerContext
 from rolehost_api import wire
 from rolehost_api.errors import RolehostError
 from rolehost_runtime.gateway.edge.dialect import Gate
+from rolehost_runtime.gateway.edge.grpc.flights import Flights
 from rolehost_runtime.gateway.edge.grpc.status import ended, status, trailers
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
+from rolehost_runtime.gateway.ports import Principal
 
 PAUSE_BYTES = 1 << 16
 """Said and not yet taken: past them, events wait in the outbox, where neighbours are joined."""
@@ -26,6 +29,18 @@ LINGER_SECONDS = 2.0
 """For the last words, once the end is decided."""
 
 Context = ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who called, and what a call of theirs needs."""
+
+    gate: Gate
+    context: Context
+    principal: Principal
+    check: Callable[[], object]
+    """Raises where this client may not come in any more."""
+    flights: Flights
 
 
 class Talk(Protocol):
@@ -41,17 +56,17 @@ class Call:
 
     talk: Talk
 
-    def __init__(
-        self, gate: Gate, context: Context, key_sha256: str, said: Callable[[wire.ServerFrame], bytes]
-    ) -> None:
+    def __init__(self, caller: Caller, said: Callable[[wire.ServerFrame], bytes]) -> None:
         """`said`: an event's bytes; empty where this client is not told of it."""
-        self.key_sha256 = key_sha256
+        self.key_sha256 = caller.principal.key_sha256
         self.paused = False
-        self._gate, self._context, self._said = gate, context, said
+        self._gate, self._context, self._said = caller.gate, caller.context, said
+        self._caller = caller
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._news = asyncio.Event()
+        self._in_flight = False
         self._ending = False
         self._error: RolehostError | None = None
         self._over = asyncio.Event()
@@ -103,18 +118,16 @@ class Call:
 
     # ── its life ────────────────────────────────────────────────────────────────────
 
-    async def run(self, talk: Talk, hear: Callable[[], Coroutine[Any, Any, None]], check: Callable[[], object]) -> None:
-        """Until everything was said, or the client is gone (CancelledError). Raises the error that it ended with.
-
-        `check` raises where the client may not come in any more: from then on the hub watches over that.
-        """
+    async def run(self, talk: Talk, hear: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Until everything was said, or the client is gone (CancelledError). Raises the error that it ended with."""
         self.talk = talk
         tasks: list[asyncio.Task[None]] = []
         self._gate.hub.add(self)
         self._gate.metrics.calls.inc()
         try:
-            check()
+            self._caller.check()  # from here on the hub watches over that
             tasks = [self._loop.create_task(hear()), self._loop.create_task(self._write())]
+            self._caller.flights.keep(tasks[-1])
             await self._over.wait()
         finally:
             self._gate.metrics.calls.dec()
@@ -123,12 +136,12 @@ class Call:
             self._over.set()
             self._waiting.clear()
             talk.on_gone()
-            for task in tasks[:1]:
-                task.cancel()
+            for task in tasks:
+                if task is not tasks[-1] or not self._in_flight:
+                    task.cancel()
             for timer in (self._timer, self._linger):
                 if timer is not None:
                     timer.cancel()
-        # The writer may hang in its last message until the client reads: it goes with the call.
         if self._error is not None:
             raise self._error
 
@@ -142,7 +155,7 @@ class Call:
                     await self._news.wait()
                 data = self._waiting.popleft()
                 self._timer = self._loop.call_later(WRITE_SECONDS, self._give_up)
-                await self._context.write(data)
+                await self._fly(data)
                 self._timer.cancel()
                 if self._over.is_set():
                     return
@@ -156,6 +169,17 @@ class Call:
             return
         finally:
             self._over.set()
+
+    async def _fly(self, data: bytes) -> None:
+        """Returns when the client took it, or the call is over: it is not to be cancelled before."""
+        tenant, flights = self._caller.principal.tenant.uid, self._caller.flights
+        await flights.begin(tenant, len(data))
+        self._in_flight = True
+        try:
+            await self._context.write(data)
+        finally:
+            self._in_flight = False
+            flights.end(tenant, len(data))
 
 
 async def abort(context: Context, error: RolehostError) -> None:

@@ -1,18 +1,16 @@
 """RoleSession.Converse: a conversation as on a WebSocket of role.v1."""
 
 import asyncio
-from collections.abc import Callable
 
 from grpc.aio import EOF
 
 from rolehost_api import identity
 from rolehost_api.errors import BadRequest, RolehostError
 from rolehost_api.proto.calls import Open
-from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
+from rolehost_runtime.gateway.edge.dialect import Conversation
 from rolehost_runtime.gateway.edge.grpc import codec
-from rolehost_runtime.gateway.edge.grpc.call import Call, Context
+from rolehost_runtime.gateway.edge.grpc.call import Call, Caller, Context
 from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, address, find_role
-from rolehost_runtime.gateway.ports import Principal
 
 OPEN_SECONDS = 10.0
 """From the call to its first event."""
@@ -23,13 +21,13 @@ class _TooSlow(RolehostError):
     status = 408
 
 
-async def converse(gate: Gate, principal: Principal, context: Context, check: Callable[[], object]) -> None:
-    """Raises what the call ends with, where that is not well. `check` raises where its client may not come in any more."""
-    asked = opening(await _first(context))
-    find_role(gate.tables.roles, principal, asked.address)
-    call = Call(gate, context, principal.key_sha256, codec.event)
-    conversation = Conversation(gate, call, principal, asked)
-    await call.run(conversation, lambda: _hear(context, conversation), check)
+async def converse(caller: Caller) -> None:
+    """Raises what the call ends with, where that is not well."""
+    asked = opening(await _first(caller.context))
+    find_role(caller.gate.tables.roles, caller.principal, asked.address)
+    call = Call(caller, codec.event)
+    conversation = Conversation(caller.gate, call, caller.principal, asked)
+    await call.run(conversation, lambda: _hear(caller.context, conversation))
 
 
 async def _first(context: Context) -> Open:

@@ -7,16 +7,18 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from rolehost_api import names, wire
 from rolehost_api.errors import Unavailable
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.auth import require
-from rolehost_runtime.gateway.edge.grpc.call import Context, abort
+from rolehost_runtime.gateway.edge.grpc.call import Caller, Context, abort
 from rolehost_runtime.gateway.edge.grpc.converse import converse
+from rolehost_runtime.gateway.edge.grpc.flights import Flights
 from rolehost_runtime.gateway.edge.grpc.health import Health
 from rolehost_runtime.gateway.edge.grpc.messages import FULL_SERVICE, POOL
+from rolehost_runtime.gateway.edge.grpc.reflection import Reflection
 from rolehost_runtime.gateway.edge.grpc.status import status
 from rolehost_runtime.gateway.edge.grpc.watch import watch
 from rolehost_runtime.gateway.edge.handshake import presented_key
@@ -71,7 +73,8 @@ class GrpcServer:
             FULL_SERVICE,
             *(service.full_name for file in services for service in file.services_by_name.values()),
         )
-        reflection.enable_server_reflection(described, self._server, pool=POOL)
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add_reflection(Reflection(described, POOL), self._server)
         try:
             self.port: int = self._server.add_insecure_port(names.host_port(host, port))
         except RuntimeError:
@@ -81,6 +84,7 @@ class GrpcServer:
                 code="port_taken",
                 retryable=False,
             ) from None
+        self._flights = Flights()
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -100,19 +104,18 @@ class GrpcServer:
     # ── calls ───────────────────────────────────────────────────────────────────────
 
     async def _converse(self, _: Any, context: Context) -> None:
-        await self._called("Converse", context, lambda who, check: converse(self._rooms.gate, who, context, check))
+        await self._called("Converse", context, converse)
 
     async def _watch(self, request: bytes, context: Context) -> None:
-        await self._called("Watch", context, lambda who, check: watch(self._rooms.gate, who, context, request, check))
+        await self._called("Watch", context, lambda caller: watch(caller, request))
 
-    async def _called(
-        self, rpc: str, context: Context, serve: Callable[[Principal, Callable[[], object]], Awaitable[None]]
-    ) -> None:
+    async def _called(self, rpc: str, context: Context, serve: Callable[[Caller], Awaitable[None]]) -> None:
         """Whatever happens, the client is told a status of ours, and nothing of what a bug says."""
         gate, outcome, full = self._rooms.gate, "CANCELLED", self._full()
         gate.hub.connections += 1
         try:
-            await serve(self._let_in(context, full), lambda: self._let_in(context, False))
+            principal = self._let_in(context, full)
+            await serve(Caller(gate, context, principal, lambda: self._let_in(context, False), self._flights))
             outcome = "OK"
         except Exception as error:
             told = faults.told(log, "answering a call", error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import RolehostError
@@ -10,7 +10,7 @@ from rolehost_api.link.messages import PatchOp
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.grpc import codec
-from rolehost_runtime.gateway.edge.grpc.call import Call, Context
+from rolehost_runtime.gateway.edge.grpc.call import Call, Caller
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART
 from rolehost_runtime.gateway.edge.outbox import Outbox
@@ -23,19 +23,18 @@ RECENT_EVENTS = 256
 """Changes are told one by one to whoever missed no more of the log than this; others get the whole state."""
 
 
-async def watch(
-    gate: Gate, principal: Principal, context: Context, request: bytes, check: Callable[[], object]
-) -> None:
+async def watch(caller: Caller, request: bytes) -> None:
     """Raises what the call ends with, where that is not well; NotFound for a session that is not there."""
     asked = codec.read_watch(request)
     at, session_id = address(asked.role), identity.session_id(asked.session_id)
+    gate, principal = caller.gate, caller.principal
     role = find_role(gate.tables.roles, principal, at)
     await gate.sessions.position(principal, role, session_id)
-    call = Call(gate, context, principal.key_sha256, codec.update)
+    call = Call(caller, codec.update)
     follower = Follower(gate, principal, role, session_id, call, asked.after_version)
     handle = await gate.sessions.attach(principal, role, session_id, follower, revision=at.revision)
     try:
-        await call.run(follower, follower.feed, check)
+        await call.run(follower, follower.feed)
     finally:
         handle.detach()
 
