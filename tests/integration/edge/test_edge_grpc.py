@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -414,6 +415,22 @@ async def test_who_does_not_read_is_let_go_of_and_its_turn_is_kept(
         await talking.rest()
         assert await talking.ending() == ("RESOURCE_EXHAUSTED", "slow_client")
     await until(lambda: house.hub.connections == 0)
+
+
+async def test_who_does_not_read_does_not_hold_up_the_end(model: Paced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last message is still in flight, and its status behind it, when the gateway goes."""
+    monkeypatch.setattr(call, "WRITE_SECONDS", 0.1)
+    model.words = ["x" * 200_000]
+    model.allow()
+    small = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
+    async with AsyncExitStack() as held:
+        async with asyncio.timeout(20), Talkers(model=model, grpc=True) as house:
+            slow = await held.enter_async_context(client(house.grpc.port, KEY, small))
+            talking = slow.converse()
+            await talking.send(opened(session_id="s"), said("hi"))
+            await until(lambda: house.hub.connections == 1 and house.hub.sockets == 0)
+            assert house.grpc._flights.bytes_of(ACME.uid) > 200_000
+        assert house.grpc._flights.bytes_of(ACME.uid) == 0
 
 
 async def test_who_takes_too_long_for_one_message_is_let_go_of(
