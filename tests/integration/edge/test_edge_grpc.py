@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from rolehost_api.identity import key_hash
 from rolehost_api.wire import MAX_FRAME_BYTES, SUBPROTOCOL, Usage
 from rolehost_runtime.gateway.edge import outbox
-from rolehost_runtime.gateway.edge.grpc import call, converse
+from rolehost_runtime.gateway.edge.grpc import call, codec, converse
 from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
 from rolehost_runtime.gateway.tables import KeyEntry, Scope
 
@@ -218,7 +218,7 @@ async def test_a_call_that_may_not_be_has_a_status_and_our_code(
         await talking.send(opened(role, session_id="s"))
     assert await talking.rest() == []
     assert await talking.ending() == told
-    assert house.hub.sockets == house.hub.connections == 0
+    await until(lambda: house.hub.sockets == house.hub.connections == 0)
 
 
 async def test_only_the_key_says_who_it_is(house: Talkers, acme: Client, model: Paced) -> None:
@@ -276,6 +276,25 @@ async def test_a_bug_of_ours_tells_nothing_of_itself(
     assert "somebody" not in details
     assert "Traceback" not in details
     assert "ValueError" not in details
+
+
+@pytest.mark.parametrize("function", ["read_frame", "_fill"])
+async def test_a_bug_in_the_middle_of_a_call_ends_it(
+    acme: Client, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """It is not left open with nobody who hears, or says, anything."""
+
+    def broken(*_: Any) -> None:
+        raise ValueError("what somebody said")
+
+    talking = acme.converse()
+    await talking.send(opened(session_id="s"))
+    await talking.until("session.created")
+    monkeypatch.setattr(codec, function, broken)
+    await talking.send(ClientEvent(ping={"t": 1}))
+    await talking.rest()
+    assert await talking.ending() == ("INTERNAL", "internal")
+    assert "somebody" not in await talking.call.details()
 
 
 # ── the state ───────────────────────────────────────────────────────────────────────
@@ -428,8 +447,7 @@ async def test_who_does_not_read_does_not_hold_up_the_end(model: Paced, monkeypa
             slow = await held.enter_async_context(client(house.grpc.port, KEY, small))
             talking = slow.converse()
             await talking.send(opened(session_id="s"), said("hi"))
-            await until(lambda: house.hub.connections == 1 and house.hub.sockets == 0)
-            assert house.grpc._flights.bytes_of(ACME.uid) > 200_000
+            await until(lambda: house.grpc._flights.bytes_of(ACME.uid) > 200_000 and house.hub.sockets == 0)
         assert house.grpc._flights.bytes_of(ACME.uid) == 0
 
 

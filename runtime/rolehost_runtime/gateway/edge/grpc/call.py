@@ -6,6 +6,7 @@ call is one of the bounded number of calls, and holds one message of what its te
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from grpc.aio import ServicerContext
 
 from rolehost_api import wire
 from rolehost_api.errors import RolehostError
+from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.grpc.flights import Flights
 from rolehost_runtime.gateway.edge.grpc.status import ended, status, trailers
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
 from rolehost_runtime.gateway.ports import Principal
+
+log = logging.getLogger(__name__)
 
 PAUSE_BYTES = 1 << 16
 """Said and not yet taken: past them, events wait in the outbox, where neighbours are joined."""
@@ -126,7 +130,7 @@ class Call:
         self._gate.metrics.calls.inc()
         try:
             self._caller.check()  # from here on the hub watches over that
-            tasks = [self._loop.create_task(hear()), self._loop.create_task(self._write())]
+            tasks = [self._loop.create_task(self._hear(hear())), self._loop.create_task(self._write())]
             self._caller.flights.keep(tasks[-1])
             await self._over.wait()
         finally:
@@ -145,6 +149,14 @@ class Call:
         if self._error is not None:
             raise self._error
 
+    async def _hear(self, hearing: Coroutine[Any, Any, None]) -> None:
+        try:
+            await hearing
+        except Exception as error:
+            told = faults.internal(log, "hearing a call", error)
+            self.talk.on_gone()
+            self.end(told)
+
     async def _write(self) -> None:
         try:
             while True:
@@ -155,31 +167,33 @@ class Call:
                     await self._news.wait()
                 data = self._waiting.popleft()
                 self._timer = self._loop.call_later(WRITE_SECONDS, self._give_up)
-                await self._fly(data)
+                taken = await self._fly(data)
                 self._timer.cancel()
-                if self._over.is_set():
+                if not taken or self._over.is_set():
                     return
                 self._bytes -= len(data)
                 if self.paused and self._bytes <= PAUSE_BYTES:
                     self.paused = False
                 if not self.paused:
                     self.talk.on_writable()
-        except Exception:
-            # The call is over already; whose fault that was, its client knows.
-            return
+        except Exception as error:
+            self._error = faults.internal(log, "writing to a call", error)
         finally:
             self._over.set()
 
-    async def _fly(self, data: bytes) -> None:
-        """Returns when the client took it, or the call is over: it is not to be cancelled before."""
+    async def _fly(self, data: bytes) -> bool:
+        """Returns when the client took it, or the call is over (False): it is not to be cancelled before."""
         tenant, flights = self._caller.principal.tenant.uid, self._caller.flights
         await flights.begin(tenant, len(data))
         self._in_flight = True
         try:
             await self._context.write(data)
+        except Exception:  # the library has several, for a call that is over
+            return False
         finally:
             self._in_flight = False
             flights.end(tenant, len(data))
+        return True
 
 
 async def abort(context: Context, error: RolehostError) -> None:
