@@ -4,6 +4,8 @@ A turn is proposed as a record, and the session moves only when somebody says th
 record is durable. A wrong move is a KeyError: a bug of our own shell, never a client's.
 """
 
+import hashlib
+import struct
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from rolehost_api.wire import Metrics, Usage
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
 from rolehost_runtime.core.prompt import Exchange
 from rolehost_runtime.core.record import CorruptRecord, JournalEntry, TurnRecord, event_count
+from rolehost_runtime.core.snapshot import Snapshot, due
 
 MAX_SEEN = 4096
 """Ids of client messages that are remembered per session."""
@@ -22,6 +25,10 @@ MAX_PAST_CHARS = 524_288
 """Characters of the newest turns that are held for prompts; the log itself keeps all."""
 MAX_COUNTED = 4096
 """Values of a state that are counted when it is weighed; past them every encoded byte counts as a value."""
+_SEEN = struct.Struct(">8sI")
+"""One remembered id in a snapshot: its digest, and the turn that answered it."""
+RECORD_BYTES = 256
+"""What a record takes beside its texts and its patch, more or less."""
 FOLD_BYTES, TEXT_BYTES, ENTRY_BYTES, VALUE_BYTES = 2048, 64, 128, 128
 """What Python itself takes for an empty fold, and for each text, each entry of a list of ours and each value of
 a state, at most."""
@@ -92,7 +99,10 @@ class SessionFold:
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
-        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        """By digests of the ids: as short as they may be, and nothing that a client wrote."""
+        self._tail_turns = self._tail_bytes = self._snapshot_bytes = 0
+        """Since the last snapshot."""
         self._proposed: tuple[TurnRecord, dict[str, Any]] | None = None
 
     @classmethod
@@ -102,6 +112,47 @@ class SessionFold:
         for record in records:
             fold.replay(record)
         return fold
+
+    @classmethod
+    def restored(cls, log_id: str, epoch: int, snapshot: Snapshot, size: int) -> "SessionFold":
+        """The session as this snapshot of `size` bytes has it; `recall` gives it its past. Raises CorruptRecord."""
+        if snapshot.log_id != log_id or len(snapshot.seen) % _SEEN.size:
+            raise CorruptRecord("a snapshot does not belong to its session's log")
+        fold = cls(log_id, epoch)
+        fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
+        fold.last_at_ms, fold.revision, fold.state = snapshot.at_ms, snapshot.revision, snapshot.state
+        for digest, turn in _SEEN.iter_unpack(snapshot.seen):
+            fold._remember(digest, turn)
+        fold._snapshot_bytes = size
+        return fold
+
+    def recall(self, record: TurnRecord) -> None:
+        """One more record of before the snapshot, in order: what was said then, for prompts."""
+        if record.log_id != self.log_id or record.turn > self.turn:
+            raise CorruptRecord("a session's log does not fit its snapshot")
+        self._say(record)
+
+    def snapshot(self) -> Snapshot:
+        """The session as it is now. Not before its first turn."""
+        return Snapshot(
+            log_id=self.log_id,
+            epoch=self.epoch,
+            turn=self.turn,
+            seq=self.seq,
+            version=self.version,
+            at_ms=self.last_at_ms,
+            revision=self.revision,
+            state=self.state,
+            past_from=max(1, self.turn - len(self.past) + 1),
+            seen=b"".join(_SEEN.pack(digest, turn) for digest, turn in self._seen.items()),
+        )
+
+    def needs_snapshot(self) -> bool:
+        return self.phase is Phase.IDLE and due(self._tail_turns, self._tail_bytes, self._snapshot_bytes)
+
+    def snapshotted(self, turn: int, size: int) -> None:
+        """A snapshot of that turn is kept, or it was given up: the next one is due after as much again."""
+        self._tail_turns, self._tail_bytes, self._snapshot_bytes = self.turn - turn, 0, size
 
     def replay(self, record: TurnRecord) -> None:
         """One more record of the log that the session is read from. Raises CorruptRecord."""
@@ -124,7 +175,7 @@ class SessionFold:
 
     def turn_of(self, client_msg_id: str | None) -> int | None:
         """The turn that already answered this message, if it is one of the last MAX_SEEN."""
-        return self._seen.get(client_msg_id) if client_msg_id is not None else None
+        return self._seen.get(_digest(self.log_id, client_msg_id)) if client_msg_id is not None else None
 
     def begin(
         self,
@@ -203,6 +254,14 @@ class SessionFold:
         self.turn, self.version, self.state = record.turn, record.version, state
         self.seq = record.seq_first + record.seq_count - 1
         self.last_at_ms, self.revision = record.at_ms, record.revision
+        self._tail_turns += 1
+        self._tail_bytes += RECORD_BYTES + text_weight(record.input) + text_weight(record.reply)
+        self._tail_bytes += encoded_size(record.patch) if record.patch else 0
+        self._say(record)
+        if record.client_msg_id is not None:
+            self._remember(_digest(self.log_id, record.client_msg_id), record.turn)
+
+    def _say(self, record: TurnRecord) -> None:
         self.past.append(Exchange(record.input, record.reply))
         self._past_chars += len(record.input) + len(record.reply)
         self._held_bytes += _exchange_weight(self.past[-1])
@@ -210,13 +269,21 @@ class SessionFold:
             oldest = self.past.popleft()
             self._past_chars -= len(oldest.input) + len(oldest.reply)
             self._held_bytes -= _exchange_weight(oldest)
-        if record.client_msg_id is not None:
-            if record.client_msg_id not in self._seen:
-                self._held_bytes += ENTRY_BYTES + text_weight(record.client_msg_id)
-            self._seen[record.client_msg_id] = record.turn
-            while len(self._seen) > MAX_SEEN:
-                forgotten, _ = self._seen.popitem(last=False)
-                self._held_bytes -= ENTRY_BYTES + text_weight(forgotten)
+
+    def _remember(self, digest: bytes, turn: int) -> None:
+        if digest not in self._seen:
+            self._held_bytes += ENTRY_BYTES + TEXT_BYTES
+        self._seen[digest] = turn
+        while len(self._seen) > MAX_SEEN:
+            self._seen.popitem(last=False)
+            self._held_bytes -= ENTRY_BYTES + TEXT_BYTES
+
+
+def _digest(log_id: str, client_msg_id: str) -> bytes:
+    """8 bytes that stand for the id within its log. Two ids that meet are one client's own misfortune: it chose both."""
+    return hashlib.blake2b(
+        client_msg_id.encode(errors="surrogatepass"), digest_size=8, key=log_id.encode()[:64]
+    ).digest()
 
 
 def text_weight(text: str) -> int:
