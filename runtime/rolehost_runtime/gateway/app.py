@@ -339,6 +339,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         signing_key=key,
         store_answers=store.answers,
         store_facts=store.facts,
+        durability=store.durability,
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,

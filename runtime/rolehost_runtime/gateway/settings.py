@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rolehost_api import names
 from rolehost_api.errors import BadRequest
+from rolehost_runtime.gateway.broker.state.resp.address import parse as parse_redis_url
 
 PREFIX = "ROLEHOST_"
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -37,8 +38,8 @@ class GatewaySettings(_Settings):
     namespace: str = "rolehost-system"
     """Of the platform: where the ConfigMap rolehost-keys is."""
 
-    redis_url: str = Field(default="redis://rolehost-redis:6379/0", pattern=r"^(rediss?|unix)://[^@]+$")
-    """Without a password: a URL shows in every listing."""
+    redis_url: str = "redis://rolehost-redis:6379/0"
+    """Without a password: a URL shows in every listing. Its forms: broker/state/resp/address.py."""
     redis_password: SecretStr | None = None
 
     sandbox_images: Words = Field(min_length=1)
@@ -69,6 +70,15 @@ class GatewaySettings(_Settings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return _words(value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _names_a_redis(cls, value: str) -> str:
+        try:
+            parse_redis_url(value)
+        except BadRequest as wrong:
+            raise ValueError(str(wrong)) from None
+        return value
 
 
 class UploadSettings(_Settings):

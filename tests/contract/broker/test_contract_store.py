@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
+from tests.support import redis_fleet
 from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Conflict
@@ -28,21 +29,35 @@ def server() -> Iterator[RedisServer]:
         yield redis
 
 
-@pytest.fixture(params=["redis", "memory"])
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.sentinels(1) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.cluster() as fleet:
+        yield fleet
+
+
+@pytest.fixture(params=["server", "sentinels", "cluster", "memory"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         shelf = Shelf()
         yield lambda owner="": MemorySessionStore(shelf, owner)
         return
-    server: RedisServer = request.getfixturevalue("server")
+    url: str = request.getfixturevalue(request.param).url
+    if request.param != "server":
+        url += "?replicas=1"
     made: list[RedisSessionStore] = []
 
     def make(owner: str = "") -> SessionStore:
-        made.append(RedisSessionStore.connect(server.url, owner=owner))
+        made.append(RedisSessionStore.connect(url, owner=owner))
         return made[-1]
 
     yield make
-    await made[0]._redis.flushall()
+    await made[0]._redis.everywhere("FLUSHALL")
     for store in made:
         await store.close()
 

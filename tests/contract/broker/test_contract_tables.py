@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import pytest
+from tests.support import redis_fleet
 from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Unavailable
@@ -26,21 +27,35 @@ def server() -> Iterator[RedisServer]:
         yield redis
 
 
-@pytest.fixture(params=["redis", "memory"])
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.sentinels(1) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[redis_fleet.Fleet]:
+    with redis_fleet.cluster() as fleet:
+        yield fleet
+
+
+@pytest.fixture(params=["server", "sentinels", "cluster", "memory"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         kept: dict[str, tuple[Place, bytes]] = {}
         yield lambda: MemoryLastGood(kept)
         return
-    server: RedisServer = request.getfixturevalue("server")
+    url: str = request.getfixturevalue(request.param).url
+    if request.param != "server":
+        url += "?replicas=1"
     made: list[RedisLastGood] = []
 
     def make() -> LastGoodStore:
-        made.append(RedisLastGood.connect(server.url))
+        made.append(RedisLastGood.connect(url))
         return made[-1]
 
     yield make
-    await made[0]._redis.flushall()
+    await made[0]._redis.everywhere("FLUSHALL")
     for store in made:
         await store.close()
 
@@ -100,11 +115,11 @@ async def test_one_kind_says_nothing_of_another(stores: Stores) -> None:
 async def test_what_nobody_confirms_ends_by_itself(server: RedisServer) -> None:
     store = RedisLastGood.connect(server.url)
     await store.keep("pods", Place(1, 1, NOW), b"a")
-    assert 86_000 < await store._redis.ttl(KEY) <= 86_400
-    await store._redis.hset(KEY, "pods.place", "what is this")
+    assert 86_000 < await store._redis.run("TTL", KEY) <= 86_400
+    await store._redis.run("HSET", KEY, "pods.place", "what is this")
     assert (await store.places(), await store.read("pods")) == ({}, None)
     assert await store.keep("pods", Place(1, 1, NOW), b"b")
-    await store._redis.flushall()
+    await store._redis.everywhere("FLUSHALL")
     await store.close()
 
 

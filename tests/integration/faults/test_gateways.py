@@ -167,7 +167,7 @@ async def town(role_api: ApiServer, redis: RedisServer) -> AsyncIterator[Town]:
     yield await asyncio.to_thread(Town, role_api, redis)
     await asyncio.to_thread(role_api.up)  # whatever a test did
     store = RedisLastGood.connect(redis.url)
-    await store._redis.flushall()
+    await store._redis.everywhere("FLUSHALL")
     await store.close()
 
 

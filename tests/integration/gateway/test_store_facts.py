@@ -44,7 +44,7 @@ async def test_durability_memory_and_clock(server: RedisServer, admin: Redis) ->
 
 async def test_settings_that_may_not_be_read_are_unknown(server: RedisServer, admin: Redis) -> None:
     await admin.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
-    store = RedisSessionStore.connect(f"unix://guest:x@{server.socket}")
+    store = RedisSessionStore.connect(f"unix://guest@{server.socket}", "x")
     try:
         facts = await store.facts()
         assert (facts.appendfsync, facts.aof) == ("", True)

@@ -53,7 +53,7 @@ async def store(redis: RedisServer) -> AsyncIterator[Counted]:
     store = Counted.connect(redis.url)
     assert isinstance(store, Counted)
     yield store
-    await store._redis.flushall()
+    await store._redis.everywhere("FLUSHALL")
     await store.close()
 
 

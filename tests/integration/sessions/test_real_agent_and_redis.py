@@ -172,7 +172,7 @@ async def house(redis: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
     await built.close()
     await agents.stop()
     store = RedisSessionStore.connect(redis.url)
-    await store._redis.flushall()
+    await store._redis.everywhere("FLUSHALL")
     await store.close()
 
 

@@ -119,8 +119,8 @@ class Attempt:
                 try:
                     await self._world.store.commit(self._key, record)
                     break
-                except Unavailable:
-                    if pause is None:
+                except Unavailable as away:
+                    if pause is None or not away.retryable:
                         raise
                     await asyncio.sleep(pause)
         except BaseException:

@@ -1,12 +1,30 @@
 """What Redis says of itself: whether what it acknowledged will be there tomorrow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from rolehost_runtime.gateway.ports import StoreFacts
 
 WORD = 64
 """Longest word of Redis that is passed on."""
+SYNCED = ("no", "everysec", "", "always")
+"""From the weakest; one that is not told stands before the best."""
+
+
+def parse_info(text: bytes) -> dict[str, str | int]:
+    """The answer to INFO.
+
+    >>> parse_info(b"# Server\\r\\nredis_version:7.0.15\\r\\n\\r\\nmaxmemory:0\\r\\n")
+    {'redis_version': '7.0.15', 'maxmemory': 0}
+    """
+    found: dict[str, str | int] = {}
+    for line in text.decode(errors="replace").splitlines():
+        name, colon, value = line.partition(":")
+        if colon and not name.startswith("#"):
+            found[name] = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
+    return found
 
 
 def store_facts(info: Mapping[str, Any], fsync: str | None, time: tuple[int, int]) -> StoreFacts:
@@ -32,6 +50,32 @@ def store_facts(info: Mapping[str, Any], fsync: str | None, time: tuple[int, int
         max_bytes=_number(info, "maxmemory"),
         now_ms=time[0] * 1000 + time[1] // 1000,
     )
+
+
+def weakest(facts: Sequence[StoreFacts]) -> StoreFacts:
+    """Of a cluster's primaries: each fact is the worst of them, memory that of the fullest. At least one.
+
+    >>> a = StoreFacts(version="7.0.15", aof=True, aof_writes="ok", appendfsync="always", eviction="noeviction",
+    ...                used_bytes=5, max_bytes=10)
+    >>> b = StoreFacts(version="7.0.15", aof=False, aof_writes="ok", appendfsync="everysec", eviction="allkeys-lru",
+    ...                used_bytes=1, max_bytes=10)
+    >>> found = weakest([a, b])
+    >>> found.aof, found.appendfsync, found.eviction, found.used_bytes
+    (False, 'everysec', 'allkeys-lru', 5)
+    """
+    fullest = max(facts, key=lambda one: one.used_bytes / one.max_bytes if one.max_bytes else 0.0)
+    return replace(
+        fullest,
+        version=min(one.version for one in facts),
+        aof=all(one.aof for one in facts),
+        aof_writes=next((one.aof_writes for one in facts if one.aof_writes != "ok"), "ok"),
+        appendfsync=min((one.appendfsync for one in facts), key=_strength),
+        eviction=next((one.eviction for one in facts if one.eviction != "noeviction"), "noeviction"),
+    )
+
+
+def _strength(fsync: str) -> int:
+    return SYNCED.index(fsync) if fsync in SYNCED else 0
 
 
 def _word(info: Mapping[str, Any], name: str) -> str:

@@ -4,66 +4,63 @@ Who may write is decided by epoch and owner in the same server-side call that ap
 stream's ids are the turns' numbers, so Redis itself refuses doubles and disorder.
 """
 
-import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
-from rolehost_api.errors import Conflict, Unavailable
+from rolehost_api.errors import Conflict, RolehostError
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
-from rolehost_runtime.gateway.broker.state import redis_pool
-from rolehost_runtime.gateway.broker.state.redis_facts import store_facts
+from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.resp.address import parse
+from rolehost_runtime.gateway.broker.state.resp.call import Word
+from rolehost_runtime.gateway.broker.state.resp.client import Client
+from rolehost_runtime.gateway.broker.state.resp.greeting import Script
+from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
 
-OPERATION_SECONDS = 2.0
-SOCKET_SECONDS = 1.5
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
-MAX_CONNECTIONS = 64
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
+OPEN_SCRIPT, COMMIT_SCRIPT = Script(OPEN), Script(COMMIT)
 
 
 class RedisSessionStore:
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
 
-    def __init__(self, redis: Redis, owner: str = "") -> None:
+    def __init__(self, redis: Client, owner: str = "") -> None:
         self._redis = redis
         self._owner = owner or secrets.token_hex(16)
-        self._open = redis.register_script(OPEN)
-        self._commit = redis.register_script(COMMIT)
 
     @classmethod
     def connect(cls, url: str, password: str | None = None, owner: str = "") -> "RedisSessionStore":
-        """A store on `redis://host:port/db`, `rediss://…` or `unix:///path`. Connects when first used.
+        """A store on a URL as `resp.address.parse` takes it. Connects when first used. Raises BadRequest.
 
         `owner` is the process's own name, never used by another one; by default a random one.
         """
-        redis = redis_pool.connect(url, password, connections=MAX_CONNECTIONS, seconds=SOCKET_SECONDS)
-        return cls(redis, owner)
+        scripts = (OPEN_SCRIPT, COMMIT_SCRIPT)
+        return cls(Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts), owner)
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledged turn has survived, as `session.created` says it."""
+        return self._redis.target.durability
 
     async def close(self) -> None:
-        await redis_pool.close(self._redis)
+        await self._redis.close()
 
     async def answers(self) -> bool:
-        """Redis is there and writable, for readiness."""
-        try:
-            await self._bounded(lambda: self._redis.ping())
-        except Unavailable:
-            return False
-        return True
+        """Redis is there, for readiness; of a cluster, a part of it: the others' sessions are served."""
+        return b"PONG" in await self._redis.everywhere("PING")
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
 
         Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
         """
-        arguments: list[str | int] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
-        found = await self._bounded(lambda: self._open(keys=[_head(key)], args=tuple(arguments)))
+        arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
+        found = await self._redis.call(OPEN_SCRIPT, (_head(key),), arguments, line=key.encode())
         try:
             outcome, *values = (value.decode() for value in found)
             if outcome == "held":
@@ -87,8 +84,9 @@ class RedisSessionStore:
         """At most `count` records after that turn; fewer only where the log ends."""
         records: list[TurnRecord] = []
         after = f"({after_turn}-0"
-        for entry_id, fields in await self._bounded(lambda: self._redis.xrange(_wal(key), min=after, count=count)):
-            record = decode(fields)
+        wal = _wal(key)
+        for entry_id, flat in await self._redis.run("XRANGE", wal, after, "+", "COUNT", count, key=wal.encode()):
+            record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
             if entry_id != f"{record.turn}-0".encode():
                 raise CorruptRecord("a record is not where its number says")
             records.append(record)
@@ -96,7 +94,8 @@ class RedisSessionStore:
 
     async def last_seq(self, key: str) -> int:
         """Of the last event in the log; 0 where there is none."""
-        found = await self._bounded(lambda: self._redis.hget(_head(key), "seq"))
+        head = _head(key)
+        found = await self._redis.run("HGET", head, "seq", key=head.encode())
         try:
             return int(found or 0)
         except ValueError:
@@ -105,7 +104,7 @@ class RedisSessionStore:
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""
         fields = encode(record)
-        arguments: list[str | int | bytes] = [
+        arguments: list[Word] = [
             record.log_id,
             self._owner,
             record.epoch,
@@ -118,7 +117,8 @@ class RedisSessionStore:
             fields["crc32"],
             fields["body"],
         ]
-        outcome = await self._bounded(lambda: self._commit(keys=[_head(key), _wal(key)], args=tuple(arguments)))
+        keys = (_head(key), _wal(key))
+        outcome = await self._redis.call(COMMIT_SCRIPT, keys, arguments, line=key.encode())
         if outcome != b"ok":
             raise Conflict(
                 "another gateway took this session over in mid-turn",
@@ -129,33 +129,20 @@ class RedisSessionStore:
 
     async def facts(self) -> StoreFacts:
         """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
-        info = await self._bounded(lambda: self._redis.info())
-        time = await self._bounded(lambda: self._redis.time())
-        return store_facts(info, await self._fsync(), time)
+        infos = await self._redis.everywhere("INFO")
+        times = await self._redis.everywhere("TIME")
+        settings = await self._redis.everywhere("CONFIG", "GET", "appendfsync")
+        if not len(infos) == len(times) == len(settings):
+            raise told(None)  # it was changed in between
+        return weakest([_facts(*one) for one in zip(infos, times, settings, strict=True)])
 
-    async def _fsync(self) -> str | None:
-        async def ask() -> Any:
-            try:
-                return await self._redis.config_get("appendfsync")
-            except ResponseError:
-                return {}
 
-        found = await self._bounded(ask)
-        word = found.get("appendfsync")
-        return word if isinstance(word, str) else None
-
-    async def _bounded(self, operation: Callable[[], Any]) -> Any:
-        """One operation, over in OPERATION_SECONDS. A lost connection is tried once more by the client itself:
-        both scripts may run twice."""
-        try:
-            async with asyncio.timeout(OPERATION_SECONDS):
-                return await operation()
-        except (RedisError, OSError, TimeoutError):
-            raise Unavailable(
-                "the store of sessions does not answer",
-                hint="Try again, with the same client_msg_id: what was kept after all is not answered twice",
-                code="state_unavailable",
-            ) from None
+def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
+    for answer in (info, time):
+        if isinstance(answer, BaseException):
+            raise answer
+    fsync = "" if isinstance(setting, RolehostError) or len(setting) != 2 else setting[1].decode()
+    return store_facts(parse_info(info), fsync, (int(time[0]), int(time[1])))
 
 
 def _head(key: str) -> str:

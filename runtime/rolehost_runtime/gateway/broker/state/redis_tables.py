@@ -5,23 +5,21 @@ never overwrites what another knows better. The key ends by itself when nobody c
 it for a day. What is in the bodies is `watch.lastgood`'s business.
 """
 
-import asyncio
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from rolehost_api.errors import Unavailable
-from rolehost_runtime.gateway.broker.state import redis_pool
+from rolehost_runtime.gateway.broker.state.resp.address import parse
+from rolehost_runtime.gateway.broker.state.resp.call import Word
+from rolehost_runtime.gateway.broker.state.resp.client import Client
+from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.ports import OUTLIVED_MS, Place
 
 KEY = "rh:tables:1"
 """Ends in the encoding's version: gateways of two versions do not overwrite each other's."""
+SLOT = KEY.encode()
 KEEP_SECONDS = 86_400
 OPERATION_SECONDS = 10.0
 """Bodies have megabytes; nobody's turn waits for them."""
-MAX_CONNECTIONS = 2
 
 KEEP = """
 local at = redis.call('HGET', KEYS[1], ARGV[1] .. '.place')
@@ -40,56 +38,47 @@ redis.call('EXPIRE', KEYS[1], ARGV[7])
 return 1
 """
 """KEYS tables. ARGV kind, own, tenants, as of (ms), body, ms that outlive any number, seconds to keep."""
+KEEP_SCRIPT = Script(KEEP)
 
 
 class RedisLastGood:
     """Implements ports.LastGoodStore."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Client) -> None:
         self._redis = redis
-        self._keep = redis.register_script(KEEP)
 
     @classmethod
     def connect(cls, url: str, password: str | None = None) -> "RedisLastGood":
-        """On a URL as RedisSessionStore's, with few connections of its own: sessions never wait for them."""
-        redis = redis_pool.connect(url, password, connections=MAX_CONNECTIONS, seconds=OPERATION_SECONDS)
-        return cls(redis)
+        """On a URL as RedisSessionStore's, with connections of its own: sessions never wait for them.
+
+        No replica is waited for: what is lost here is read from the apiserver again.
+        """
+        target = replace(parse(url), replicas=0)
+        scripts = (KEEP_SCRIPT,)
+        return cls(
+            Client(target, password=password or "", name="rolehost-tables", scripts=scripts, seconds=OPERATION_SECONDS)
+        )
 
     async def close(self) -> None:
-        await redis_pool.close(self._redis)
+        await self._redis.close()
 
     async def places(self) -> dict[str, Place]:
-        names: list[Any] = await self._bounded(lambda: self._redis.hkeys(KEY))
+        names: list[Any] = await self._redis.run("HKEYS", KEY, key=SLOT)
         fields = [name.decode() for name in names if name.endswith(b".place")]
-        values: list[Any] = await self._bounded(lambda: self._redis.hmget(KEY, fields)) if fields else []
+        values: list[Any] = await self._redis.run("HMGET", KEY, *fields, key=SLOT) if fields else []
         found = {name.removesuffix(".place"): _place(raw) for name, raw in zip(fields, values, strict=True)}
         return {kind: place for kind, place in found.items() if place is not None}
 
     async def keep(self, kind: str, place: Place, body: bytes) -> bool:
-        arguments: list[str | int | bytes] = [
-            kind,
-            place.own,
-            place.tenants,
-            place.as_of_ms,
-            body,
-            OUTLIVED_MS,
-            KEEP_SECONDS,
-        ]
-        return bool(await self._bounded(lambda: self._keep(keys=[KEY], args=tuple(arguments))))
+        arguments: list[Word] = [kind, place.own, place.tenants, place.as_of_ms, body, OUTLIVED_MS, KEEP_SECONDS]
+        return bool(await self._redis.call(KEEP_SCRIPT, (KEY,), arguments, line=SLOT))
 
     async def read(self, kind: str) -> tuple[Place, bytes] | None:
         raw: bytes | None
         body: bytes | None
-        raw, body = await self._bounded(lambda: self._redis.hmget(KEY, [f"{kind}.place", f"{kind}.body"]))
+        raw, body = await self._redis.run("HMGET", KEY, f"{kind}.place", f"{kind}.body", key=SLOT)
         place = _place(raw)
         return None if place is None or body is None else (place, body)
-
-    async def _bounded(self, operation: Callable[[], Any]) -> Any:
-        try:
-            async with asyncio.timeout(OPERATION_SECONDS):
-                return await operation()
-        except (RedisError, OSError, TimeoutError):
-            raise Unavailable("the store of tables does not answer", code="state_unavailable") from None
 
 
 def _place(raw: bytes | None) -> Place | None:

@@ -1,7 +1,9 @@
 """What Redis does by itself, in one step: taking a session over, and appending a turn.
 
 A script validates everything before its first write, so that it writes whole or not at
-all. Redis 6.2 is enough. Both keys of a session carry the same hash tag.
+all. Redis 6.2 is enough. Both keys of a session carry the same hash tag. What was there
+already is written once more where it is acknowledged: WAIT asks for the last write of its
+own connection, and the first time may have been another one's.
 """
 
 OPEN = """
@@ -34,7 +36,10 @@ if head[4] == ARGV[4] then
   local kept = redis.call('XRANGE', KEYS[2], id, id)[1]
   if kept then
     for field = 1, #kept[2], 2 do
-      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[11] then return 'ok' end
+      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[11] then
+        redis.call('HSET', KEYS[1], 'turn', ARGV[4])
+        return 'ok'
+      end
     end
   end
   return 'superseded'
