@@ -35,6 +35,10 @@ class Numbers:
     """How long a watch brings nothing but bookmarks."""
     flood: int
     """Roles that one tenant creates at once."""
+    redis_stopped_seconds: int
+    """How long Redis stands still under load."""
+    redis_kills: int
+    """Times that a Redis, or a primary of several, is killed under load."""
 
     # The slice forges and fuzzes for some 40 seconds of one core: turns 8, sockets 8, requests 3, addresses 7,
     # bundles 8, manifests 6.
@@ -53,6 +57,8 @@ SLICE = Numbers(
     outage_seconds=30,
     quiet_seconds=8,
     flood=200,
+    redis_stopped_seconds=5,
+    redis_kills=2,
 )
 FULL = Numbers(
     starts=100,
@@ -67,6 +73,8 @@ FULL = Numbers(
     outage_seconds=300,
     quiet_seconds=600,
     flood=1000,
+    redis_stopped_seconds=30,
+    redis_kills=20,
 )
 SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
 NUMBERS = FULL if SOAK else SLICE

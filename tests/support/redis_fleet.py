@@ -18,6 +18,7 @@ PATIENCE_SECONDS = 30
 BUS = 10_000
 """From a node's port to the one that its cluster uses."""
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "64mb")
+FOLLOWED = ("--repl-diskless-sync-delay", "0")
 NODE_TIMEOUT_MS = 1500
 """A node that is silent for so long is called dead."""
 
@@ -36,14 +37,18 @@ class Server:
         return f"{HOST}:{self.port}"
 
     def start(self) -> None:
+        """Return when it answers."""
+        self.launch()
+        until(self._answers, "redis-server did not start")
+
+    def launch(self, *more: str) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             raise RuntimeError("redis-server is not on PATH; install the package redis-server")
         config = [self._options[0]] if self._options and not self._options[0].startswith("--") else []
         command = [binary, *config, "--port", str(self.port), "--bind", HOST, "--dir", str(self.folder)]
-        command += ["--logfile", str(self.folder / "log"), "--daemonize", "no", *self._options[len(config) :]]
+        command += ["--logfile", str(self.folder / "log"), "--daemonize", "no", *self._options[len(config) :], *more]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(self._answers, "redis-server did not start")
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
@@ -121,9 +126,9 @@ class Fleet:
 
 class SentinelFleet(Fleet):
     def __init__(self, folder: Path, replicas: int) -> None:
-        self.servers = [Server(folder / "0", *DURABLE)]
+        self.servers = [Server(folder / "0", *DURABLE, *FOLLOWED)]
         first = self.servers[0]
-        follow = ("--replicaof", HOST, str(first.port), "--repl-diskless-sync-delay", "0")
+        follow = (*FOLLOWED, "--replicaof", HOST, str(first.port))
         self.servers += [Server(folder / str(n), *DURABLE, *follow) for n in range(1, replicas + 1)]
         self.sentinels = [self._sentinel(folder / f"s{number}", first.port) for number in range(3)]
         self.url = f"redis+sentinel://{','.join(one.address for one in self.sentinels)}/main/0"
@@ -163,7 +168,7 @@ class SentinelFleet(Fleet):
 class ClusterFleet(Fleet):
     def __init__(self, folder: Path, primaries: int = 3, replicas: int = 1) -> None:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
-        options += ("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
+        options += ("--cluster-replica-validity-factor", "0", *FOLLOWED)
         self.servers = []
         for number in range(primaries * (1 + replicas)):
             self.servers.append(Server(folder / str(number), *DURABLE, *options))

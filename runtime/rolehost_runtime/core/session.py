@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from msgspec.structs import replace
+
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import Metrics, Usage
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
@@ -155,8 +157,13 @@ class SessionFold:
         self._tail_turns, self._tail_bytes, self._snapshot_bytes = self.turn - turn, 0, size
 
     def replay(self, record: TurnRecord) -> None:
-        """One more record of the log that the session is read from. Raises CorruptRecord."""
-        if record.turn != self.turn + 1 or record.seq_first != self.seq + 1 or record.log_id != self.log_id:
+        """One more record of the log that the session is read from. Raises CorruptRecord.
+
+        One of an earlier epoch may carry an earlier name of the log: it gets another one where a store forgot what it
+        had acknowledged.
+        """
+        foreign = record.log_id != self.log_id and record.epoch >= self.epoch
+        if record.turn != self.turn + 1 or record.seq_first != self.seq + 1 or foreign:
             raise CorruptRecord("a session's log has a gap")
         try:
             state = apply(self.state, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else self.state
@@ -237,6 +244,15 @@ class SessionFold:
             raise KeyError("no record was proposed")
         (record, state), self._proposed = self._proposed, None
         self._take(record, state)
+
+    def refence(self, log_id: str, epoch: int) -> TurnRecord:
+        """The proposed record under a new fence: the log is this owner's anew, and says again what it said."""
+        if self._proposed is None:
+            raise KeyError("no record was proposed")
+        record, state = self._proposed
+        self.log_id, self.epoch = log_id, epoch
+        self._proposed = (replace(record, log_id=log_id, epoch=epoch), state)
+        return self._proposed[0]
 
     def give_up(self) -> None:
         """The turn failed before its commit; it never was."""

@@ -16,6 +16,7 @@ from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import Said, ServerFrame, Usage
 from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -288,6 +289,12 @@ class SessionStore(Protocol):
 
     async def last_seq(self, key: str) -> int:
         """Of the last event in the log; 0 where there is none."""
+
+    async def fence(self, key: str) -> Fence | None:
+        """Who may write there now, without a change; None where there is no such session."""
+
+    async def rename(self, key: str, head: Head) -> Head:
+        """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch and turn are still right; one server-side call.

@@ -12,6 +12,7 @@ from tests.support.redis import RedisServer, running
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_runtime.core.record import JournalEntry, TurnRecord, event_count
+from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, SessionStore
@@ -208,3 +209,31 @@ async def test_of_two_gateways_that_commit_at_once_one_wins(stores: Stores) -> N
     )
     assert [outcome is None for outcome in outcomes] == [False, False, False, True]
     assert len(await gateways[0].read("k")) == 1
+
+
+async def test_who_may_write_is_read_without_a_change(stores: Stores) -> None:
+    one, other = stores("a/1"), stores("b/1")
+    assert await one.fence("k") is None
+    head, _ = await one.open("k")
+    await one.commit("k", after(head))
+    assert await one.fence("k") == Fence(head.log_id, 1, True, 1)
+    assert await other.fence("k") == Fence(head.log_id, 1, False, 1)
+
+
+async def test_a_log_gets_another_name_from_its_owner_only(stores: Stores) -> None:
+    one, other = stores("a/1"), stores("b/1")
+    with pytest.raises(Conflict):
+        await one.rename("k", Head("log", 1, 0, 0, 0, ""))
+    before, _ = await one.open("k")
+    await one.commit("k", after(before))
+    with pytest.raises(Conflict):
+        await other.rename("k", before)
+    named = await one.rename("k", before)
+    assert (named.log_id != before.log_id, named.epoch) == (True, before.epoch)
+    with pytest.raises(Conflict):
+        await one.commit("k", after(before, 2, seq_first=3))
+    await one.commit("k", after(named, 2, seq_first=3))
+    assert [record.log_id for record in await one.read("k")] == [before.log_id, named.log_id]
+    await other.open("k")
+    with pytest.raises(Conflict):
+        await one.rename("k", named)

@@ -5,7 +5,7 @@ import logging
 
 from msgspec.structs import replace
 
-from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_api.errors import Conflict, RolehostError, Unavailable
 from rolehost_api.link.messages import StartTurn
 from rolehost_api.wire import Metrics, ResponseDone, error_body
 from rolehost_runtime.core.record import TurnRecord, render
@@ -15,6 +15,7 @@ from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
+from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.turn import TurnRun
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
@@ -39,12 +40,14 @@ class Attempt:
         running: Running,
         accepted: Accepted,
         began: float,
+        remembered: Remembered,
     ) -> None:
         self._world, self._audience = world, audience
         self._key, self._session_id = key, session_id
         self._role, self._revision = role, revision
         self._fold, self._running = fold, running
         self._accepted, self._began = accepted, began
+        self._remembered = remembered
         opened = running.opened
         start = StartTurn(
             session="",
@@ -105,21 +108,27 @@ class Attempt:
                 now_ms=self._world.now_ms(),
                 max_bytes=self._revision.spec.template.state.max_bytes,
             )
-            await self._commit(record)
+            record = await self._commit(record)
         except BaseException as error:
             call.abort(outcome_of(error))
             raise
         return record, call
 
-    async def _commit(self, record: TurnRecord) -> None:
+    async def _commit(self, record: TurnRecord) -> TurnRecord:
         """Durable, or lost. A commit without an answer is sent again as it is: its text was streamed already, and
-        the store takes the same record once."""
+        the store takes the same record once. A store that went back in time is mended first, once."""
+        pauses, mended = iter(self._world.commit_pauses), False
         try:
-            for pause in (*self._world.commit_pauses, None):
+            while True:
                 try:
                     await self._world.store.commit(self._key, record)
                     break
+                except Conflict as refusal:
+                    if mended:
+                        raise
+                    record, mended = await self._remembered.refence(self._fold, refusal), True
                 except Unavailable as away:
+                    pause = next(pauses, None)
                     if pause is None or not away.retryable:
                         raise
                     await asyncio.sleep(pause)
@@ -127,6 +136,8 @@ class Attempt:
             self._fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
             raise
         self._fold.committed()
+        self._remembered.committed(record)
+        return record
 
     def _told(self, record: TurnRecord, call: TurnCall) -> None:
         """The turn is durable. What its commit took is known only now, so replays lack that one number."""

@@ -134,6 +134,21 @@ class Audience:
         )
         return after_seq
 
+    def lost(self, head: int) -> int:
+        """Tell everybody that the store forgot what came after `head`, and gives those numbers to other events."""
+        self.broadcast(
+            Resumed(
+                session_id=self._session_id,
+                seq=None,
+                ts=self._now_ms(),
+                from_seq=head + 1,
+                to_seq=head,
+                gap=True,
+                code="resume_lost",
+            )
+        )
+        return head
+
     def replay(self, channel: Channel, record: TurnRecord, after_seq: int) -> bool:
         """Tell the channel of one turn. False for the turn that is on its way to the log and that nobody was told
         of yet: its end comes live."""

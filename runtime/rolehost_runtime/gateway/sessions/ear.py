@@ -37,7 +37,9 @@ class Ear:
                 self._greeted, self.last = True, event.head
             case ResponseCreated():
                 self.open = event
-            case Resumed() if self._catching_up and not event.gap:
+            case Resumed() if event.gap:
+                self.last = event.from_seq - 1
+            case Resumed() if self._catching_up:
                 return
             case ResponseDone():
                 self._ended(event)

@@ -13,6 +13,7 @@ from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.attempt import Attempt
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
+from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
@@ -56,6 +57,7 @@ class LiveSession:
         self._told_seq: int | None = None
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
+        self._remembered = Remembered(world.store, key)
         self._loading = asyncio.Lock()
         self._line = asyncio.Lock()
         self._waiting = 0
@@ -75,6 +77,7 @@ class LiveSession:
         """Let go of what the store holds too; the next turn reads it again."""
         if not self.busy:
             self._fold = None
+            self._remembered.forget()
             self._world.room.drop(self.tenant.uid, self.key)
 
     def leave(self, channel: Channel) -> None:
@@ -110,7 +113,7 @@ class LiveSession:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
             self._told_seq = fold.seq
-            self._world.room.hold(self.tenant.uid, self.key, fold.weight())
+            self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self._remembered.weight)
 
     async def load(self, yield_to: Collection[str]) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
@@ -126,6 +129,7 @@ class LiveSession:
                 self._fold = None
                 self.scatter()
                 raise
+            head, records, lost = await self._remembered.mend(head, records)
             fold = SessionFold(head.log_id, head.epoch)
             for number, record in enumerate(records, 1):
                 fold.replay(record)
@@ -133,6 +137,9 @@ class LiveSession:
                     await asyncio.sleep(0)
             if (fold.turn, fold.seq) != (head.turn, head.seq):
                 raise CorruptRecord("a session's head and its log disagree")
+            self._remembered.took(fold, records)
+            if lost:
+                self._told_seq = self.audience.lost(fold.seq)
             self._tell_missed(records)
             self._weigh(fold)
             self._pinned = self._pinned or fold.revision
@@ -260,7 +267,17 @@ class LiveSession:
         )
         running = self.audience.begin(opened)
         await Attempt(
-            self._world, self.audience, self.key, self.session_id, role, revision, fold, running, accepted, began
+            self._world,
+            self.audience,
+            self.key,
+            self.session_id,
+            role,
+            revision,
+            fold,
+            running,
+            accepted,
+            began,
+            self._remembered,
         ).answer()
 
     async def _replay(self, channel: Channel, turn: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from rolehost_api.errors import Conflict
 from rolehost_runtime.core.record import TurnRecord, decode, encode
+from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere
 
 
@@ -43,6 +44,18 @@ class MemorySessionStore:
     async def last_seq(self, key: str) -> int:
         head = self.shelf.heads.get(key)
         return head.seq if head else 0
+
+    async def fence(self, key: str) -> Fence | None:
+        head = self.shelf.heads.get(key)
+        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.turn)
+
+    async def rename(self, key: str, head: Head) -> Head:
+        there = self.shelf.heads.get(key)
+        ours = there is not None and (there.log_id, there.epoch) == (head.log_id, head.epoch)
+        if there is None or not ours or self.shelf.owners[key] != self._owner:
+            raise _superseded()
+        self.shelf.heads[key] = replace(there, log_id=secrets.token_hex(16))
+        return replace(head, log_id=self.shelf.heads[key].log_id)
 
     async def commit(self, key: str, record: TurnRecord) -> None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])

@@ -6,24 +6,26 @@ stream's ids are the turns' numbers, so Redis itself refuses doubles and disorde
 
 import secrets
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from rolehost_api.errors import Conflict, RolehostError
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, OPEN, RENAME
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
-OPEN_SCRIPT, COMMIT_SCRIPT = Script(OPEN), Script(COMMIT)
+OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT)
 
 
 class RedisSessionStore:
@@ -39,7 +41,7 @@ class RedisSessionStore:
 
         `owner` is the process's own name, never used by another one; by default a random one.
         """
-        scripts = (OPEN_SCRIPT, COMMIT_SCRIPT)
+        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT)
         return cls(Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts), owner)
 
     @property
@@ -101,6 +103,26 @@ class RedisSessionStore:
         except ValueError:
             raise CorruptRecord("a session's head cannot be read") from None
 
+    async def fence(self, key: str) -> Fence | None:
+        """Who may write there now, without a change; None where there is no such session."""
+        head = _head(key)
+        words = await self._redis.run("HMGET", head, "log_id", "epoch", "owner", "turn", key=head.encode())
+        if words[0] is None:
+            return None
+        try:
+            log_id, epoch, owner, turn = (word.decode() for word in words)
+            return Fence(log_id, int(epoch), owner == self._owner, int(turn))
+        except (AttributeError, UnicodeDecodeError, ValueError):
+            raise CorruptRecord("a session's head cannot be read") from None
+
+    async def rename(self, key: str, head: Head) -> Head:
+        """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
+        named = replace(head, log_id=secrets.token_hex(16))
+        arguments = (head.log_id, self._owner, head.epoch, named.log_id)
+        if await self._redis.call(RENAME_SCRIPT, (_head(key),), arguments, line=key.encode()) != b"ok":
+            raise _superseded()
+        return named
+
     async def commit(self, key: str, record: TurnRecord) -> None:
         """Append one turn, if epoch, owner and turn are still right; the same record again is accepted."""
         fields = encode(record)
@@ -120,12 +142,7 @@ class RedisSessionStore:
         keys = (_head(key), _wal(key))
         outcome = await self._redis.call(COMMIT_SCRIPT, keys, arguments, line=key.encode())
         if outcome != b"ok":
-            raise Conflict(
-                "another gateway took this session over in mid-turn",
-                hint="Send the message again",
-                code="superseded",
-                retryable=True,
-            )
+            raise _superseded()
 
     async def facts(self) -> StoreFacts:
         """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
@@ -135,6 +152,15 @@ class RedisSessionStore:
         if not len(infos) == len(times) == len(settings):
             raise told(None)  # it was changed in between
         return weakest([_facts(*one) for one in zip(infos, times, settings, strict=True)])
+
+
+def _superseded() -> Conflict:
+    return Conflict(
+        "another gateway took this session over in mid-turn",
+        hint="Send the message again",
+        code="superseded",
+        retryable=True,
+    )
 
 
 def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:

@@ -26,6 +26,15 @@ return taken
 """
 """KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to."""
 
+RENAME = """
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch')
+if head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then return 'superseded' end
+if head[1] ~= ARGV[1] and head[1] ~= ARGV[4] then return 'superseded' end
+redis.call('HSET', KEYS[1], 'log_id', ARGV[4])
+return 'ok'
+"""
+"""KEYS head. ARGV log id, owner, epoch, new log id."""
+
 COMMIT = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then

@@ -1,0 +1,86 @@
+"""What this process knows to be durable of one session, held against a store that forgets it."""
+
+from dataclasses import replace as with_changes
+
+from msgspec.structs import replace
+
+from rolehost_api.errors import Conflict
+from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.rewind import MAX_RECORDS, Again, Fence, Fine, Lost, Standing, Tail, after_rewind, forgot
+from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.gateway.ports import Head, SessionStore
+
+
+class Remembered:
+    def __init__(self, store: SessionStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._tail = Tail()
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the records take which are held, beside the fold."""
+        return self._tail.weight
+
+    def forget(self) -> None:
+        """Let go of the records; where the session stood is still known."""
+        self._tail.let_go()
+
+    def took(self, fold: SessionFold, records: list[TurnRecord]) -> None:
+        """The log was read, and is this process's now."""
+        self._tail = Tail(Standing(fold.log_id, 0, 0))
+        for record in records[-MAX_RECORDS:]:
+            self.committed(record)
+
+    def committed(self, record: TurnRecord) -> None:
+        self._tail.acknowledged(record)
+
+    async def mend(self, head: Head, records: list[TurnRecord]) -> tuple[Head, list[TurnRecord], bool]:
+        """A log that was just taken over, with what it forgot written again; True where that is lost for good.
+
+        Then it has a new name, so that a position in what was lost is not taken for one in what is to come. Raises
+        what `commit` does; it may be tried again.
+        """
+        mine = self._tail.standing
+        match self._after_rewind(head, records):
+            case Fine():
+                return head, records, False
+            case Again(missing):
+                for old in missing:
+                    record = replace(old, log_id=head.log_id, epoch=head.epoch)
+                    await self._store.commit(self._key, record)
+                    records = [*records, record]
+                    head = _after(head, record)
+                return head, records, False
+        if mine is not None and head.log_id == mine.log_id:
+            head = await self._store.rename(self._key, head)
+        return head, records, True
+
+    async def refence(self, fold: SessionFold, refusal: Conflict) -> TurnRecord:
+        """The record that was refused, to be sent once more: the store had gone back in time, and is mended.
+
+        Raises `refusal` where that is not why, or where what was acknowledged is lost.
+        """
+        if not forgot(await self._store.fence(self._key), Fence(fold.log_id, fold.epoch, True, fold.turn)):
+            raise refusal
+        head, records = await self._store.open(self._key)
+        if isinstance(self._after_rewind(head, records), Lost):
+            raise refusal  # whoever opens it next tells everybody
+        head, _, _ = await self.mend(head, records)
+        if (head.turn, head.seq) != (fold.turn, fold.seq):
+            raise refusal
+        return fold.refence(head.log_id, head.epoch)
+
+    def _after_rewind(self, head: Head, records: list[TurnRecord]) -> Fine | Again | Lost:
+        standing = Standing(head.log_id, head.turn, head.seq)
+        return after_rewind(standing, self._tail.standing, self._tail.records, records)
+
+
+def _after(head: Head, record: TurnRecord) -> Head:
+    return with_changes(
+        head,
+        turn=record.turn,
+        seq=record.seq_first + record.seq_count - 1,
+        version=record.version,
+        revision=record.revision,
+        last_at_ms=record.at_ms,
+    )
