@@ -182,7 +182,7 @@ class SessionFold:
 
     def turn_of(self, client_msg_id: str | None) -> int | None:
         """The turn that already answered this message, if it is one of the last MAX_SEEN."""
-        return self._seen.get(_digest(self.log_id, client_msg_id)) if client_msg_id is not None else None
+        return self._seen.get(_digest(client_msg_id)) if client_msg_id is not None else None
 
     def begin(
         self,
@@ -275,7 +275,7 @@ class SessionFold:
         self._tail_bytes += encoded_size(record.patch) if record.patch else 0
         self._say(record)
         if record.client_msg_id is not None:
-            self._remember(_digest(self.log_id, record.client_msg_id), record.turn)
+            self._remember(_digest(record.client_msg_id), record.turn)
 
     def _say(self, record: TurnRecord) -> None:
         self.past.append(Exchange(record.input, record.reply))
@@ -295,11 +295,9 @@ class SessionFold:
             self._held_bytes -= ENTRY_BYTES + TEXT_BYTES
 
 
-def _digest(log_id: str, client_msg_id: str) -> bytes:
-    """8 bytes that stand for the id within its log. Two ids that meet are one client's own misfortune: it chose both."""
-    return hashlib.blake2b(
-        client_msg_id.encode(errors="surrogatepass"), digest_size=8, key=log_id.encode()[:64]
-    ).digest()
+def _digest(client_msg_id: str) -> bytes:
+    """8 bytes that stand for the id. Two ids of a session that meet are one client's own misfortune: it chose both."""
+    return hashlib.blake2b(client_msg_id.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def text_weight(text: str) -> int:

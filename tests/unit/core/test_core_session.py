@@ -23,7 +23,6 @@ from rolehost_runtime.core.session import (
     Phase,
     SessionFold,
     state_weight,
-    text_weight,
 )
 
 Step = tuple[str, str, tuple[PatchOp, ...]]
