@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from rolehost.state import State
 from rolehost_api.errors import LogicError
 
-EVENTS = ("on_start", "on_message", "on_reply")
+EVENTS = ("on_start", "on_message", "on_reply", "on_interrupt")
 MAX_HOOKS = 64
 
 S = TypeVar("S", bound=State)
@@ -84,6 +84,18 @@ class Role(Generic[S]):
     def on_reply(self, function: H | None = None, *, required: bool = False) -> H | Callable[[H], H]:
         """After the reply, which `t.replied` holds; before the turn is durable."""
         return self._declare("on_reply", function, required)
+
+    @overload
+    def on_interrupt(self, function: H) -> H: ...
+    @overload
+    def on_interrupt(self, *, required: bool = False) -> Callable[[H], H]: ...
+    def on_interrupt(self, function: H | None = None, *, required: bool = False) -> H | Callable[[H], H]:
+        """In place of `on_reply`, where the user cut the reply short; `t.replied` is what was heard of it.
+
+        The state is as it was when the model was asked: the hook that asked goes no further.
+        The reply is over, so nothing can be said or asked any more (LogicError `interrupted`).
+        """
+        return self._declare("on_interrupt", function, required)
 
     def of(self, event: str) -> list[Hook]:
         """The hooks of an event, in the order of the source."""

@@ -27,6 +27,7 @@ import pytest
 from rolehost.errors import ModelFailed
 from rolehost.role import Hook, Role
 from rolehost_api.link.messages import (
+    INTERRUPTED,
     CallModel,
     Commit,
     Degraded,
@@ -54,7 +55,9 @@ class Reply:
 
     def __init__(self) -> None:
         self.text = ""
-        """The whole reply."""
+        """The whole reply; of an interrupted one what was heard."""
+        self.interrupted = False
+        """The user cut it short."""
         self.state: Any = None
         """The Role's State after the turn."""
         self.prompts: list[str] = []
@@ -98,6 +101,11 @@ class Expect:
         """The model was asked so many questions."""
         actual = len(self.reply.prompts)
         assert actual == times, f"the model was asked {actual} times, expected {times}"
+        return self
+
+    def interrupted(self) -> "Expect":
+        """The user cut the reply short, so `on_interrupt` hooks ran in place of `on_reply`."""
+        assert self.reply.interrupted, "the turn was not interrupted"
         return self
 
     def no_event(self, event: str) -> "Expect":
@@ -159,6 +167,20 @@ class RoleSession:
 
     def say(self, message: str) -> Reply:
         """Play one turn. What fails in the Role is in the reply; only a wrong script raises."""
+        return self._play(message, None)
+
+    def interrupt(self, message: str, *, heard: int) -> Reply:
+        """Play one turn whose reply the user cuts short after `heard` characters.
+
+        The hook that asked the model goes no further, its state is as it was when it asked,
+        and `on_interrupt` runs; the next turns know only what was heard.
+        """
+        reply = self._play(message, heard)
+        if not reply.interrupted and reply.error is None:
+            pytest.fail(f"the model's answer ends before character {heard} of the reply: there is nothing to interrupt")
+        return reply
+
+    def _play(self, message: str, heard: int | None) -> Reply:
         reply = Reply()
         turn = len(self.transcript) + 1
         start = StartTurn(
@@ -187,6 +209,9 @@ class RoleSession:
             assert isinstance(question, CallModel)
             result = self._answer(question, message, reply)
             reply.text += result.text if question.stream else ""
+            if heard is not None and question.stream and len(reply.text) >= heard and not result.error:
+                reply.text, reply.interrupted = reply.text[:heard], True
+                result = msgspec.structs.replace(result, error=INTERRUPTED, heard=heard)
             out = engine.resume(result)
         reply.text += "".join(said.text for said in out if isinstance(said, Say))
         self._end(out[-1], message, reply)

@@ -111,7 +111,7 @@ class Turn(Generic[S]):
         self.session = session
         self.prompt = Prompt()
         self.replied = ""
-        """The reply so far: said by hooks and answered by the model."""
+        """The reply so far: said by hooks and answered by the model. In `on_interrupt` what the user heard of it."""
         self._now_ms = now_ms
         self._seed = seed
         self._effects = effects

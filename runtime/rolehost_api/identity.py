@@ -14,6 +14,7 @@ import msgspec
 from rolehost_api.errors import BadRequest
 
 _SESSION_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_USER_ID = _SESSION_ID
 _ROLE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 KEY_PREFIX = "rh"
 
@@ -52,6 +53,35 @@ def session_key(tenant_uid: str, role: str, principal: str, sid: str) -> str:
 def service_principal(tenant_uid: str) -> str:
     """All service keys of a tenant are one principal, so rotating a key loses no session."""
     return f"svc:{tenant_uid}"
+
+
+def user_id(raw: object) -> str:
+    """`raw` if it may name an end user of a tenant: 1–128 printable ASCII characters, no space.
+
+    Raises BadRequest `invalid_user`.
+    """
+    if isinstance(raw, str) and _USER_ID.fullmatch(raw):
+        return raw
+    raise BadRequest(
+        "user must be 1 to 128 printable ASCII characters without spaces",
+        hint="Use the id that your own system knows them by, not their name",
+        code="invalid_user",
+    )
+
+
+def user_principal(tenant_uid: str, user: str) -> str:
+    """One end user, who came with a token of their own or is acted for by the tenant's server.
+
+    >>> user_principal("u1", "u-17"), user_of("u1", "usr:u1:u-17"), user_of("u1", service_principal("u1"))
+    ('usr:u1:u-17', 'u-17', '')
+    """
+    return f"usr:{tenant_uid}:{user}"
+
+
+def user_of(tenant_uid: str, principal: str) -> str:
+    """The end user that a principal of this tenant is; empty for its service keys."""
+    prefix = user_principal(tenant_uid, "")
+    return principal[len(prefix) :] if principal.startswith(prefix) else ""
 
 
 def new_key() -> tuple[str, str, str]:

@@ -103,6 +103,10 @@ def _query() -> dict[str, Any]:
                 "minimum": 0,
                 "description": "Replay the session's events after this one.",
             },
+            "fmt": {
+                "enum": ["json", "msgpack"],
+                "description": "msgpack: the same fields in binary frames, both ways.",
+            },
             "stream": {"enum": ["0", "1"], "description": "0: no deltas, only the frame with `done`."},
         },
     }

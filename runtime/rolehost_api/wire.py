@@ -1,4 +1,4 @@
-"""What clients say and hear: one dialect of JSON over WebSocket, REST and, later, more.
+"""What clients say and hear: one dialect of JSON over WebSocket, REST and event streams, or the same in msgpack.
 
 Client frames: one without `type` *is* a message; unknown fields are ignored; an unknown
 type is the error `unknown_type`, never a close. Server frames share the envelope `type,
@@ -6,10 +6,10 @@ session_id, seq, ts`. `seq` counts events of the session's log; whatever is not 
 the log carries null. Rendered from here: JSON Schema and AsyncAPI (docs/reference).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rolehost_api.errors import BadRequest, RolehostError
 from rolehost_api.link.messages import PatchOp
@@ -19,8 +19,25 @@ BEARER = "bearer."
 """Prefix of the subprotocol by which a browser hands over its token; never echoed."""
 MAX_FRAME_BYTES = 65_536
 MAX_MESSAGE_CHARS = 32_768
+MAX_HEARD = 2**31 - 1
+"""Characters, or milliseconds: 24 days of them."""
 
 # ── from the client ─────────────────────────────────────────────────────────────────
+
+
+class HeardPart(Struct, frozen=True, kw_only=True):
+    """How much of a reply reached the user: what was shown or spoken, not what was sent."""
+
+    chars: Annotated[int, Meta(ge=0, le=MAX_HEARD)]
+    """Code points, from the reply's first one."""
+    audio_ms: Annotated[int, Meta(ge=0, le=MAX_HEARD)] | None = None
+    """Milliseconds of the reply that were played, where it was spoken."""
+
+
+BusyPolicy = Literal["queue", "reject", "interrupt", "steer"]
+"""What becomes of a message while another one is answered. `queue`: it waits in line, of eight at most. `reject`: error
+`busy`, and nothing of it is kept. `interrupt`: the running answer is cancelled, and this message is answered next.
+`steer`: it joins the running answer, which goes on with it known; where none is being given, it waits in line."""
 
 
 class _Message(Struct, frozen=True, kw_only=True):
@@ -28,8 +45,13 @@ class _Message(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     client_msg_id: Annotated[str, Meta(max_length=128)] | None = None
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
-    user: Annotated[str, Meta(max_length=256)] | None = None
+    user: Annotated[str, Meta(max_length=128)] | None = None
+    """The end user, for a key with scope act-as-user: the session is theirs. Of no effect with a token of their own."""
     revision: Annotated[str, Meta(max_length=128)] | None = None
+    busy_policy: BusyPolicy | None = None
+    """None: `queue`."""
+    heard: HeardPart | None = None
+    """With `interrupt`: of the reply that it interrupts."""
 
 
 class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True):
@@ -39,50 +61,98 @@ class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True)
 class Resume(Struct, tag_field="type", tag="session.resume", frozen=True, kw_only=True):
     session_id: str
     after_seq: Annotated[int, Meta(ge=0)] = 0
+    user: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Switch(Struct, tag_field="type", tag="session.switch", frozen=True, kw_only=True):
+    """Frames that follow go to another Role; each has its own session, under the same session_id."""
+
+    role: Annotated[str, Meta(max_length=512)]
+    session_id: str | None = None
+    user: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Cancel(Struct, tag_field="type", tag="response.cancel", frozen=True, kw_only=True):
+    """The user wants no more of this response, or heard only so much of it."""
+
+    session_id: str | None = None
+    response_id: Annotated[str, Meta(max_length=128)]
+    heard: HeardPart | None = None
+    """None: all that was sent."""
+    user: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
     t: int = 0
 
 
-ClientFrame = Said | Resume | Ping
-TYPES = ("message", "session.resume", "ping")
-
-_frame: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
-_bare = msgspec.json.Decoder(_Message)
+ClientFrame = Said | Resume | Cancel | Switch | Ping
+TYPES = ("message", "session.resume", "response.cancel", "session.switch", "ping")
 
 
 class _Typed(Struct):
     type: str | None = None
 
 
-_typed = msgspec.json.Decoder(_Typed)
+class _Reader:
+    """Frames out of one format. Only what the types name is built, whatever else the bytes hold."""
+
+    def __init__(self, decoder: Any, name: str, malformed: str) -> None:
+        self._typed, self._bare, self._frame = decoder(_Typed), decoder(_Message), decoder(ClientFrame)
+        self._name, self._malformed = name, malformed
+
+    def read(self, data: bytes | str) -> ClientFrame:
+        try:
+            kind = self._typed.decode(data).type
+        except msgspec.ValidationError:
+            raise BadRequest('a frame is an object, e.g. {"message": "hello"}', code="invalid_frame") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(
+                f"the frame is not valid {self._name}", hint='Send e.g. {"message": "hello"}', code=self._malformed
+            ) from None
+        self._check(kind)
+        try:
+            if kind is None:
+                return Said(**msgspec.structs.asdict(self._bare.decode(data)))
+            return cast("ClientFrame", self._frame.decode(data))
+        except msgspec.ValidationError as error:
+            # msgspec's message names the field and the types, never the value.
+            raise BadRequest(f"the frame is not valid: {error}", code="invalid_frame") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"the frame is not valid {self._name} in UTF-8", code=self._malformed) from None
+
+    @staticmethod
+    def _check(kind: str | None) -> None:
+        if kind is not None and kind not in TYPES:
+            raise BadRequest(
+                "the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type"
+            )
+
+
+_json = _Reader(msgspec.json.Decoder, "JSON", "malformed_json")
+_packed = _Reader(msgspec.msgpack.Decoder, "msgpack", "malformed_msgpack")
 
 
 def read_frame(data: bytes | str) -> ClientFrame:
-    """A client's frame. Raises BadRequest `malformed_json`, `unknown_type` or `invalid_frame`."""
-    try:
-        kind = _typed.decode(data).type
-    except msgspec.ValidationError:
-        raise BadRequest('a frame is a JSON object, e.g. {"message": "hello"}', code="invalid_frame") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest('the frame is not valid JSON; send e.g. {"message": "hello"}', code="malformed_json") from None
-    if kind is not None and kind not in TYPES:
-        raise BadRequest(
-            "the frame's type is not known here", hint=f"Known are {', '.join(TYPES)}", code="unknown_type"
-        )
-    try:
-        if kind is None:
-            return Said(**msgspec.structs.asdict(_bare.decode(data)))
-        return _frame.decode(data)
-    except UnicodeDecodeError:
-        raise BadRequest("the frame is not valid UTF-8", code="malformed_json") from None
-    except msgspec.ValidationError as error:
-        # msgspec's message names the field and the types, never the value.
-        raise BadRequest(f"the frame is not valid: {error}", code="invalid_frame") from None
+    """A client's frame in JSON. Raises BadRequest `malformed_json`, `unknown_type` or `invalid_frame`."""
+    return _json.read(data)
+
+
+def read_packed(data: bytes) -> ClientFrame:
+    """The same in msgpack. Raises BadRequest `malformed_msgpack`, `unknown_type` or `invalid_frame`."""
+    return _packed.read(data)
 
 
 # ── to the client ───────────────────────────────────────────────────────────────────
+
+
+class Of(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose session an event is of."""
+
+    role: str
+    """The Role's name."""
+    user: str = ""
+    """The end user; left out where the tenant itself speaks."""
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -91,6 +161,9 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     session_id: str | None
     seq: int | None
     ts: int
+    of: Of | UnsetType = UNSET
+    """Left out for sessions of the Role and user that the socket was opened with. Another Role's session (after
+    session.switch), or another user's, may go by the same session_id: it is told apart by this, and has its own seq."""
 
 
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
@@ -125,6 +198,9 @@ class StateDelta(Event, frozen=True, kw_only=True, tag="role.state.delta"):
     patch: tuple[PatchOp, ...]
 
 
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
 class Usage(Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -154,6 +230,13 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     status: Literal["completed", "cancelled", "failed"]
     done: Literal[True] = True
     message: str
+    """The whole reply; of a cancelled one the part that was heard."""
+    truncated_at: HeardPart | None = None
+    """Where a cancelled reply was cut."""
+    given_anew: bool = False
+    """The gateway that began this response is gone, and another one gave it from its first word: `response.reset`."""
+    finish_reason: FinishReason = "stop"
+    """Why the model stopped: by itself, at a bound, or its filter stopped it."""
     client_msg_id: str | None = None
     revision: str = ""
     usage: Usage = Usage()
@@ -161,6 +244,22 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     degraded: tuple[DegradedHook, ...] | None = None
     replay: bool = False
     error: "ErrorBody | None" = None
+
+
+class ResponseAmended(Event, frozen=True, kw_only=True, tag="response.amended"):
+    """Less of this response was heard than its `response.done` said; the conversation goes on from here."""
+
+    response_id: str
+    message: str
+    """The part that was heard."""
+    truncated_at: HeardPart
+    replay: bool = False
+
+
+class ResponseReset(Event, frozen=True, kw_only=True, tag="response.reset"):
+    """The gateway that gave this response is gone; another one gives it anew, from its first word. Forget its text."""
+
+    response_id: str
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -173,6 +272,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
     error: ErrorBody
+    client_msg_id: str | None = None
+    """Of the message that it is about, where it is about one."""
+    response_id: str | None = None
+    """Of the response that was to be cancelled."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
@@ -187,6 +290,13 @@ class RevisionChanged(Event, frozen=True, kw_only=True, tag="role.revision"):
     to: str
     reason: str
     state_reset: bool = False
+
+
+class Switched(Event, frozen=True, kw_only=True, tag="session.switched"):
+    """Frames go to the Role `to` from here on. A turn that runs at the other one goes on, and its events still come."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
 
 
 class Migrate(Event, frozen=True, kw_only=True, tag="session.migrate"):
@@ -207,9 +317,12 @@ ServerFrame = (
     | TextDelta
     | StateDelta
     | ResponseDone
+    | ResponseAmended
+    | ResponseReset
     | Error
     | Resumed
     | RevisionChanged
+    | Switched
     | Migrate
     | Pong
 )
@@ -217,6 +330,9 @@ BARE = (SessionCreated, TextDelta, ResponseDone, Error)
 """Events that the bare dialect (no subprotocol) is sent."""
 
 encode = msgspec.json.Encoder().encode
+"""A frame as JSON."""
+pack = msgspec.msgpack.Encoder().encode
+"""The same frame in msgpack: the same fields by the same names."""
 
 
 def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> ErrorBody:
@@ -227,3 +343,11 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
         retryable=error.retryable,
         retry_after_ms=error.retry_after_ms if retry_after_ms is None else retry_after_ms,
     )
+
+
+def error_of(body: ErrorBody, status: int = 0) -> RolehostError:
+    """An error that was raised elsewhere, as it would have been raised here. `status`: of HTTP, 0 where nobody says."""
+    error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
+    error.status = status or (503 if body.retryable else 500)
+    error.retry_after_ms = body.retry_after_ms
+    return error

@@ -9,6 +9,8 @@ QUESTIONS = {
     "link_rtt": "a round trip over the link: under gVisor, under runc, as a plain process (cluster)",
     "apply_ready": "from apply to Ready (cluster)",
     "edit_live": "from an edit to the first answer by the new revision (cluster)",
+    "redis_turn": "what a durable turn costs the gateway in Redis, beside redis.asyncio",
+    "role_switch": "from asking for another Role to its session being open",
     "memory": "what sockets and sessions cost the gateway and a sandbox in memory",
 }
 

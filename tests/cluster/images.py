@@ -22,9 +22,18 @@ from tests.cluster.namespace import in_namespace
 SUITE, INCLUDE = "bookworm", "python3,python3-venv,ca-certificates"
 HERE = Path(__file__).parent
 CONTAINERFILES = HERE / "containerfiles"
+RECIPES = (
+    "Containerfile",
+    "tests/cluster/requirements.py",
+    "tests/cluster/trees.py",
+    "runtime/rolehost_api/__init__.py",  # where the wheel's version is read from
+)
+"""Of a working tree: what decides an image beside its code and pyproject.toml."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-WHOLE = "-whole"
-"""Suffix of the name, in the layout, of an image as its Containerfile made it, before its code is swapped."""
+WHOLE = "whole-"
+"""Prefix of the tag, in the layout, of an image as its Containerfile made it, before its code is swapped; after it
+comes the hash of what it was made of, so that two versions of the platform share what they have in common."""
+KEPT_WHOLES = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,9 @@ class Image:
     name: str
     """As pods name it, tag included."""
     target: str = ""
-    """Target in the repository's Containerfile; empty for the tool's own images."""
+    """Target in the platform's Containerfile; empty for the tool's own images."""
+    source: Path = REPOSITORY
+    """The platform's working tree that a target is built from."""
     inputs: tuple[str, ...] = ()
     """What its own Containerfile copies: files of the cache or of the machine."""
     based: bool = False
@@ -49,7 +60,17 @@ PAUSE = Image(config.PAUSE_IMAGE, inputs=("/bin/busybox",))
 COREDNS = Image("localhost/coredns:1", inputs=("bin/coredns",))
 REDIS = Image("localhost/redis:7", based=True)
 TINY_MODEL = Image("localhost/tinymodel:1", inputs=("wheels", "tiny.gguf"), based=True)
-PLATFORM = tuple(Image(f"localhost/rolehost-{name}:dev", target=name) for name in ("runtime", "sandbox", "operator"))
+
+
+def platform(source: Path, tag: str) -> tuple[Image, ...]:
+    """The platform's images, built from a working tree."""
+    return tuple(
+        Image(f"localhost/rolehost-{name}:{tag}", target=name, source=source)
+        for name in ("runtime", "sandbox", "operator")
+    )
+
+
+PLATFORM = platform(REPOSITORY, "dev")
 ALL = {image.short: image for image in (PAUSE, COREDNS, REDIS, *PLATFORM, TINY_MODEL)}
 
 
@@ -113,17 +134,17 @@ def ensure(where: Paths, wanted: Sequence[Image]) -> bool:
 def build(where: Paths, image: Image) -> None:
     """Bring one image up to date in the layout."""
     where.images.mkdir(parents=True, exist_ok=True)
-    layout = _layout(where)
-    whole = f"{image.name}{WHOLE}" if image.target else image.name
-    stamp, mark = where.images / f".{image.short}.stamp", _mark(where, image)
-    if whole not in layout.names() or not stamp.exists() or stamp.read_text() != mark:
+    layout, own = _layout(where), f"localhost/{image.short}:{WHOLE}"
+    whole = own + _mark(where, image)[:12]
+    if whole not in layout.names():
         _build_whole(where, image, whole)
-        write(stamp, mark)
+        for outdated in [name for name in layout.names() if name.startswith(own)][:-KEPT_WHOLES]:
+            layout.forget(outdated)
+    manifest = layout.names()[whole]
     if image.target:
-        manifest = layout.names()[whole]
         last = layout.read(manifest["digest"])["layers"][-1]
-        code = code_layer(REPOSITORY, image.target, layout.blob(last["digest"]))
-        layout.name(image.name, layout.with_last_layer(manifest, code))
+        manifest = layout.with_last_layer(manifest, code_layer(image.source, image.target, layout.blob(last["digest"])))
+    layout.name(image.name, manifest)
 
 
 def _layout(where: Paths) -> Layout:
@@ -133,14 +154,9 @@ def _layout(where: Paths) -> Layout:
 def _mark(where: Paths, image: Image) -> str:
     """Hash of everything but code that goes into an image."""
     if image.target:
-        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-        given = [repr(project["project"]), repr(project["build-system"]), _version()]
-        recipes = [
-            REPOSITORY / "Containerfile",
-            HERE / "requirements.py",
-            HERE / "trees.py",
-        ]
-        given += [recipe.read_text() for recipe in recipes]
+        project = tomllib.loads((image.source / "pyproject.toml").read_text())
+        given = [repr(project["project"]), repr(project["build-system"])]
+        given += [(image.source / name).read_text() for name in RECIPES]
     else:
         given = [(CONTAINERFILES / f"{image.short}.Containerfile").read_text()]
         for name in image.inputs:
@@ -152,11 +168,6 @@ def _mark(where: Paths, image: Image) -> str:
                 given.append(f"{file.name} {about.st_size} {about.st_mtime_ns}")
     given.append(f"{SUITE} {INCLUDE}" if image.target or image.based else "")
     return hashlib.sha256("\n".join(given).encode()).hexdigest()
-
-
-def _version() -> str:
-    """Where the wheel's version is read from."""
-    return (REPOSITORY / "runtime/rolehost_api/__init__.py").read_text()
 
 
 def _build_whole(where: Paths, image: Image, name: str) -> None:
@@ -175,7 +186,7 @@ def _build_whole(where: Paths, image: Image, name: str) -> None:
 def context(where: Paths, image: Image) -> Iterator[tuple[Path, Path]]:
     """An image's Containerfile and the folder that it copies from."""
     if image.target:
-        yield REPOSITORY / "Containerfile", REPOSITORY
+        yield image.source / "Containerfile", image.source
         return
     where.images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=where.images) as folder:

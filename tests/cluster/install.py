@@ -15,7 +15,7 @@ from tests.cluster.common import REPOSITORY, ClusterError, Paths, call, say
 
 HERE = Path(__file__).parent
 PLATFORM = "rolehost-system"
-CHART = REPOSITORY / "charts/rolehost"
+CHART = "charts/rolehost"
 CLAIMS = {"redis": "data-rolehost-redis-0", "upload": "rolehost-upload"}
 WORKLOADS = (
     "statefulset/rolehost-redis",
@@ -67,20 +67,25 @@ def volumes(where: Paths) -> None:
     node.kubectl(where, "apply", "-f", "-", feed=yaml.safe_dump_all(made))
 
 
-def chart(where: Paths, values: Sequence[Path]) -> None:
-    """Install or upgrade the chart, in a namespace that refuses pods that are not restricted."""
+def chart(where: Paths, values: Sequence[Path], source: Path = REPOSITORY, settings: Sequence[str] = ()) -> None:
+    """Install or upgrade a working tree's chart, in a namespace that refuses pods that are not restricted."""
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": PLATFORM, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
     node.kubectl(where, "apply", "-f", "-", feed=yaml.safe_dump(namespace))
-    helm = where.tool("helm") if Path(where.tool("helm")).exists() else "helm"
-    argv = [helm, "--kubeconfig", str(where.kubeconfig), "upgrade", "--install", "rolehost", str(CHART)]
-    argv += ["--namespace", PLATFORM, "--timeout", "2m"]
+    argv = ["upgrade", "--install", "rolehost", str(source / CHART), "--timeout", "2m"]
     for file in values:
         argv += ["--values", str(file)]
-    call(argv, timeout=180)
+    for setting in settings:
+        argv += ["--set", setting]
+    helm(where, *argv)
+
+
+def helm(where: Paths, *argv: str) -> str:
+    program = where.tool("helm") if Path(where.tool("helm")).exists() else "helm"
+    return call([program, "--kubeconfig", str(where.kubeconfig), "--namespace", PLATFORM, *argv], timeout=180)
 
 
 def await_platform(where: Paths) -> None:

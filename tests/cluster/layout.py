@@ -7,12 +7,11 @@ else changed; the last layer is then packed here from the working tree, in well 
 import hashlib
 import io
 import json
+import runpy
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from tests.cluster.trees import belongs
 
 REF = "org.opencontainers.image.ref.name"
 Descriptor = Mapping[str, Any]
@@ -47,8 +46,13 @@ class Layout:
 
     def name(self, name: str, descriptor: Descriptor) -> None:
         """Give a manifest a name, taking it from whatever had it."""
-        known = {**self.names(), name: {**descriptor, "annotations": {REF: name}}}
-        (self.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": list(known.values())}))
+        self._write({**self.names(), name: {**descriptor, "annotations": {REF: name}}})
+
+    def forget(self, name: str) -> None:
+        self._write({known: descriptor for known, descriptor in self.names().items() if known != name})
+
+    def _write(self, named: Mapping[str, Descriptor]) -> None:
+        (self.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": list(named.values())}))
 
     def blobs_of(self, manifest: Descriptor) -> Iterator[str]:
         """Every digest that an image consists of."""
@@ -94,8 +98,9 @@ class Layout:
 def code_layer(repository: Path, image: str, old_layer: Path) -> bytes:
     """The image's part of the working tree below /app; the wheel's metadata is kept from the built layer.
 
-    Order, owners and times are fixed, so that unchanged code gives the layer that the node already has.
+    Which part that is, the working tree itself says. Order, owners and times are fixed, so that unchanged code gives the layer that the node already has.
     """
+    belongs = runpy.run_path(str(repository / "tests/cluster/trees.py"))["belongs"]
     files: dict[str, bytes] = {}
     with tarfile.open(old_layer) as old:
         for entry in old:

@@ -1,7 +1,7 @@
 """Which of our files each image gets. The Containerfile runs this; quick reloads of edited code ask it too.
 
-The sandbox holds the contract, the SDK, the core and its own room: no gateway, no operator, no command line, and no
-metadata from which plugins could be found.
+The sandbox holds the contract, the SDK, the core and its own room: no gateway, no operator, no command line, no client
+library (there is nowhere to connect to), and no metadata from which plugins could be found.
 """
 
 import shutil
@@ -24,7 +24,7 @@ def belongs(image: str, path: str) -> bool:
     parts = PurePosixPath(path).parts
     package, inner = parts[0], parts[1] if len(parts) > 2 else ""
     if package in ("rolehost_api", "rolehost"):
-        return image != "sandbox" or (package, inner) != ("rolehost", "cli")
+        return image != "sandbox" or package != "rolehost" or inner not in ("cli", "client")
     if package == "rolehost_runtime":
         return image == "runtime" or (image == "sandbox" and inner in ("", "core", "sandbox", "__pycache__"))
     if package == "rolehost_operator":

@@ -173,12 +173,20 @@ class Crowd:
             "failed_probes": len(self.failed_probes),
         }
 
+    def _log_of(self, session_id: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"more": True, "last_seq": 0}
+        while page["more"]:
+            page = self._get(f"/v1/roles/{self._role}/sessions/{session_id}/events?after_seq={page['last_seq']}")
+            events += page["events"]
+        return events
+
     def check(self) -> dict[str, Any]:
         """Every answer is in the log, once, in order, as it was told; nothing is applied twice. The summary."""
         if self._broken:
             raise self._broken[0]
         for talker in self.talkers:
-            events = self._get(f"/v1/roles/{self._role}/sessions/{talker.session_id}/events")["events"]
+            events = self._log_of(talker.session_id)
             assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), talker.session_id
             done = [(event["client_msg_id"], event["message"]) for event in events if event["type"] == "response.done"]
             assert len({message_id for message_id, _ in done}) == len(done), f"{talker.session_id}: answered twice"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
+from tests.support.identities import ROOT
 
 from rolehost_api import wire
 from rolehost_api.crd.revision import RevisionSpec
@@ -16,27 +17,31 @@ from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate
 from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import LogLine
-from rolehost_runtime.gateway.edge.auth import KeyAuth
+from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
-from rolehost_runtime.gateway.ports import Channel, Principal, StoreFacts
+from rolehost_runtime.gateway.ports import Channel, EventsPage, Principal, Standing, StateView, StoreFacts
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
 ACME_KEY, ACME_CHAT_KEY, EVIL_KEY, ACME_ADMIN_KEY = "rh_1_acme", "rh_2_acme", "rh_3_evil", "rh_4_acme"
+ACME_PUSH_KEY = "rh_5_acme"
 SPEC = RoleSpec(template=RoleTemplate(persona=Persona(system="You tell stories.")), display_name="Storyteller")
 NOW_MS = 1_730_000_000_000
 
 
 def tables_with_storyteller() -> Tables:
-    """`acme` has a Role `storyteller` and three keys; `evil` has a key, and a Role of its own."""
+    """`acme` has a Role `storyteller` and some keys; `evil` has a key, and a Role of its own."""
     tables = Tables()
     revision = RevisionSpec(role_name="storyteller", sequence=3, hash_version=1, hash="0" * 64, template=SPEC.template)
     all_scopes = frozenset({Scope.CHAT, Scope.PUSH})
@@ -45,8 +50,10 @@ def tables_with_storyteller() -> Tables:
         KeyEntry("2", key_hash(ACME_CHAT_KEY), ACME, frozenset({Scope.CHAT})),
         KeyEntry("3", key_hash(EVIL_KEY), EVIL, all_scopes),
         KeyEntry("4", key_hash(ACME_ADMIN_KEY), ACME, frozenset({Scope.ADMIN})),
+        KeyEntry("5", key_hash(ACME_PUSH_KEY), ACME, frozenset({Scope.PUSH})),
     ]
     tables.tenants.replace_all({(tenant.name,): tenant for tenant in (ACME, EVIL)})
+    tables.images.replace_all({})
     tables.roles.replace_all(
         {
             ("acme", "storyteller"): RoleEntry(ACME, "storyteller", SPEC, "storyteller-1"),
@@ -83,6 +90,7 @@ class EchoSession:
     principal: Principal
     channel: Channel
     home: "EchoSessions"
+    role: str = ""
     turns: int = 0
     detached: bool = False
 
@@ -95,6 +103,7 @@ class EchoSession:
             raise ValueError(said.message)
         self.turns += 1
         self.home.said.append((self.session_id, said.message))
+        self.home.turns_of.append((self.role, self.principal.user, self.session_id, said.message))
         self.channel.send(
             wire.ResponseCreated(session_id=self.session_id, seq=None, ts=NOW_MS, response_id=f"r{self.turns}")
         )
@@ -117,6 +126,11 @@ class EchoSession:
         )
         self.channel.send(replace(done(self.session_id, "before", after_seq + 1), replay=True))
 
+    async def cancel(self, response_id: str, heard: wire.HeardPart | None) -> None:
+        if response_id == "unknown":
+            raise NotFound("nothing", code="response_not_found")
+        self.home.cancelled.append((self.session_id, response_id, heard))
+
     def detach(self) -> None:
         self.detached = True
         self.home.detached.set()
@@ -127,7 +141,11 @@ class EchoSessions:
     """Implements ports.Sessions."""
 
     opened: dict[tuple[str, str, str], EchoSession] = field(default_factory=dict)
+    """By principal, Role and session_id."""
     said: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[tuple[str, str, wire.HeardPart | None]] = field(default_factory=list)
+    turns_of: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Role, user, session_id, message."""
     principals: list[Principal] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -135,28 +153,41 @@ class EchoSessions:
     refuses: RolehostError | None = None
 
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> EchoSession:
         if self.refuses is not None:
             raise self.refuses
         session_id = session_id or f"fresh-{len(self.opened)}"
         self.principals.append(principal)
         self.revisions.append(revision)
-        handle = EchoSession(session_id, principal, channel, self)
-        self.opened[(principal.tenant.uid, role.name, session_id)] = handle
+        handle = EchoSession(session_id, principal, channel, self, role.name)
+        self.opened[(principal.id, role.name, session_id)] = handle
         channel.send(created(session_id))
         return handle
 
-    async def events(
-        self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int
-    ) -> list[wire.ServerFrame]:
-        handle = self.opened.get((principal.tenant.uid, role.name, session_id))
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
+        handle = self.opened.get((principal.id, role.name, session_id))
         if handle is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return [done(session_id, "said", seq) for seq in range(after_seq + 1, handle.turns + 1)]
+        return Standing(handle.turns, handle.turns)
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        head = (await self.standing(principal, role, session_id)).seq
+        return EventsPage([done(session_id, "said", seq) for seq in range(after_seq + 1, head + 1)], head, more=False)
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        at = await self.standing(principal, role, session_id)
+        return StateView(at, {"turns": at.version})
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        return [sid for uid, name, sid in self.opened if (uid, name) == (principal.tenant.uid, role.name)]
+        return [sid for who, name, sid in self.opened if (who, name) == (principal.id, role.name)]
 
 
 class TwoLines:
@@ -206,7 +237,8 @@ async def start_edge(
     hub = Hub(tables.keys)
     policy = policy or Policy()
     gate = Gate(tables=tables, sessions=sessions, hub=hub, metrics=metrics, now_ms=lambda: NOW_MS)
-    auth = KeyAuth(tables.keys)
+    tokens = Tokens(signing_key(ROOT), lambda: NOW_MS)
+    auth = KeyAuth(tables.keys, tokens)
 
     async def store_answers() -> bool:
         return store_up

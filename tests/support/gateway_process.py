@@ -2,13 +2,16 @@
 
     python -m tests.support.gateway_process '{"port": …, "redis": "unix://…", "key": "<hex>", "pods": {"p1": "127.0.0.1:1"}}'
 
-Its one tenant has one Role, whose logic counts its turns and quotes what was said before.
+Its one tenant has one Role, whose logic counts its turns and quotes what was said before. With `peers` it is one of
+several gateways: their names and addresses, its own name, and where the platform's key and certificates lie.
 """
 
 import asyncio
 import json
+import secrets
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace as replaced
@@ -24,7 +27,8 @@ from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.link.dialer import TlsDialer
-from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables
+from rolehost_runtime.gateway.peers.identity import PlatformIdentity
+from rolehost_runtime.gateway.tables import GatewayEntry, KeyEntry, Scope, Tables
 
 CLIENT_KEY = "rh_1_acme"
 PIECE_SECONDS = 0.002
@@ -67,9 +71,19 @@ def tables_of(pods: dict[str, str]) -> Tables:
     return tables
 
 
-def gateway_of(port: int, redis: str, key: str, pods: dict[str, str]) -> Gateway:
-    tables = tables_of(pods)
-    store = RedisSessionStore.connect(redis)
+def gateway_of(
+    port: int,
+    redis: str,
+    key: str,
+    pods: dict[str, str],
+    name: str = "local",
+    peers: dict[str, str] | None = None,
+    identity: str = "",
+) -> Gateway:
+    tables, owner = tables_of(pods), f"{name}/{secrets.token_hex(8)}"
+    if peers:
+        tables.gateways.replace_all({(one,): GatewayEntry(one, address) for one, address in peers.items()})
+    store = RedisSessionStore.connect(redis, owner=owner)
     adapters = Adapters(
         tables=tables,
         dialer=TlsDialer(ROOT, lambda: None),
@@ -80,9 +94,12 @@ def gateway_of(port: int, redis: str, key: str, pods: dict[str, str]) -> Gateway
         signing_key=Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key)),
         store_answers=store.answers,
         require_gvisor=False,
+        identity=PlatformIdentity(Path(identity, "platform.key"), Path(identity, "trusted")) if peers else None,
+        owner=owner,
         closing=(store.close,),
     )
-    return Gateway(Options(port=port, drain_seconds=0), adapters)
+    peer_port = int(peers[name].rpartition(":")[2]) if peers else None
+    return Gateway(Options(name=name, port=port, drain_seconds=0, peer_port=peer_port), adapters)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.house import Mortal
 from tests.support.rooms import (
     ACME,
     EVIL,
@@ -27,7 +28,7 @@ from rolehost_api.identity import session_key
 from rolehost_runtime.core.record import TurnRecord, decode
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
-from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
+from rolehost_runtime.gateway.broker.state.memory_store import Shelf
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.mesh import Mesh
@@ -44,7 +45,7 @@ class House:
     def __init__(self, fleet: "Fleet", name: str) -> None:
         self.tables, self.clock, self.name = world(ACME, EVIL), Clock(), name
         self.dialer = PodDialer()
-        self.store = MemorySessionStore(fleet.shelf, owner=f"{name}/1")
+        self.store = Mortal(fleet.shelf, owner=f"{name}/1")
         self.pool = LinkPool(
             self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, name, backoff_seconds=(0,)
         )
@@ -72,10 +73,10 @@ class House:
         await self.service.stop(0)
         await self.pool.stop()
 
-    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME) -> tuple[Any, Ear]:
+    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME, user: str = "") -> tuple[Any, Ear]:
         ear, role = Ear(), self.tables.roles.get(tenant.name, "cat")
         assert role is not None
-        return await self.service.attach(principal(tenant), role, sid, ear), ear
+        return await self.service.attach(principal(tenant, user=user), role, sid, ear), ear
 
     @property
     def pods_asked(self) -> int:
@@ -148,6 +149,7 @@ class Fleet:
     async def kill(self, name: str) -> None:
         """The process dies: its links are cut before any of it can say a word more."""
         house = self.houses.pop(name)
+        house.store.dead = True
         for pair, pipes in self._pipes.items():
             if name in pair:
                 for pipe in pipes:
@@ -185,7 +187,7 @@ class Fleet:
     # ── the log ─────────────────────────────────────────────────────────────────────
 
     def log(self) -> list[TurnRecord]:
-        return [decode(fields) for fields in self.shelf.logs.get(SESSION, [])]
+        return [record for record in map(decode, self.shelf.logs.get(SESSION, [])) if isinstance(record, TurnRecord)]
 
     def epoch(self) -> int:
         return self.shelf.heads[SESSION].epoch

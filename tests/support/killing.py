@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.identities import make_identity, mount_keys
+from tests.support.keypair import Pair
 from tests.support.pod import children, descendants, free_ports
 from tests.support.redis import RedisServer
 from tests.support.rooms import ACME
@@ -62,10 +63,13 @@ class Restarted:
 
 
 class Platform:
-    """Two pods, a gateway and a Redis, and the hand that kills them."""
+    """Two pods, a gateway or two and a Redis, and the hand that kills them."""
 
-    def __init__(self, redis: RedisServer, pods: dict[str, Restarted], gateway: Restarted, port: int) -> None:
-        self._redis, self._pods, self._gateway, self.port = redis, pods, gateway, port
+    def __init__(
+        self, redis: RedisServer, pods: dict[str, Restarted], gateways: dict[str, Restarted], ports: dict[str, int]
+    ) -> None:
+        self.redis, self._pods, self.gateways, self.ports = redis, pods, gateways, ports
+        self.port = ports["a"]
         self.killed: Counter[str] = Counter()
 
     @property
@@ -90,7 +94,7 @@ class Platform:
         return True
 
     async def _kill_gateway(self, _: Random) -> bool:
-        self._gateway.kill()
+        self.gateways["a"].kill()
         return True
 
     async def _kill_template(self, random: Random) -> bool:
@@ -103,9 +107,9 @@ class Platform:
 
     async def _kill_redis(self, random: Random) -> bool:
         away = random.choice(REDIS_AWAY_SECONDS)
-        self._redis.kill()
+        self.redis.kill()
         await asyncio.sleep(away)
-        await asyncio.to_thread(self._redis.start)
+        await asyncio.to_thread(self.redis.start)
         return True
 
 
@@ -120,9 +124,15 @@ def _kill(*pids: int) -> bool:
 
 
 @asynccontextmanager
-async def platform(redis: RedisServer, folder: Path) -> AsyncIterator[Platform]:
+async def platform(redis: RedisServer, folder: Path, gateways: Sequence[str] = ("a",)) -> AsyncIterator[Platform]:
+    """Several gateways know each other; one is alone."""
     key = Ed25519PrivateKey.generate()
-    port, *ports = await free_ports(5)
+    ports = await free_ports(4 + 2 * len(gateways))
+    doors = dict(zip(gateways, ports[4::2], strict=True))
+    peers = {name: f"127.0.0.1:{port}" for name, port in zip(gateways, ports[5::2], strict=True)}
+    identity = Pair(folder / "platform", "platform")
+    (folder / "platform" / "trusted").mkdir()
+    (folder / "platform" / "trusted" / "platform.pem").write_bytes(identity.pem)
     keys = mount_keys(folder / "keys", [key.public_key()])
     path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     pods, addresses = {}, {}
@@ -140,13 +150,22 @@ async def platform(redis: RedisServer, folder: Path) -> AsyncIterator[Platform]:
                 "ROLEHOST_SCRATCH": str(folder / uid / "logic"),
             },
         )
-    told = {"port": port, "redis": redis.url, "key": key.private_bytes_raw().hex(), "pods": addresses}
-    gateway = Restarted(sys.executable, "-m", "tests.support.gateway_process", json.dumps(told), env=path)
-    everything = [*pods.values(), gateway]
+    told = {"redis": redis.url, "key": key.private_bytes_raw().hex(), "pods": addresses}
+    if len(gateways) > 1:
+        told |= {"peers": peers, "identity": str(folder / "platform")}
+    processes = {
+        name: Restarted(
+            *(sys.executable, "-m", "tests.support.gateway_process"),
+            json.dumps({**told, "name": name, "port": doors[name]}),
+            env=path,
+        )
+        for name in gateways
+    }
+    everything = [*pods.values(), *processes.values()]
     try:
         for process in everything:
             await process.start()
-        yield Platform(redis, pods, gateway, port)
+        yield Platform(redis, pods, processes, doors)
     finally:
         for process in everything:
             await process.stop()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 30
@@ -111,11 +111,33 @@ class Fleet:
 
     def primary_of(self, key: str) -> Server:
         """The server that takes writes for this session now."""
+        return self.took_over(key, None)
+
+    def took_over(self, key: str, before: Server | None) -> Server:
+        """The server that takes them, once it is another one."""
+        found: list[Server | None] = []
+
+        def another() -> bool:
+            found.append(self._holder(key))
+            return found[-1] not in (None, before)
+
+        until(another, "nobody takes over")
+        assert found[-1] is not None
+        return found[-1]
+
+    def _holder(self, key: str) -> Server | None:
         raise NotImplementedError
 
-    def replica_of(self, primary: Server) -> Server:
-        found = next(one for one in self.servers if one.info("master_port") == str(primary.port))
-        assert found is not primary
+    def replicas_of(self, primary: Server) -> list[Server]:
+        return [one for one in self.servers if one is not primary and one.info("master_port") == str(primary.port)]
+
+    def cut_off(self, primary: Server) -> list[Server]:
+        """Stop a primary's replicas, in step and with nothing on its way to them."""
+        found = self.replicas_of(primary)
+        assert primary.ask("wait", str(len(found)), "2000") == str(len(found))
+        for server in found:
+            server.send(SIGSTOP)
+        primary.ask("client", "kill", "type", "replica")
         return found
 
     def rejoin(self, server: Server) -> None:
@@ -160,14 +182,15 @@ class SentinelFleet(Fleet):
                 return False
         return True
 
-    def primary_of(self, key: str) -> Server:
-        port = self.sentinels[0].ask("sentinel", "get-master-addr-by-name", "main").splitlines()[-1]
-        return next(one for one in self.servers if str(one.port) == port)
+    def _holder(self, key: str) -> Server | None:
+        words = self.sentinels[0].ask("sentinel", "get-master-addr-by-name", "main").splitlines()
+        found = next((one for one in self.servers if words and str(one.port) == words[-1]), None)
+        return found if found is not None and found.info("role") == "master" else None
 
 
 class ClusterFleet(Fleet):
     def __init__(self, folder: Path, primaries: int = 3, replicas: int = 1) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+        options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
         options += ("--cluster-replica-validity-factor", "0", *FOLLOWED)
         self.servers = []
         for number in range(primaries * (1 + replicas)):
@@ -199,7 +222,7 @@ class ClusterFleet(Fleet):
             and sum(one.info("role") == "slave" for one in self.servers) == len(self.servers) - 3
         )
 
-    def primary_of(self, key: str) -> Server:
+    def _holder(self, key: str) -> Server | None:
         for server in self.servers:
             if server.info("role") == "master":
                 slot = int(server.ask("cluster", "keyslot", f"{{{key}}}"))
@@ -207,8 +230,9 @@ class ClusterFleet(Fleet):
                     _, address, flags, _, _, _, _, state, *ranges = line.split()
                     if "fail" not in flags.split(",") and "master" in flags and state and _has(ranges, slot):
                         port = address.partition("@")[0].rpartition(":")[2]
-                        return next(one for one in self.servers if str(one.port) == port)
-        raise RuntimeError("nobody has this slot")
+                        found = next(one for one in self.servers if str(one.port) == port)
+                        return found if found.info("role") == "master" else None
+        return None
 
 
 def _has(ranges: list[str], slot: int) -> bool:

@@ -15,7 +15,7 @@ from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate, Sessions, StateSpec
 from rolehost_api.errors import NotFound
-from rolehost_api.identity import service_principal
+from rolehost_api.identity import service_principal, user_principal
 from rolehost_api.link.attestation import attestation, fingerprint, namespace_key
 from rolehost_api.link.credit import Credits
 from rolehost_api.link.framing import Decoder, encode
@@ -87,8 +87,9 @@ class Ear:
         return "".join(event.delta for event in self.of(TextDelta))
 
 
-def principal(tenant: Tenant, *scopes: Scope) -> Principal:
-    return Principal(tenant, service_principal(tenant.uid), frozenset(scopes or (Scope.CHAT,)))
+def principal(tenant: Tenant, *scopes: Scope, user: str = "") -> Principal:
+    who = user_principal(tenant.uid, user) if user else service_principal(tenant.uid)
+    return Principal(tenant, who, frozenset(scopes or (Scope.CHAT,)), user=user)
 
 
 def role_entry(

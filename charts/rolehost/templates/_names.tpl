@@ -29,11 +29,6 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- .Values.gateway.publicUrl | default (ternary (printf "wss://%s" $host) $inside (ne $host "")) | trimSuffix "/" -}}
 {{- end }}
 
-{{/* The sandbox images that this version and its values name, with commas between them. */}}
-{{- define "rolehost.sandboxImages" -}}
-{{ prepend .Values.gateway.trustedSandboxImages (include "rolehost.image" (dict "image" .Values.images.sandbox "root" $)) | uniq | join "," }}
-{{- end }}
-
 {{/* An image's full name: (dict "image" … "root" $). */}}
 {{- define "rolehost.image" -}}
 {{ .image.repository }}{{ if hasPrefix "sha256:" (.image.tag | default "") }}@{{ else }}:{{ end }}{{ .image.tag | default .root.Chart.AppVersion }}

@@ -25,6 +25,7 @@ COMMANDS = {
     "push": ("rolehost.cli.push:push", "Push a Role's logic and print its digest."),
     "deploy": ("rolehost.cli.deploy:deploy", "Check, push, apply, wait, and print the URL."),
     "keys": ("rolehost.cli.keys:keys", "Make, list and revoke a tenant's keys."),
+    "tokens": ("rolehost.cli.tokens:tokens", "Make tokens for your end users."),
     "tenants": ("rolehost.cli.tenants:tenants", "Make a namespace a tenant."),
     "doctor": ("rolehost.cli.doctor.command:doctor", "Say whether the platform is as it has to be."),
 }
@@ -38,7 +39,7 @@ PLUGINS = {
 }
 """Commands of the other rooms: the extra that brings what they import, and a summary."""
 SECTIONS = {
-    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "plan"),
+    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "tokens", "plan"),
     "Running the platform": ("tenants", "keys", "doctor", "operator", "gateway", "upload", "sandbox"),
 }
 """What the help shows, and where. A command of another package comes after these."""

@@ -1,26 +1,25 @@
-"""`rolehost chat`: a conversation in the terminal, over the same WebSocket as everybody's."""
+"""`rolehost chat`: a conversation in the terminal, over the same library as everybody's."""
 
+import asyncio
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any, TextIO
-from urllib.parse import quote
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TextIO, TypeVar
 
 import click
-import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, WebSocketException
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.exceptions import InvalidHandshake
 
 from rolehost.cli.address import plainly
 from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
 from rolehost.cli.reach import Gateway, gateway, gateway_options, key_hint
 from rolehost.cli.terminal import visible
-from rolehost_api.wire import SUBPROTOCOL
+from rolehost.client import ClientError, Unreachable, connect
 
-PATIENCE = 330.0
-"""Longest wait for the next frame: a model's whole answer and a bit."""
+PATIENCE = 60.0
+"""Seconds for an answer to begin, losses and retries included."""
+OPEN_SECONDS = 30.0
+T = TypeVar("T")
 
 
 @click.command()
@@ -78,115 +77,81 @@ def _converse(talk: "Talk") -> None:
 
 
 class Talk:
-    """One session over one socket, which is opened again where it was lost."""
+    """One session, whose connection is kept by a thread of its own while the user thinks."""
 
     def __init__(self, found: Gateway, role: str, session: str) -> None:
         self.role, self.session = role, session
         self._gateway = found
-        self._held = ExitStack()
-        self._socket: ClientConnection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
+        self._thread.start()
+        self._talk = connect(
+            found.url, role, key=found.key or None, session_id=session, patience=OPEN_SECONDS, ready=self._mend
+        )
+        self._entered = False
+        self._mending = threading.Lock()
 
     def opened(self) -> tuple[str, str]:
-        """Connect: the Role's name as people see it, and what it says first."""
-        for event in self._frames():
-            if event["type"] == "error":
-                raise click.ClickException(_sentence(event["error"]))
-            if event["type"] == "session.created":
-                return visible(event.get("display_name") or self.role), visible(event.get("greeting") or "")
-        return self.role, ""
+        """Connect: the Role's name as people see it, and what it says first. Raises ClickException."""
+        if not self._entered:
+            self._run(self._talk.__aenter__())
+            self._entered = True
+        about = self._talk.about
+        return visible(about.get("display_name") or self.role), visible(about.get("greeting") or "")
 
     def turn(self, said: str, out: TextIO) -> None:
         """Say something and print the answer as it comes. Raises ClickException with the Role's error."""
-        # One client_msg_id for both attempts: a turn that was committed is replayed, not run twice.
-        frame = msgspec.json.encode(
-            {"message": said, "session_id": self.session, "client_msg_id": secrets.token_hex(8)}
-        ).decode()
-        try:
-            self._ask(frame, out)
-        except ConnectionClosed:
-            try:
-                self._ask(frame, out)
-            except ConnectionClosed:
-                raise click.ClickException("the connection was lost twice in this turn; try again") from None
-
-    def _ask(self, frame: str, out: TextIO) -> None:
-        if self._socket is None:
-            self.opened()
-        try:
-            self._connected().send(frame)
-            self._print_answer(out)
-        except ConnectionClosed:
-            self.close()
-            raise
-
-    def _print_answer(self, out: TextIO) -> None:
-        shown = 0
-        for event in self._frames():
-            match event["type"]:
-                case "response.output_text.delta" if event["offset"] + len(event["delta"]) > shown:
-                    out.write(visible(event["delta"][max(0, shown - event["offset"]) :]))
-                    out.flush()
-                    shown = event["offset"] + len(event["delta"])
-                case "response.done":
-                    if event["message"] or shown:
-                        out.write(visible(event["message"][shown:]) + "\n")
-                    if event["status"] == "failed":
-                        raise click.ClickException(_sentence(event.get("error") or {}))
-                    return
-                case "error":
-                    raise click.ClickException(_sentence(event["error"]))
-
-    def _frames(self) -> Iterator[dict[str, Any]]:
-        socket = self._connected()
-        while True:
-            try:
-                yield msgspec.json.decode(socket.recv(timeout=PATIENCE), type=dict[str, Any])
-            except TimeoutError:
-                raise click.ClickException("the Role said nothing for minutes; try again") from None
-            except ConnectionClosed as closed:
-                self.close()
-                if closed.rcvd is not None and 4400 <= closed.rcvd.code < 4500:
-                    raise click.ClickException(closed.rcvd.reason or f"closed with {closed.rcvd.code}") from None
-                raise
-
-    def _connected(self) -> ClientConnection:
-        if self._socket is None:
-            try:
-                self._socket = self._held.enter_context(self._opened_socket())
-            except InvalidHandshake as error:
-                raise click.ClickException(f"{self._gateway.url} refused the connection: {error}") from None
-            except (OSError, WebSocketException) as error:
-                raise click.ClickException(f"{self._gateway.url} does not answer: {plainly(error)}") from None
-        return self._socket
-
-    def _opened_socket(self) -> ClientConnection:
-        """A way that broke is mended first, and where it only seems to stand it is made anew, once."""
-        if self._gateway.ensure is None:
-            return self._dialled()
-        self._gateway.ensure(False)
-        try:
-            return self._dialled()
-        except (OSError, InvalidMessage):
-            self._gateway.ensure(True)
-            return self._dialled()
-
-    def _dialled(self) -> ClientConnection:
-        address = f"{self._gateway.url.replace('http', 'ws', 1)}/role/{quote(self.role, safe='@:.')}"
-        return connect(
-            f"{address}?session_id={quote(self.session)}",
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers={"Authorization": f"Bearer {self._gateway.key}"} if self._gateway.key else {},
-            compression=None,
-            open_timeout=15,
-            proxy=None,
-        )
+        self.opened()
+        self._run(self._say(said, out))
 
     def close(self) -> None:
-        self._held.close()
-        self._socket = None
+        self._run(self._talk.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    async def _say(self, said: str, out: TextIO) -> None:
+        told = False
+        async for piece in self._talk.say(said, patience=PATIENCE):
+            out.write(("\n" if piece.reset else "") + visible(piece))  # what was begun anew starts on a line of its own
+            out.flush()
+            told = True
+        if told:
+            out.write("\n")
+
+    async def _mend(self, failed: int) -> None:
+        """Before each dialling: a way that broke is mended first, and where it only seems to stand it is made anew,
+        once; the first connection is not waited for longer than that."""
+        ensure = self._gateway.ensure
+        if not self._entered and failed > (ensure is not None):
+            raise self._unreachable(self._talk.cause or OSError("no connection"))
+        if ensure is not None:
+            await asyncio.to_thread(self._ensured, ensure, failed > 0)
+
+    def _ensured(self, ensure: Callable[[bool], None], broken: bool) -> None:
+        with self._mending:  # a try that was given up may still be at it
+            try:
+                ensure(broken)
+            except click.ClickException as error:
+                if not self._entered:
+                    raise
+                raise OSError(error.format_message()) from error  # later there may be a way again
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except ClientError as error:
+            cause = self._talk.cause
+            if isinstance(cause, click.ClickException):
+                raise cause from None
+            if isinstance(error, Unreachable) and cause is not None:
+                raise self._unreachable(cause) from None
+            raise click.ClickException(_sentence(error)) from None
+
+    def _unreachable(self, cause: Exception) -> click.ClickException:
+        if isinstance(cause, InvalidHandshake):
+            return click.ClickException(f"{self._gateway.url} refused the connection: {cause}")
+        return click.ClickException(f"{self._gateway.url} does not answer: {plainly(cause)}")
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    parts = [str(error.get("message") or "the turn failed"), str(error.get("hint") or "")]
-    code = str(error.get("code") or "")
-    return ". ".join(part for part in parts if part) + (f" ({code})" if code else "") + key_hint(code)
+def _sentence(error: ClientError) -> str:
+    return ". ".join(part for part in (error.message, error.hint) if part) + f" ({error.code})" + key_hint(error.code)

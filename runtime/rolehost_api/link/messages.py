@@ -20,6 +20,9 @@ MAX_SAY_CHARS = 65_536
 MAX_REPLY_CHARS = 262_144
 BUNDLE_CHUNK_BYTES = 49_152
 
+INTERRUPTED = "interrupted"
+"""The code of an answer that the user interrupted, and of a turn that an older pod gives up for it."""
+
 Text = Annotated[str, Meta(max_length=MAX_SAY_CHARS)]
 Word = Annotated[str, Meta(max_length=256)]
 Index = Annotated[int, Meta(ge=0, le=1024)]
@@ -279,6 +282,10 @@ class ModelResult(Message, frozen=True, kw_only=True, tag="model_result"):
     error: Word = ""
     """A stable code where the model failed, e.g. model_unavailable, permission_denied."""
     finish_reason: Word = ""
+    heard: Annotated[int, Meta(ge=0)] | None = None
+    """The user interrupted the turn at this answer, having heard so many code points of the whole reply: the hook that
+    asked ends here, `on_interrupt` hooks run, and nothing is said or asked any more. A pod that does not know this
+    field reads the error, which is `interrupted` then: to its hooks the model failed."""
 
 
 class Committed(Message, frozen=True, kw_only=True, tag="committed"):

@@ -8,7 +8,8 @@ connection that it dialled it relays; on those that it accepted it owns:
     relay  → PeerHello(proof)           the platform's signature over the nonce; then Beat every second
     relay  → Attach                     on a fresh channel, for one client of one session
     owner  → Attached | NotHeld | Refused
-    relay  → Forward, Replay            numbered; answered by an Outcome of that number
+    relay  → Forward, Replay, CancelTurn   numbered; answered by an Outcome of that number
+    owner  → Begun                      which response answers a Forward, before anything of it is heard
     owner  → Heard…                     the client's frames, in order
     owner  → AskRoom                    before it goes on with a long history; answered by Room
     relay  → Detach                     the client is gone
@@ -16,6 +17,10 @@ connection that it dialled it relays; on those that it accepted it owns:
 
 Both ends are the platform, and prove it before anything else is said, so an Attach says
 who the client is and is believed. Nothing but gateways ever gets such a connection.
+
+Version 2 has CancelTurn, Begun and the events `response.amended` and `response.reset`. To
+an end that speaks version 1 only none of them is sent: what it cannot be asked for is
+refused here, what it cannot hear it does without.
 """
 
 from typing import Annotated
@@ -23,9 +28,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from rolehost_api.link.messages import NONCE_BYTES, Credit, Message, Word
-from rolehost_api.wire import ErrorBody, Said
+from rolehost_api.wire import ErrorBody, HeardPart, Said
 
-PEER_PROTOCOLS = (1,)
+PEER_PROTOCOLS = (2, 1)
+CANCELS = 2
+"""From this version on an end knows of cancelling, and of responses that are given anew."""
 HEARD_BYTES = 262_144
 """Of one piece of a frame for a client; the longest reply takes five."""
 
@@ -62,6 +69,7 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     tenant: Word
     tenant_uid: Word
     principal: Word
+    """Whose session it is, and so whose user its turns are of (`identity.user_principal`)."""
     role: Word
     session_id: Word
     revision: Word = ""
@@ -80,6 +88,8 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     """As a client would be refused here; the channel is closed."""
 
     error: ErrorBody
+    status: int = 0
+    """Of the error, in HTTP; 0 where an older owner does not say it."""
 
 
 class Forward(Message, frozen=True, kw_only=True, tag="forward"):
@@ -96,11 +106,28 @@ class Replay(Message, frozen=True, kw_only=True, tag="replay"):
     after_seq: Annotated[int, Meta(ge=0)]
 
 
+class CancelTurn(Message, frozen=True, kw_only=True, tag="cancel_turn"):
+    """The client heard enough of a response, or no more than this of it."""
+
+    number: int
+    response_id: Annotated[str, Meta(max_length=128)]
+    heard: HeardPart | None = None
+
+
+class Begun(Message, frozen=True, kw_only=True, tag="begun"):
+    """The response that answers a Forward."""
+
+    number: int
+    response_id: Word
+
+
 class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
-    """A Forward or Replay is over; an error is what the client is told."""
+    """A Forward, Replay or CancelTurn is over; an error is what the client is told."""
 
     number: int
     error: ErrorBody | None = None
+    status: int = 0
+    """As of Refused."""
     undone: bool = False
     """The session was found to live elsewhere before anything was done: attach again and say it there."""
 
@@ -133,5 +160,5 @@ class Detach(Message, frozen=True, kw_only=True, tag="detach"):
     """The client is gone; the channel is closed, a running turn goes on."""
 
 
-ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | Room | Detach
-ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Outcome | Heard | AskRoom | Moved
+ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Room | Detach
+ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Begun | Outcome | Heard | AskRoom | Moved

@@ -8,11 +8,15 @@ but the turn's own values.
 
 A hook that fails, by its own fault or because it was stopped at its deadline, is left
 out: what it said stands, what it did to the state does not, and the commit says so.
+
+Where the user interrupts the turn, the answer that a hook waits for says so. The hook ends
+there, with the state as it was when it asked; no other hook of the turn is called any
+more but those for `on_interrupt`.
 """
 
 import inspect
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -21,6 +25,7 @@ from rolehost.role import Hook
 from rolehost.turn import Ask, Session
 from rolehost_api.errors import LogicError, ProtocolViolation
 from rolehost_api.link.messages import (
+    INTERRUPTED,
     CallModel,
     Commit,
     Degraded,
@@ -74,6 +79,15 @@ class _TurnOver(Exception):
         self.outcome = outcome
 
 
+class _Interrupted(Exception):
+    """The user interrupted the turn at the answer to a question. `state` is as it was when it was asked, or why it
+    cannot be kept."""
+
+    def __init__(self, state: dict[str, Any] | HookFailed) -> None:
+        super().__init__()
+        self.state = state
+
+
 class TurnEngine:
     def __init__(
         self,
@@ -104,6 +118,7 @@ class TurnEngine:
         self._spoke = False
         self._listening = False
         """A hook is running: only then its turn takes effects."""
+        self._interrupted = False
         self._over: TurnFailed | None = None
         """Set where the end of the turn was noticed under the tenant's code, which may swallow anything."""
         self._turn: Turn[Any]
@@ -130,6 +145,8 @@ class TurnEngine:
     def say(self, text: str) -> None:
         if not self._listening:
             raise LogicError("this hook is over", code="hook_over")
+        if self._interrupted:
+            raise _reply_is_over()
         if self._count >= MAX_EFFECTS:
             raise LogicError(f"a turn has at most {MAX_EFFECTS} effects", code="too_many_effects")
         self._emit(Say(index=self._count, text=text))
@@ -157,13 +174,14 @@ class TurnEngine:
     def _run(self) -> Steps:
         before = self._encoded(self._decode(self._raw))
         self._turn = self._make_turn(before)
-        for event in ("on_start", "on_message") if self._start.turn == 1 else ("on_message",):
-            for hook in self._role.of(event):
-                yield from self._run_hook(hook)
-        if not self._spoke:
-            yield from self._default_reply()
-        for hook in self._role.of("on_reply"):
-            yield from self._run_hook(hook)
+        try:
+            for event in ("on_start", "on_message") if self._start.turn == 1 else ("on_message",):
+                yield from self._run_hooks(event)
+            if not self._spoke:
+                yield from self._default_reply()
+            yield from self._run_hooks("on_reply")
+        except _Interrupted:
+            yield from self._run_hooks("on_interrupt")
         self._out.append(self._commit(before))
 
     def _make_turn(self, state: dict[str, Any]) -> Turn[Any]:
@@ -195,6 +213,10 @@ class TurnEngine:
 
     # Hooks
 
+    def _run_hooks(self, event: str) -> Steps:
+        for hook in self._role.of(event):
+            yield from self._run_hook(hook)
+
     def _run_hook(self, hook: Hook) -> Steps:
         run, self._runs = self._runs, self._runs + 1
         stop = self._stops.get(run)
@@ -205,6 +227,14 @@ class TurnEngine:
             self._listening = True
             yield from self._drive(run, hook, stop)
             self._check_state()
+        except _Interrupted as interrupted:
+            self._turn.forgotten()
+            state = interrupted.state
+            if isinstance(state, HookFailed):
+                self._degrade(Degraded(hook.name, state.code))
+                state = kept
+            self._turn.state = self._decode(state)
+            raise
         except HookFailed as failure:
             if self._over:
                 raise _TurnOver(self._over) from None
@@ -262,6 +292,8 @@ class TurnEngine:
             close(coroutine)
 
     def _question(self, asked: Ask) -> Generator[None, ModelResult, str]:
+        if self._interrupted:
+            raise _reply_is_over()
         self._questions += 1
         if self._questions > MAX_QUESTIONS or self._count >= MAX_EFFECTS:
             raise LogicError(f"a turn's hooks may ask at most {MAX_QUESTIONS} questions", code="too_many_effects")
@@ -279,12 +311,24 @@ class TurnEngine:
             result = yield
         if result.index != index:
             raise ProtocolViolation("an answer to another question arrived")
+        if result.heard is not None:
+            self._interrupt(result.text if asked.stream else "", result.heard)
         if asked.stream:
             self._turn.replied += result.text
         if result.error:
             raise ModelFailed("the model did not answer", code=result.error)
         self._spoke = self._spoke or asked.stream
         return result.text
+
+    def _interrupt(self, sent: str, heard: int) -> NoReturn:
+        """The turn's reply ends where the user heard it end. The hook that waits still stands where it asked."""
+        self._interrupted = True
+        self._turn.replied = (self._turn.replied + sent)[:heard]
+        try:
+            self._check_state()
+            raise _Interrupted(self._encoded(self._turn.state))
+        except HookFailed as invalid:
+            raise _Interrupted(invalid) from None
 
     def _segments(self, question: str | None) -> tuple[Segment, ...]:
         persona: list[Segment] = [PersonaSegment(index) for index in range(self._personas)]
@@ -332,3 +376,11 @@ class TurnEngine:
             raise HookFailed("invalid_state", error) from None
         if size > self._max_state_bytes:
             raise HookFailed("state_too_large", StateTooLarge(f"the state is over {self._max_state_bytes} bytes"))
+
+
+def _reply_is_over() -> LogicError:
+    return LogicError(
+        "the user interrupted this turn",
+        hint="on_interrupt may change t.state and t.log; say it in the next turn",
+        code=INTERRUPTED,
+    )

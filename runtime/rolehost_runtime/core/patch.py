@@ -114,6 +114,8 @@ def apply(state: State, patch: Sequence[PatchOp], *, max_bytes: int = MAX_STATE_
         tokens = _tokens(operation.path)
         if operation.op in ("add", "replace"):
             room = check_value(operation.value, len(tokens), room)
+            if type(operation.value) in (dict, list):  # a later operation may go into it; the patch stays as it is
+                operation = PatchOp(operation.op, operation.path, _decode(_encode(operation.value)))
         size += _perform(folded, tokens, operation)
         if size > max_bytes:
             raise StateTooLarge(f"the state would be over {max_bytes} bytes", hint="Keep less in t.state")

@@ -32,6 +32,14 @@ class Exchange(NamedTuple):
     reply: str
 
 
+class Told(NamedTuple):
+    """A conversation as a client tells it, where no log knows one. It is the history, whole."""
+
+    system: tuple[str, ...] = ()
+    """What it wants the model told beside the persona: after the persona's and the logic's own, never above them."""
+    past: tuple[Exchange, ...] = ()
+
+
 class InvalidPrompt(BadRequest):
     """A pod asked for a prompt that cannot be built."""
 
@@ -65,18 +73,31 @@ def newest(past: Sequence[Exchange], tokens: int) -> list[Exchange]:
 
 
 def build(
-    segments: Sequence[Segment], persona: Sequence[str], past: Sequence[Exchange], message: str
+    segments: Sequence[Segment],
+    persona: Sequence[str],
+    past: Sequence[Exchange] | Told,
+    message: str,
+    answer: str = "",
+    steers: Sequence[tuple[int, str]] = (),
 ) -> tuple[Spoken, ...]:
     """The prompt: one system message (the persona first, then the logic's own), then what was said.
 
+    Where the user spoke up in the answer, `answer` is how far it has come, and `steers` are the
+    user's words, each with how many of its code points there were then.
+
     Neighbours of one speaker are joined, for many models' templates want strict
-    alternation. Raises InvalidPrompt.
+    alternation. What a client tells of the past comes where the logic asks for the history. Raises InvalidPrompt.
 
     >>> build([TextSegment("system", "It is raining."), PersonaSegment(0), InputSegment()], ["You are a cat."], [], "Hi")
     (Spoken(speaker='system', text='You are a cat.\\n\\nIt is raining.'), Spoken(speaker='user', text='Hi'))
+    >>> build([InputSegment()], [], [], "A story!", "Once upon a", [(0, "A short one."), (11, "With dragons.")])
+    (Spoken(speaker='user', text='A story!\\n\\nA short one.'), Spoken(speaker='persona', text='Once upon a'), \
+Spoken(speaker='user', text='With dragons.'))
     """
     said: list[Spoken] = []
     room = MAX_PROMPT_CHARS
+    if isinstance(past, Told) and any(isinstance(segment, HistorySegment) for segment in segments):
+        segments = [*segments, *(TextSegment("system", text) for text in past.system)]
     for segment in sorted(segments, key=_order):
         for spoken in _spoken(segment, persona, past, message):
             room -= len(spoken.text)
@@ -84,7 +105,18 @@ def build(
                 raise InvalidPrompt(f"a prompt is over {MAX_PROMPT_CHARS} characters", hint="Name each segment once")
             if spoken.text:
                 said.append(spoken)
-    return tuple(_joined(said))
+    return tuple(_joined([*said, *_since(answer, steers)]))
+
+
+def _since(answer: str, steers: Sequence[tuple[int, str]]) -> list[Spoken]:
+    """What was said since the question was asked, up to the user's last word."""
+    found, before = [], 0
+    for at, text in steers:
+        if part := answer[before:at].strip():
+            found.append(Spoken("persona", part))
+        found.append(Spoken("user", text))
+        before = at
+    return found
 
 
 def _order(segment: Segment) -> int:
@@ -94,7 +126,7 @@ def _order(segment: Segment) -> int:
     return 1 if isinstance(segment, TextSegment) and segment.speaker == "system" else 2
 
 
-def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange], message: str) -> list[Spoken]:
+def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange] | Told, message: str) -> list[Spoken]:
     match segment:
         case PersonaSegment(index=index):
             if index >= len(persona):
@@ -104,7 +136,7 @@ def _spoken(segment: Segment, persona: Sequence[str], past: Sequence[Exchange], 
             return [Spoken(speaker, text)]
         case HistorySegment(last_tokens=tokens):
             found: list[Spoken] = []
-            for exchange in newest(past, tokens):
+            for exchange in past.past if isinstance(past, Told) else newest(past, tokens):
                 found += (Spoken("user", exchange.input), Spoken("persona", exchange.reply))
             return found
         case InputSegment():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from rolehost_runtime.core.record import TurnRecord, encode
+from rolehost_runtime.core.record import Amend, Record, encode, last_seq
 from rolehost_runtime.core.session import text_weight
 
 MAX_RECORDS, MAX_BYTES = 8, 1 << 17
@@ -23,10 +23,8 @@ class Standing:
     """Where a log stands, as its head says or as an owner remembers."""
 
     log_id: str
-    turn: int
     seq: int
-    response_id: str = ""
-    """Of that turn, where the owner remembers it."""
+    """Of its last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,8 @@ class Fence:
     epoch: int
     ours: bool
     """This process wrote the owner's name."""
-    turn: int
+    seq: int
+    """Of the last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,35 @@ class Fine:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """These turns are missing, and held."""
+    """These records are missing, and held."""
 
-    records: Sequence[TurnRecord]
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Turns are missing that nobody holds: the history after the head is gone."""
+    """Records are missing that nobody holds, or others stand in their place: what was told of them is not so any more."""
+
+
+Mark = tuple[int, str]
+"""A record by its last event and what it says: marks of one record are the same wherever it stands."""
+
+
+def mark(record: Record) -> Mark:
+    """A turn is known by its response, an amend by how much of it was heard."""
+    said = f"{record.response_id}|{len(record.reply)}" if isinstance(record, Amend) else record.response_id
+    return last_seq(record), said
 
 
 class Tail:
     """The last records that an owner knows to be durable, bounded in number and in size."""
 
-    def __init__(self, standing: Standing | None = None) -> None:
+    def __init__(self, standing: Standing | None = None, marks: Iterable[Mark] = ()) -> None:
         self.standing = standing
         """None: it knows of nothing yet."""
-        self._held: deque[tuple[TurnRecord, int, int]] = deque()
+        self._marks = deque(marks, MAX_RECORDS + 1)
+        """Of one more than is held: what was forgotten begins after one that both know."""
+        self._held: deque[tuple[Record, int, int]] = deque()
         self._texts = self._rest = 0
 
     def let_go(self) -> None:
@@ -71,12 +82,11 @@ class Tail:
         self._held.clear()
         self._texts = self._rest = 0
 
-    def acknowledged(self, record: TurnRecord) -> None:
-        """One more turn is durable."""
-        seq = record.seq_first + record.seq_count - 1
-        self.standing = Standing(record.log_id, record.turn, seq, record.response_id)
-        texts = text_weight(record.input) + text_weight(record.reply)
-        rest = len(encode(replace(record, input="", reply=""))["body"])
+    def acknowledged(self, record: Record) -> None:
+        """One more record is durable."""
+        self.standing = Standing(record.log_id, last_seq(record))
+        self._marks.append(mark(record))
+        texts, rest = _weights(record)
         self._held.append((record, texts, rest))
         self._texts += texts
         self._rest += rest
@@ -86,13 +96,28 @@ class Tail:
             self._rest -= rest
 
     @property
-    def records(self) -> list[TurnRecord]:
+    def records(self) -> list[Record]:
         return [record for record, _, _ in self._held]
 
     @property
     def weight(self) -> int:
         """Bytes that it takes beside a fold of the same turns, which holds the same texts."""
         return self._rest
+
+    def knows_otherwise(self, seq: int, found: Mark | None) -> bool:
+        """Whether what ended at `seq` was another record, or none did."""
+        return bool(self._marks) and self._marks[0][0] <= seq and found not in self._marks
+
+    def knows(self, found: Mark | None) -> bool:
+        return found in self._marks
+
+
+def _weights(record: Record) -> tuple[int, int]:
+    """Bytes of its texts, which a fold of the same records holds too, and of the rest."""
+    if isinstance(record, Amend):
+        return text_weight(record.reply), len(encode(replace(record, reply=""))["body"])
+    bare = replace(record, input="", reply="")
+    return text_weight(record.input) + text_weight(record.reply), len(encode(bare)["body"])
 
 
 def forgot(found: Fence | None, mine: Fence) -> bool:
@@ -106,37 +131,41 @@ def forgot(found: Fence | None, mine: Fence) -> bool:
     """
     if found is None or found.epoch < mine.epoch:
         return True
-    return found.epoch == mine.epoch and found.ours and found.turn < mine.turn
+    return found.epoch == mine.epoch and found.ours and found.seq < mine.seq
 
 
-def after_rewind(
-    head: Standing, mine: Standing | None, held: Iterable[TurnRecord], log: Sequence[TurnRecord] = ()
-) -> Fine | Again | Lost:
-    """What is to be done about a head that this owner has taken over, and the log that it heads.
+def after_rewind(head: Standing, tail: Tail, log: Sequence[Mark]) -> Fine | Again | Lost:
+    """What is to be done about a log that this owner has taken over: its head, and the marks of its records.
 
-    >>> head, mine = Standing("l", 4, 4), Standing("l", 4, 4)
-    >>> after_rewind(head, mine, []), after_rewind(head, None, [])
+    >>> tail = Tail(Standing("l", 2), [(1, "r1"), (2, "r2")])          # it holds no record any more
+    >>> one, two, three = [(1, "r1")], [(1, "r1"), (2, "r2")], [(1, "r1"), (2, "r2"), (3, "r3")]
+    >>> after_rewind(Standing("l", 2), tail, two), after_rewind(Standing("l", 0), Tail(), [])
     (Fine(), Fine())
-    >>> after_rewind(Standing("l", 3, 3), mine, [])                     # turn 4 is missing, and nobody has it
-    Lost()
-    >>> after_rewind(Standing("l", 5, 5), mine, [])                     # an answer was lost, or another one went on
+    >>> after_rewind(Standing("l", 3), tail, three)                    # an answer was lost, or another one went on
     Fine()
+    >>> after_rewind(Standing("l", 1), tail, one)                      # the second is missing
+    Lost()
+    >>> after_rewind(Standing("l", 3), tail, [*one, (2, "x2"), (3, "x3")])  # another one went on from before it
+    Lost()
 
-    That another one went on *from before* shows in the log: it answered our turn's number with something else.
+    A head with another log id was made anew, because there was none any more: by this owner just now, or by this
+    owner before, in an attempt to mend it that did not come to its end, or by somebody who knew of nothing:
 
-    Another log than the one that it knew, with turns in it, was begun by somebody who knew of none; with none in it, it
-    is the head that was made just now because there was none any more:
-
-    >>> after_rewind(Standing("new", 2, 2), mine, []), after_rewind(Standing("new", 0, 0), mine, [])
-    (Lost(), Lost())
+    >>> after_rewind(Standing("new", 0), tail, []), after_rewind(Standing("new", 2), tail, two)
+    (Lost(), Fine())
+    >>> after_rewind(Standing("new", 1), tail, [(1, "x1")])
+    Lost()
     """
-    if mine is None or mine.turn == 0:
-        return Fine()
-    if head.log_id == mine.log_id and head.turn >= mine.turn:
-        there = log[mine.turn - 1].response_id if len(log) >= mine.turn else mine.response_id
-        return Fine() if there == mine.response_id else Lost()
-    if head.log_id != mine.log_id and head.turn > 0:
+    mine = tail.standing
+    if mine is None or mine.seq == 0 or (log[-1][0] if log else 0) != head.seq:
+        return Fine()  # a log that does not fit its head is said to be corrupt by whoever folds it
+    last = min(head.seq, mine.seq)
+    found = next((one for one in reversed(log) if one[0] == last), None)
+    if last and tail.knows_otherwise(last, found):
         return Lost()
-    missing = [record for record in held if record.turn > head.turn]
-    whole = bool(missing) and missing[0].turn == head.turn + 1 and missing[0].seq_first == head.seq + 1
-    return Again(missing) if whole and missing[-1].turn == mine.turn else Lost()
+    related = head.log_id == mine.log_id or not head.seq or tail.knows(found)
+    if head.seq >= mine.seq:
+        return Fine() if related else Lost()
+    missing = [record for record in tail.records if last_seq(record) > head.seq]
+    whole = bool(missing) and missing[0].seq_first == head.seq + 1
+    return Again(missing) if whole and related else Lost()

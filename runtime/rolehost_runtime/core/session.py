@@ -8,17 +8,27 @@ import hashlib
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-from msgspec.structs import replace
+import msgspec
+from msgspec.structs import replace as edited
 
+from rolehost_api.errors import NotFound
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import Metrics, Usage
+from rolehost_api.wire import FinishReason, HeardPart, Metrics, Usage
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
-from rolehost_runtime.core.prompt import Exchange
-from rolehost_runtime.core.record import CorruptRecord, JournalEntry, TurnRecord, event_count
+from rolehost_runtime.core.prompt import Exchange, Told
+from rolehost_runtime.core.record import (
+    Amend,
+    CorruptRecord,
+    JournalEntry,
+    Record,
+    TurnRecord,
+    event_count,
+    last_seq,
+)
 from rolehost_runtime.core.snapshot import Snapshot, due
 
 MAX_SEEN = 4096
@@ -74,6 +84,43 @@ class OpenTurn:
     now_ms: int
     rng_seed: int
     revision: str
+    deadline_at_ms: int | None = None
+    """When it is given up, by the clock of `now_ms`; None: the client set no deadline."""
+    joined: tuple[str, ...] = ()
+    """Ids of the messages that joined it while it was answered."""
+
+    def steered(self, message: str, client_msg_id: str | None) -> "OpenTurn":
+        """The turn with one more message in it.
+
+        >>> opened = OpenTurn(1, "r1", "A story!", "c1", None, 0, 7, "cat-1")
+        >>> steered = opened.steered("With dragons.", "c2")
+        >>> steered.input, steered.joined
+        ('A story!\\n\\nWith dragons.', ('c2',))
+        """
+        ids = self.joined if client_msg_id is None else (*self.joined, client_msg_id)
+        return replace(self, input=f"{self.input}\n\n{message}", joined=ids)
+
+
+_open_encode = msgspec.msgpack.Encoder().encode
+_open_decode = msgspec.msgpack.Decoder(OpenTurn).decode
+
+
+def encode_open(opened: OpenTurn) -> bytes:
+    """A turn as the session's head notes it while it is open. Conversation text, as a record is."""
+    return _open_encode(opened)
+
+
+def decode_open(note: bytes) -> OpenTurn | None:
+    """The turn out of such a note. None for one that cannot be read: it is a help, and the log does without it.
+
+    >>> opened = OpenTurn(3, "r3", "hello", "c-7", None, 1_730_000_000_000, 42, "cat-1")
+    >>> decode_open(encode_open(opened)) == opened, decode_open(b"?")
+    (True, None)
+    """
+    try:
+        return _open_decode(note)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +128,30 @@ class Outcome:
     """What a turn came to, before it is durable."""
 
     reply: str
+    """What was sent. Of a cancelled turn the record keeps what was heard of it."""
     patch: tuple[PatchOp, ...] = ()
     degraded: tuple[Degraded, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     usage: Usage = field(default_factory=Usage)
     metrics: Metrics = field(default_factory=Metrics)
+    finish_reason: FinishReason = "stop"
+    given_anew: bool = False
+    status: Literal["completed", "cancelled"] = "completed"
+    heard: HeardPart | None = None
+    """Of a cancelled turn; None: all that was sent."""
+
+
+def cut(reply: str, heard: HeardPart | None) -> HeardPart:
+    """Where a reply ends for a user who heard so much of it: never past what was sent.
+
+    >>> cut("从前，有一条龙", HeardPart(chars=3, audio_ms=640))
+    HeardPart(chars=3, audio_ms=640)
+    >>> cut("从前", HeardPart(chars=118)), cut("从前", None)
+    (HeardPart(chars=2, audio_ms=None), HeardPart(chars=2, audio_ms=None))
+    """
+    if heard is None:
+        return HeardPart(chars=len(reply))
+    return HeardPart(chars=min(heard.chars, len(reply)), audio_ms=heard.audio_ms)
 
 
 class SessionFold:
@@ -94,10 +160,13 @@ class SessionFold:
     def __init__(self, log_id: str, epoch: int) -> None:
         self.phase = Phase.IDLE
         self.log_id, self.epoch = log_id, epoch
-        self.turn = self.seq = self.version = self.last_at_ms = 0
-        self.revision = ""
+        self.turn = self.seq = self.version = self.last_at_ms = self.amends = 0
+        self.revision = self.response_id = ""
+        """Of the newest turn."""
         self.state: dict[str, Any] = {}
         self.past: deque[Exchange] = deque()
+        self.told: Told | None = None
+        """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
@@ -106,9 +175,10 @@ class SessionFold:
         self._tail_turns = self._tail_bytes = self._snapshot_bytes = 0
         """Since the last snapshot."""
         self._proposed: tuple[TurnRecord, dict[str, Any]] | None = None
+        self._amend: Amend | None = None
 
     @classmethod
-    def of(cls, log_id: str, epoch: int, records: Iterable[TurnRecord]) -> "SessionFold":
+    def of(cls, log_id: str, epoch: int, records: Iterable[Record]) -> "SessionFold":
         """The session that these records make. Raises CorruptRecord where one is missing or does not fit."""
         fold = cls(log_id, epoch)
         for record in records:
@@ -123,16 +193,20 @@ class SessionFold:
         fold = cls(log_id, epoch)
         fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
         fold.last_at_ms, fold.revision, fold.state = snapshot.at_ms, snapshot.revision, snapshot.state
+        fold.response_id, fold.amends = snapshot.response_id, snapshot.amends
         for digest, turn in _SEEN.iter_unpack(snapshot.seen):
             fold._remember(digest, turn)
         fold._snapshot_bytes = size
         return fold
 
-    def recall(self, record: TurnRecord) -> None:
-        """One more record of before the snapshot, in order: what was said then, for prompts."""
-        if record.log_id != self.log_id or record.turn > self.turn:
+    def recall(self, record: Record) -> None:
+        """One more record of before the snapshot, in order from a turn on: what was said then, for prompts."""
+        if self._foreign(record) or last_seq(record) > self.seq or (isinstance(record, Amend) and not self.past):
             raise CorruptRecord("a session's log does not fit its snapshot")
-        self._say(record)
+        if isinstance(record, Amend):
+            self._cut(record.reply)
+        else:
+            self._say(record)
 
     def snapshot(self) -> Snapshot:
         """The session as it is now. Not before its first turn."""
@@ -145,6 +219,8 @@ class SessionFold:
             at_ms=self.last_at_ms,
             revision=self.revision,
             state=self.state,
+            response_id=self.response_id,
+            amends=self.amends,
             past_from=max(1, self.turn - len(self.past) + 1),
             seen=b"".join(_SEEN.pack(digest, turn) for digest, turn in self._seen.items()),
         )
@@ -156,20 +232,29 @@ class SessionFold:
         """A snapshot of that turn is kept, or it was given up: the next one is due after as much again."""
         self._tail_turns, self._tail_bytes, self._snapshot_bytes = self.turn - turn, 0, size
 
-    def replay(self, record: TurnRecord) -> None:
+    def replay(self, record: Record) -> None:
         """One more record of the log that the session is read from. Raises CorruptRecord.
 
         One of an earlier epoch may carry an earlier name of the log: it gets another one where a store forgot what it
         had acknowledged.
         """
-        foreign = record.log_id != self.log_id and record.epoch >= self.epoch
-        if record.turn != self.turn + 1 or record.seq_first != self.seq + 1 or foreign:
+        foreign = self._foreign(record)
+        if isinstance(record, Amend):
+            whose = (record.turn, record.response_id, record.number, record.seq_first)
+            if foreign or whose != (self.turn, self.response_id, self.amends + 1, self.seq + 1):
+                raise CorruptRecord("a session's log has an amend that amends nothing")
+            self._take_amend(record)
+            return
+        if foreign or record.turn != self.turn + 1 or record.seq_first != self.seq + 1:
             raise CorruptRecord("a session's log has a gap")
         try:
             state = apply(self.state, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else self.state
         except InvalidPatch:
             raise CorruptRecord("a record's patch does not fit the state before it") from None
         self._take(record, state)
+
+    def _foreign(self, record: Record) -> bool:
+        return record.log_id != self.log_id and record.epoch >= self.epoch
 
     def weight(self) -> int:
         """Bytes of memory that this fold takes, at most: what a bound over many of them adds up.
@@ -194,8 +279,9 @@ class SessionFold:
         now_ms: int,
         client_msg_id: str | None = None,
         user: str | None = None,
+        deadline_at_ms: int | None = None,
     ) -> OpenTurn:
-        """A turn begins. Time never runs backwards in a log: it is at least one past the last turn's."""
+        """A turn begins. Time never runs backwards in a log: it is at least one past the last record's."""
         self._move(Move.BEGIN)
         return OpenTurn(
             turn=self.turn + 1,
@@ -206,10 +292,22 @@ class SessionFold:
             now_ms=max(self.last_at_ms + 1, now_ms),
             rng_seed=rng_seed,
             revision=revision,
+            deadline_at_ms=deadline_at_ms,
         )
+
+    def begin_again(self, opened: OpenTurn) -> OpenTurn:
+        """A turn that another owner began and did not end, with all that was fixed about it. KeyError where it is not the next one of this log."""
+        if opened.turn != self.turn + 1:
+            raise KeyError("this turn does not follow the log")
+        self._move(Move.BEGIN)
+        return opened
 
     def propose(self, opened: OpenTurn, outcome: Outcome, *, now_ms: int, max_bytes: int) -> TurnRecord:
         """The record that would make the turn durable. Raises InvalidPatch; nothing has moved then."""
+        if self._amend is not None:
+            raise KeyError("an amend is on its way to the store")
+        cancelled = outcome.status == "cancelled"
+        heard = cut(outcome.reply, outcome.heard) if cancelled else None
         state = apply(self.state, outcome.patch, max_bytes=max_bytes) if outcome.patch else self.state
         record = TurnRecord(
             log_id=self.log_id,
@@ -219,11 +317,16 @@ class SessionFold:
             seq_count=event_count(outcome.patch),
             version=self.version + (1 if outcome.patch else 0),
             now_ms=opened.now_ms,
-            at_ms=max(opened.now_ms, now_ms),
+            at_ms=max(opened.now_ms, self.last_at_ms + 1, now_ms),
             revision=opened.revision,
             response_id=opened.response_id,
             input=opened.input,
-            reply=outcome.reply,
+            reply=outcome.reply if heard is None else outcome.reply[: heard.chars],
+            finish_reason=outcome.finish_reason,
+            given_anew=outcome.given_anew,
+            status=outcome.status,
+            heard=heard,
+            joined=opened.joined,
             client_msg_id=opened.client_msg_id,
             user=opened.user,
             patch=outcome.patch,
@@ -245,14 +348,54 @@ class SessionFold:
         (record, state), self._proposed = self._proposed, None
         self._take(record, state)
 
-    def refence(self, log_id: str, epoch: int) -> TurnRecord:
-        """The proposed record under a new fence: the log is this owner's anew, and says again what it said."""
+    def refence(self, log_id: str, epoch: int) -> Record:
+        """The record that is on its way, under a new fence: the log is this owner's anew, and says again what it said."""
+        self.log_id, self.epoch = log_id, epoch
+        if self._amend is not None:
+            self._amend = edited(self._amend, log_id=log_id, epoch=epoch)
+            return self._amend
         if self._proposed is None:
             raise KeyError("no record was proposed")
         record, state = self._proposed
-        self.log_id, self.epoch = log_id, epoch
-        self._proposed = (replace(record, log_id=log_id, epoch=epoch), state)
+        self._proposed = (edited(record, log_id=log_id, epoch=epoch), state)
         return self._proposed[0]
+
+    def amend(self, response_id: str, heard: HeardPart | None, *, now_ms: int) -> Amend | None:
+        """The record that would cut the newest turn's reply to what was heard of it.
+
+        None where that is said already, or all of it was heard: nothing is to be done. Raises
+        NotFound for any other response: what later answers were built on stays as it is.
+        """
+        if self.phase in (Phase.COMMITTING, Phase.GONE) or self._amend is not None:
+            raise KeyError("a record is on its way to the store, or the session is gone")
+        if not self.turn or response_id != self.response_id:
+            raise NotFound(
+                "this response neither runs nor is the session's newest",
+                hint="Only the newest response can still be cut to what was heard of it",
+                code="response_not_found",
+            )
+        reply = self.past[-1].reply
+        if heard is None or heard.chars >= len(reply):
+            return None
+        self._amend = Amend(
+            log_id=self.log_id,
+            epoch=self.epoch,
+            turn=self.turn,
+            number=self.amends + 1,
+            seq_first=self.seq + 1,
+            at_ms=max(self.last_at_ms + 1, now_ms),
+            response_id=response_id,
+            reply=reply[: heard.chars],
+            heard=heard,
+        )
+        return self._amend
+
+    def amended(self) -> None:
+        """The amend is durable."""
+        if self._amend is None or self.phase is Phase.GONE:
+            raise KeyError("no amend was proposed")
+        amend, self._amend = self._amend, None
+        self._take_amend(amend)
 
     def give_up(self) -> None:
         """The turn failed before its commit; it never was."""
@@ -261,21 +404,21 @@ class SessionFold:
     def lose(self) -> None:
         """Somebody else owns the session now, or nobody knows whether the commit went through."""
         self.phase = MOVES[self.phase].get(Move.LOSE, Phase.GONE)
-        self._proposed = None
+        self._proposed = self._amend = None
 
     def _move(self, move: Move) -> None:
         self.phase = MOVES[self.phase][move]
 
     def _take(self, record: TurnRecord, state: dict[str, Any]) -> None:
         self.turn, self.version, self.state = record.turn, record.version, state
-        self.seq = record.seq_first + record.seq_count - 1
-        self.last_at_ms, self.revision = record.at_ms, record.revision
+        self.seq = last_seq(record)
+        self.last_at_ms, self.revision, self.response_id = record.at_ms, record.revision, record.response_id
         self._tail_turns += 1
         self._tail_bytes += RECORD_BYTES + text_weight(record.input) + text_weight(record.reply)
         self._tail_bytes += encoded_size(record.patch) if record.patch else 0
         self._say(record)
-        if record.client_msg_id is not None:
-            self._remember(_digest(record.client_msg_id), record.turn)
+        for client_msg_id in record.joined if record.client_msg_id is None else (record.client_msg_id, *record.joined):
+            self._remember(_digest(client_msg_id), record.turn)
 
     def _say(self, record: TurnRecord) -> None:
         self.past.append(Exchange(record.input, record.reply))
@@ -293,6 +436,18 @@ class SessionFold:
         while len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
             self._held_bytes -= ENTRY_BYTES + TEXT_BYTES
+
+    def _take_amend(self, amend: Amend) -> None:
+        self.amends, self.seq, self.last_at_ms = amend.number, amend.seq_first, amend.at_ms
+        self._tail_bytes += RECORD_BYTES + text_weight(amend.reply)
+        self._cut(amend.reply)
+
+    def _cut(self, reply: str) -> None:
+        """Less of the newest reply was heard."""
+        before = self.past.pop()
+        self.past.append(Exchange(before.input, reply))
+        self._past_chars += len(reply) - len(before.reply)
+        self._held_bytes += _exchange_weight(self.past[-1]) - _exchange_weight(before)
 
 
 def _digest(client_msg_id: str) -> bytes:

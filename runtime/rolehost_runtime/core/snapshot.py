@@ -28,6 +28,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When that turn was committed."""
     revision: str
     state: dict[str, Any]
+    response_id: str = ""
+    """Of that turn: the one that may still be amended."""
+    amends: int = 0
+    """In the log so far."""
     past_from: Annotated[int, Meta(ge=1)]
     """The first turn whose words prompts may still need; the log keeps what is from there on."""
     seen: bytes = b""

@@ -26,14 +26,16 @@ from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
-from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth
+from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, Reviewer, SmallServer, internal_app, metrics_app
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.dialer import TlsDialer
@@ -319,12 +321,11 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
-    store = RedisSessionStore.connect(settings.redis_url, password, owner)
+    noticed = metrics.store_troubles
+    store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
-    feed = ClusterFeed(
-        api, tables, metrics, sandbox_images=frozenset(settings.sandbox_images), namespace=settings.namespace
-    )
+    feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)
     kept = RedisLastGood.connect(settings.redis_url, password)
     last_good = LastGood(
         tables, kept, feed.places, key, signing.MountedKeys(settings.platform_keys_dir), metrics, wall_ms
@@ -335,7 +336,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         bundles=uploads,
         store=store,
         models=models,
-        auth=KeyAuth(tables.keys),
+        auth=KeyAuth(tables.keys, Tokens(signing_key(root), wall_ms)),
         signing_key=key,
         store_answers=store.answers,
         store_facts=store.facts,

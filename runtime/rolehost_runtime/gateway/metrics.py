@@ -18,6 +18,7 @@ class Metrics:
         self.frames_in = 0
         self.frames_out = 0
         self.sockets = Gauge("rolehost_gateway_sockets", "Open WebSockets.", registry=self.registry)
+        self.streams = Gauge("rolehost_gateway_streams", "Open event streams over HTTP.", registry=self.registry)
         self.handshakes = Counter(
             "rolehost_gateway_handshakes", "WebSocket handshakes by outcome.", ["code"], registry=self.registry
         )
@@ -63,6 +64,12 @@ class Metrics:
             registry=self.registry,
         )
         self.watch_ages: dict[str, Callable[[], float]] = {}
+        self.store_troubles = Counter(
+            "rolehost_gateway_store_troubles",
+            "What Redis refused by its word, calls that lost their connection, and calls that were overdue.",
+            ["what"],
+            registry=self.registry,
+        )
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",
@@ -87,7 +94,9 @@ class _Frames(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        frames = CounterMetricFamily("rolehost_gateway_frames", "WebSocket text frames.", labels=["direction"])
+        frames = CounterMetricFamily(
+            "rolehost_gateway_frames", "WebSocket frames that carry text or msgpack.", labels=["direction"]
+        )
         frames.add_metric(["in"], self._metrics.frames_in)
         frames.add_metric(["out"], self._metrics.frames_out)
         yield frames

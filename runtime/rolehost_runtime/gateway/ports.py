@@ -14,9 +14,11 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
-from rolehost_api.wire import Said, ServerFrame, Usage
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -24,13 +26,28 @@ from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is speaking, from a verified token only; `id` is `svc:<tenant UID>` for a service key."""
+    """Who is speaking, from a verified key or token only; sessions are by `id`.
+
+    That is `svc:<tenant UID>` for a service key, and `usr:<tenant UID>:<user>` for an end user, whether they came
+    with a token of their own or are acted for.
+    """
 
     tenant: Tenant
     id: str
     scopes: frozenset[Scope]
     key_sha256: str = ""
-    """Empty where no key is asked for (local mode)."""
+    """Of the key, or of the one that issued the token. Empty where no key is asked for (local mode)."""
+    user: str = ""
+    """The end user; empty for a key that speaks for the tenant itself."""
+    role: str = ""
+    """The one Role that the token is for; empty: all of the tenant's."""
+    until_ms: int | None = None
+    """When the token is not accepted any more, milliseconds since 1970. None: there is no token."""
+
+    @property
+    def end_user(self) -> str:
+        """`id` where this is an end user; empty for the tenant itself."""
+        return self.id if self.user else ""
 
 
 class Channel(Protocol):
@@ -52,7 +69,9 @@ class SessionHandle(Protocol):
     async def say(self, said: Said) -> None:
         """Run one turn and return when it is committed; its events go to every channel.
 
-        A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`.
+        A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`. What
+        becomes of a message that comes meanwhile, its `busy_policy` says; Unavailable
+        `deadline_exceeded` where its `deadline_ms` pass first, in line or running.
         A known `client_msg_id` replays that turn's events instead. Raises RolehostError
         where the turn failed before its commit; nothing of it is in the log then, and
         channels were told `response.done status=failed` if `response.created` was sent.
@@ -65,21 +84,71 @@ class SessionHandle(Protocol):
         meanwhile comes after them, in order.
         """
 
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        """The user hears no more of this response, and heard this much of it (None: all that was sent).
+
+        Before its commit: its model is stopped, and it ends as cancelled. After it: the log says what was heard, once;
+        said again, it is nothing. Raises NotFound `response_not_found` for one that neither runs nor is the newest.
+        """
+
     def detach(self) -> None:
         """The client is gone; a running turn goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a session's log stands."""
+
+    seq: int
+    """Of its last event."""
+    version: int
+    """Of the state after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """A part of a session's log."""
+
+    events: list[ServerFrame]
+    last_seq: int
+    """What comes next is what comes after this one."""
+    more: bool
+    """The log goes on after it."""
+    gap: bool = False
+    """More was asked to be skipped than there is: that history is lost, and this is what is there, from its begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    at: Standing
+    state: dict[str, Any]
+
+
 class Sessions(Protocol):
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> SessionHandle:
         """Open or restore a session and send the channel `session.created`.
 
-        None makes a fresh id. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
+        None makes a fresh id. With `told` the session is kept nowhere: that is its past, and it ends with the
+        handle. Raises RolehostError: `no_ready_revision`, `state_unavailable`.
         """
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `standing` does."""
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
@@ -115,21 +184,33 @@ class OwnerLost(Unavailable):
 
     code = "owner_lost"
 
-    def __init__(self) -> None:
+    def __init__(self, response_id: str = "") -> None:
+        """`response_id`: of the response that the message was being answered with, where that is known."""
+        self.response_id = response_id
         super().__init__(
             "the gateway that answered this session is gone",
             hint="Send the message again, with the same client_msg_id: what was kept is not answered twice",
         )
 
 
+def ignore(response_id: str) -> None:
+    """For whoever does not want to know which response answers."""
+
+
 class Seat(Protocol):
     """A client's place at a session, in this process or another."""
 
-    async def say(self, said: Said) -> None:
-        """As SessionHandle.say. Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows."""
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        """As SessionHandle.say. `begun` is called with the id of the response that answers it.
+
+        Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows.
+        """
 
     async def resume(self, after_seq: int) -> None:
         """As SessionHandle.resume. Raises as `say` does."""
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        """As SessionHandle.cancel. Raises as `say` does."""
 
     def leave(self) -> None:
         """The client is gone. Harmless twice."""
@@ -270,25 +351,31 @@ class Head:
     revision: str
     """The revision it is pinned to; empty for a new session."""
     last_at_ms: int = 0
+    amends: int = 0
+    """In the whole log."""
+    open: OpenTurn | None = None
+    """A turn that was begun and neither committed nor given up, as far as somebody could still say so."""
+    deaths: int = 0
+    """Owners that it has outlived: who takes it over now is the next after so many."""
 
 
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
 
         Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
         """
 
-    async def read(self, key: str) -> list[TurnRecord]:
+    async def read(self, key: str) -> list[Record]:
         """The whole log without taking it over; empty where there is none. Raises CorruptRecord."""
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        """At most `count` records after that turn, in order; fewer only where the log ends. Raises CorruptRecord."""
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        """At most `count` records from that place on, in order; fewer only where the log ends. Raises CorruptRecord."""
 
-    async def last_seq(self, key: str) -> int:
-        """Of the last event in the log; 0 where there is none."""
+    async def head(self, key: str) -> Head | None:
+        """Where the session stands, without taking it over; None where there is none. Raises CorruptRecord."""
 
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""
@@ -296,11 +383,18 @@ class SessionStore(Protocol):
     async def rename(self, key: str, head: Head) -> Head:
         """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
-        """Append one turn, if epoch and turn are still right; one server-side call.
+    async def commit(self, key: str, record: Record) -> None:
+        """Append one record, if epoch, place and `seq` are still right; one server-side call. A turn's clears the note
+        of the open turn in the same step.
 
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
+        """
+
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+        """Note in the head that this turn is open, or (None) that it is given up, if epoch and turn are still right.
+
+        Nothing where they are not: a note never comes after the turn's own commit, nor from who was fenced.
         """
 
 

@@ -36,14 +36,12 @@ class GatewaySettings(_Settings):
 
     pod_name: str = "gateway"
     namespace: str = "rolehost-system"
-    """Of the platform: where the ConfigMap rolehost-keys is."""
+    """Of the platform: where the ConfigMaps rolehost-keys and rolehost-sandbox-images are."""
 
     redis_url: str = "redis://rolehost-redis:6379/0"
     """Without a password: a URL shows in every listing. Its forms: broker/state/resp/address.py."""
     redis_password: SecretStr | None = None
 
-    sandbox_images: Words = Field(min_length=1)
-    """Images whose pods may be dialled, exactly as the operator writes them; separated by commas."""
     operator_service_account: str = Field(default="rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
     """namespace/name of who may read /internal/v1/observed."""
     link_key_file: Path = Path("/etc/rolehost/link/key.pem")
@@ -66,7 +64,7 @@ class GatewaySettings(_Settings):
     kubeconfig: Path | None = None
     """Only outside of a cluster; in one the pod's own account is used."""
 
-    @field_validator("sandbox_images", "allowed_origins", "allowed_hosts", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return _words(value)

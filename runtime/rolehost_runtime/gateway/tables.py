@@ -15,7 +15,7 @@ from rolehost_api.crd.role import RoleSpec
 from rolehost_api.observed import HostFacts
 
 V = TypeVar("V")
-KINDS = ("tenants", "roles", "revisions", "pods", "backends", "gateways", "keys")
+KINDS = ("tenants", "images", "roles", "revisions", "pods", "backends", "gateways", "keys")
 """Tables without which nothing is served. Strangers are not among them."""
 
 
@@ -45,6 +45,8 @@ class RoleEntry:
     """Name of the revision that takes new sessions; empty while there is none."""
     follow: bool = False
     """Open sessions move to `stable` at their next turn (development only)."""
+    created_at: int = 0
+    """When it was declared, seconds of Unix time; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +182,15 @@ class PodTable(Table[PodEntry]):
 
 @dataclass(slots=True)
 class Tables:
-    """Keys: tenants (namespace,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,),
+    """Keys: tenants (namespace,), images (name,), roles and revisions (namespace, name), pods (uid,), backends (name,), keys (sha256,),
     gateways (name,).
 
     A stranger (uid,) has a sandbox's labels and is none: it is reported, and never dialled.
     """
 
     tenants: Table[Tenant] = field(default_factory=Table)
+    images: Table[str] = field(default_factory=Table)
+    """Sandbox images whose pods may be dialled, in a cluster."""
     roles: Table[RoleEntry] = field(default_factory=Table)
     revisions: Table[RevisionEntry] = field(default_factory=Table)
     pods: PodTable = field(default_factory=PodTable)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import BadRequest
-from rolehost_runtime.gateway.app import Adapters, Gateway, Options
+from rolehost_runtime.gateway.app import Adapters, Gateway, Options, wall_ms
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.edge.auth import OpenAuth
+from rolehost_runtime.gateway.edge.auth import OpenAuth, Tokens
 from rolehost_runtime.gateway.tables import Tables
 from rolehost_runtime.local.banner import Facts, banner
 from rolehost_runtime.local.dialer import ProcessDialer, runsc
@@ -101,7 +102,7 @@ async def local(
             bundles=files,
             store=store,
             models=Models({BackendType.OPENAI: model, BackendType.SCRIPTED: ScriptedProvider(TYPING_SECONDS)}),
-            auth=OpenAuth(LOCAL),
+            auth=OpenAuth(LOCAL, Tokens(secrets.token_bytes(32), wall_ms)),
             signing_key=signing_key,
             store_answers=store.answers,
             store_facts=store.facts,

@@ -8,6 +8,7 @@ a turn.
 
 import json
 import secrets
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -138,8 +139,9 @@ class FileTables:
             self.tables.revisions.put(
                 (LOCAL.name, item.revision), RevisionEntry(LOCAL, item.revision, self._spec(item))
             )
-        stable = before.stable if before else ""
-        self.tables.roles.put(key, RoleEntry(LOCAL, item.name, item.role.spec, stable, follow=True))
+        stable, made = (before.stable, before.created_at) if before else ("", int(time.time()))
+        entry = RoleEntry(LOCAL, item.name, item.role.spec, stable, follow=True, created_at=made)
+        self.tables.roles.put(key, entry)
         self.newest[item.name] = item.revision
         if not self._pods(item.revision):
             uid = secrets.token_hex(8)
@@ -192,7 +194,7 @@ class FileTables:
         if entry is None or self.newest.get(role) != revision or entry.stable == revision:
             return False
         before = entry.stable
-        self.tables.roles.put(key, RoleEntry(LOCAL, role, entry.spec, revision, follow=True))
+        self.tables.roles.put(key, changed(entry, stable=revision))
         self._keep_only(role, {before, revision})
         return True
 

@@ -11,8 +11,10 @@ from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_runtime.core.record import JournalEntry, TurnRecord, event_count
+from rolehost_api.wire import HeardPart
+from rolehost_runtime.core.record import Amend, JournalEntry, Record, TurnRecord, event_count
 from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, SessionStore
@@ -119,16 +121,18 @@ async def test_many_turns_keep_their_order(stores: Stores) -> None:
 
 async def test_a_log_is_read_by_the_page_from_any_turn_on(stores: Stores) -> None:
     store = stores()
-    assert (await store.page("k", 0, 3), await store.last_seq("k")) == ([], 0)
+    assert (await store.page("k", (1, 0), 3), await store.head("k")) == ([], None)
     head, _ = await store.open("k")
-    assert await store.last_seq("k") == 0
+    assert await store.head("k") == head
     records = [after(head, turn, seq_first=2 * turn - 1) for turn in range(1, 6)]
     for record in records:
         await store.commit("k", record)
-    assert await store.page("k", 0, 3) == records[:3]
-    assert await store.page("k", 3, 3) == records[3:]
-    assert await store.page("k", 5, 3) == []
-    assert await store.last_seq("k") == 10
+    assert await store.page("k", (1, 0), 3) == records[:3]
+    assert await store.page("k", (4, 0), 3) == records[3:]
+    assert await store.page("k", (5, 1), 3) == await store.page("k", (6, 0), 3) == []
+    found = await store.head("k")
+    assert found is not None
+    assert (found.log_id, found.epoch, found.turn, found.seq, found.version) == (head.log_id, head.epoch, 5, 10, 1)
 
 
 async def test_the_same_record_again_is_accepted(stores: Stores) -> None:
@@ -147,6 +151,8 @@ async def test_the_same_record_again_is_accepted(stores: Stores) -> None:
         pytest.param({"turn": 2, "log_id": "another"}, id="of-another-log"),
         pytest.param({"turn": 2, "epoch": 0}, id="of-an-earlier-epoch"),
         pytest.param({"turn": 2, "epoch": 2}, id="of-an-epoch-to-come"),
+        pytest.param({"turn": 2, "seq_first": 2}, id="an-event-has-a-number-that-was-given"),
+        pytest.param({"turn": 2, "seq_first": 4}, id="a-number-was-left-out"),
     ],
 )
 async def test_what_does_not_fit_is_refused_and_changes_nothing(stores: Stores, wrong: dict[str, object]) -> None:
@@ -216,8 +222,8 @@ async def test_who_may_write_is_read_without_a_change(stores: Stores) -> None:
     assert await one.fence("k") is None
     head, _ = await one.open("k")
     await one.commit("k", after(head))
-    assert await one.fence("k") == Fence(head.log_id, 1, True, 1)
-    assert await other.fence("k") == Fence(head.log_id, 1, False, 1)
+    assert await one.fence("k") == Fence(head.log_id, 1, True, 2)
+    assert await other.fence("k") == Fence(head.log_id, 1, False, 2)
 
 
 async def test_a_log_gets_another_name_from_its_owner_only(stores: Stores) -> None:
@@ -237,3 +243,157 @@ async def test_a_log_gets_another_name_from_its_owner_only(stores: Stores) -> No
     await other.open("k")
     with pytest.raises(Conflict):
         await one.rename("k", named)
+
+
+def amend(head: Head, turn: int = 1, number: int = 1, seq: int = 3, **changes: object) -> Amend:
+    """An amend that fits right after `after(head, turn)`, where it is the log's first record."""
+    record = Amend(
+        log_id=head.log_id,
+        epoch=head.epoch,
+        turn=turn,
+        number=number,
+        seq_first=seq,
+        at_ms=1_730_000_000_900 + number,
+        response_id=f"r{turn}",
+        reply="从前",
+        heard=HeardPart(chars=2, audio_ms=640),
+    )
+    return replace(record, **changes)
+
+
+async def test_amends_follow_their_turn_and_are_numbered_over_the_whole_log(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    records: list[Record] = [
+        after(head),
+        amend(head),
+        amend(head, number=2, seq=4),
+        after(head, 2, seq_first=5),
+        amend(head, 2, 3, 7),
+        after(head, 3, seq_first=8),
+    ]
+    for record in records:
+        await store.commit("k", record)
+    assert await store.read("k") == records
+    assert [await store.page("k", record.position, 2) for record in records] == [
+        records[place : place + 2] for place in range(len(records))
+    ]
+    assert await store.page("k", (1, 3), 9) == records[3:]
+    found = await store.head("k")
+    assert found is not None
+    assert (found.turn, found.seq, found.amends, found.revision) == (3, 9, 3, "cat-1")
+    again, read = await store.open("k")
+    assert (again.turn, again.seq, again.amends, again.revision, read) == (3, 9, 3, "cat-1", records)
+
+
+async def test_the_same_amend_again_is_accepted_and_another_one_in_its_place_is_not(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    await store.commit("k", amend(head))
+    await store.commit("k", amend(head))
+    await store.commit("k", after(head))  # a turn whose answer was lost, sent once more after its amend
+    with pytest.raises(Conflict):
+        await store.commit("k", amend(head, reply="从"))
+    assert await store.read("k") == [after(head), amend(head)]
+    assert (await store.open("k"))[0].version == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"turn": 2}, id="of-a-turn-to-come"),
+        pytest.param({"number": 2}, id="one-was-left-out"),
+        pytest.param({"seq_first": 2}, id="its-number-was-given"),
+        pytest.param({"seq_first": 4}, id="a-number-was-left-out"),
+        pytest.param({"epoch": 0}, id="of-an-earlier-epoch"),
+        pytest.param({"log_id": "another"}, id="of-another-log"),
+    ],
+)
+async def test_an_amend_that_does_not_fit_is_refused_and_changes_nothing(
+    stores: Stores, wrong: dict[str, object]
+) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    with pytest.raises(Conflict) as raised:
+        await store.commit("k", amend(head, **wrong))  # type: ignore[arg-type]
+    assert raised.value.code == "superseded"
+    assert await store.read("k") == [after(head)]
+    found = await store.head("k")
+    assert found is not None
+    assert (found.seq, found.amends) == (2, 0)
+
+
+async def test_only_the_newest_turn_is_amended(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    await store.commit("k", after(head, 2, seq_first=3))
+    with pytest.raises(Conflict):
+        await store.commit("k", amend(head, seq=5))
+    assert len(await store.read("k")) == 2
+
+
+def opened(turn: int = 1, **changes: object) -> OpenTurn:
+    found = {"client_msg_id": "c-7", "user": None, "deadline_at_ms": 1_730_000_001_000} | changes
+    return OpenTurn(turn, "r9", "讲一个\x00", now_ms=1, rng_seed=2**63 - 1, revision="cat-1", **found)  # type: ignore[arg-type]
+
+
+async def test_a_turn_that_was_noted_is_found_by_the_next_owner_and_its_deaths_are_counted(stores: Stores) -> None:
+    a, b, c = stores("a/1"), stores("b/1"), stores("c/1")
+    head, _ = await a.open("k")
+    assert (head.open, head.deaths) == (None, 0)
+    await a.note("k", head.log_id, head.epoch, 1, opened())
+    own, _ = await a.open("k")
+    assert (own.open, own.deaths) == (opened(), 0)
+    taken, _ = await b.open("k")
+    assert (taken.open, taken.deaths) == (opened(), 1)
+    assert (await b.open("k"))[0].deaths == 1
+    again, _ = await c.open("k")
+    assert (again.open, again.deaths) == (opened(), 2)
+    assert await a.head("k") == await b.head("k") == again
+    await c.commit("k", after(again))
+    done, _ = await a.open("k")
+    assert (done.open, done.deaths, done.turn) == (None, 0, 1)
+
+
+async def test_an_amend_leaves_the_open_turn_noted(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("k")
+    await store.commit("k", after(head))
+    await store.note("k", head.log_id, head.epoch, 2, opened(2))
+    await store.commit("k", amend(head))
+    assert (await store.open("k"))[0].open == opened(2)
+
+
+async def test_a_turn_that_was_given_up_is_not_found(stores: Stores) -> None:
+    a, b = stores("a/1"), stores("b/1")
+    head, _ = await a.open("k")
+    await a.note("k", head.log_id, head.epoch, 1, opened())
+    await a.note("k", head.log_id, head.epoch, 1, None)
+    taken, _ = await b.open("k")
+    assert (taken.open, taken.deaths) == (None, 0)
+
+
+async def test_a_note_that_comes_too_late_changes_nothing(stores: Stores) -> None:
+    a, b = stores("a/1"), stores("b/1")
+    await a.note("k", "log", 1, 1, opened())  # nobody opened it
+    head, _ = await a.open("k")
+    await a.commit("k", after(head))
+    await a.note("k", head.log_id, head.epoch, 1, opened())  # its commit overtook it
+    taken, _ = await b.open("k")
+    assert taken.open is None
+    await a.note("k", taken.log_id, taken.epoch, 2, opened(2))  # another's epoch
+    await a.note("k", head.log_id, head.epoch, 2, opened(2))  # fenced
+    await b.note("k", taken.log_id, taken.epoch, 3, opened(3))  # not the next turn
+    assert (await b.open("k"))[0].open is None
+
+
+async def test_who_yields_counts_no_death(stores: Stores) -> None:
+    a, b = stores("a/1"), stores("b/1")
+    head, _ = await a.open("k")
+    await a.note("k", head.log_id, head.epoch, 1, opened())
+    with pytest.raises(HeldElsewhere):
+        await b.open("k", ("a/1",))
+    assert (await a.open("k"))[0].deaths == 0

@@ -1,5 +1,6 @@
 """What the chart renders fits the programs that it starts."""
 
+import os
 from typing import Any
 
 import pytest
@@ -12,17 +13,10 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def environment(objects: list[dict[str, Any]], deployment: str) -> dict[str, str]:
-    """Of the deployment's only container; what a reference to another object would give is a word of our own."""
-    maps = {one["metadata"]["name"]: one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"}
-
-    def value(entry: dict[str, Any]) -> str:
-        if reference := entry.get("valueFrom", {}).get("configMapKeyRef"):
-            return str(maps[reference["name"]][reference["key"]])
-        return str(entry.get("value", "from-a-reference"))
-
+    """Of the deployment's only container; what a reference would give is a word of our own."""
     [found] = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == deployment]
     [container] = found["spec"]["template"]["spec"]["containers"]
-    return {entry["name"]: value(entry) for entry in container["env"]}
+    return {entry["name"]: entry.get("value", "from-a-reference") for entry in container["env"]}
 
 
 def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[GatewaySettings, UploadSettings]:
@@ -30,6 +24,8 @@ def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     loaded: list[Any] = []
     for deployment, kind in (("rolehost-gateway", GatewaySettings), ("rolehost-upload", UploadSettings)):
         with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("ROLEHOST_")]:
+                patch.delenv(name)  # of the tests' own run
             for name, value in environment(objects, deployment).items():
                 patch.setenv(name, value)
             loaded.append(load(kind))
@@ -38,26 +34,36 @@ def settings_of(helm: Helm, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
 
 def test_the_gateway_understands_its_environment(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway, upload = settings_of(helm, monkeypatch)
-    assert gateway.sandbox_images == ("rolehost-sandbox:0.1.0",)
     assert gateway.redis_url == "redis://rolehost-redis:6379/0"
     assert gateway.redis_password is not None
     assert not gateway.page, "off by default"
     assert upload.log_level == "INFO"
 
 
-def test_values_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_that_gateways_trust(helm: Helm) -> None:
     images = "images.sandbox.repository=registry.local/sandbox,images.sandbox.tag=v2"
+    for more, trusted in (
+        ("", "registry.local/sandbox:v2"),
+        (
+            ",gateway.trustedSandboxImages={registry.local/sandbox:v1,registry.local/sandbox:v2}",
+            "registry.local/sandbox:v2,registry.local/sandbox:v1",
+        ),
+    ):
+        [kept] = [
+            one for one in helm.template("--set", images + more) if one["metadata"]["name"] == names.TRUSTED_IMAGES
+        ]
+        assert kept["data"] == {names.TRUSTED_IMAGES_ENTRY: trusted}
+
+
+def test_values_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway, upload = settings_of(
         helm,
         monkeypatch,
-        "--set",
-        f"{images},gateway.trustedSandboxImages={{registry.local/sandbox:v1}}",
         "--set",
         "gateway.allowedOrigins={https://a.example,https://b.example},playground.enabled=true,logLevel=warning",
         "--set",
         "redis.url=rediss://redis.data:6379/1",
     )
-    assert gateway.sandbox_images == ("registry.local/sandbox:v2", "registry.local/sandbox:v1")
     assert gateway.allowed_origins == ("https://a.example", "https://b.example")
     assert gateway.page
     assert gateway.redis_url == "rediss://redis.data:6379/1"

@@ -163,7 +163,7 @@ async def gateway(platform: ApiServer, redis: RedisServer, tmp_path: Path) -> As
     port, internal, metrics = free_ports(3)
     settings = {
         "host": "127.0.0.1", "port": port, "internal_port": internal, "metrics_port": metrics, "namespace": PLATFORM,
-        "redis_url": redis.url, "sandbox_images": IMAGE, "link_key_file": pair.key,
+        "redis_url": redis.url, "link_key_file": pair.key,
         "platform_keys_dir": public, "attestation_file": root, "peer_port": 0, "model_keys_dir": tmp_path, "kubeconfig": platform.kubeconfig,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(

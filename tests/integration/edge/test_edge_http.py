@@ -296,7 +296,15 @@ async def test_pushes_pass_unread_under_the_keys_own_tenant(start: Start) -> Non
 async def test_openapi_describes_what_is_really_sent(start: Start) -> None:
     status, described = await ask(await start(), "GET", "/openapi.json", key=None)
     assert status == 200
-    assert {"/v1/roles", "/v1/bundles", "/v1/roles:check", "/role/{at}"} <= set(described["paths"])
+    assert {"/v1/roles", "/v1/bundles", "/v1/roles:check", "/role/{at}", "/v1/models"} <= set(described["paths"])
+    assert {"/v1/roles/{name}/sessions/{sid}/events", "/v1/roles/{name}/sessions/{sid}/state"} <= set(
+        described["paths"]
+    )
+    assert set(described["paths"]["/role/{at}"]["post"]["responses"]["200"]["content"]) == {
+        "application/json", "text/event-stream",
+    }  # fmt: skip
+    completions = described["paths"]["/v1/chat/completions"]["post"]
+    assert completions["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatRequest")
     schemas = described["components"]["schemas"]
     assert schemas["ErrorBody"]["required"] == ["code", "message"]
     refs = {word["$ref"].rpartition("/")[2] for word in walk(described) if "$ref" in word}
@@ -307,3 +315,27 @@ def walk(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, dict):
         return [value, *(found for inner in value.values() for found in walk(inner))]
     return [found for inner in value for found in walk(inner)] if isinstance(value, list) else []
+
+
+# ── the client library ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("page", [False, True])
+async def test_the_library_is_served_to_pages_that_may_connect_with_or_without_one_here(
+    start: Start, page: bool
+) -> None:
+    edge = await start(page=page, policy=Policy(frozenset({"https://app.example"})))
+    async with aiohttp.ClientSession(edge.url) as client:
+        async with client.get("/rolehost.js", headers={"Origin": "https://evil.example"}) as refused:
+            assert refused.status == 403
+        async with client.get("/rolehost.js", headers={"Origin": "https://app.example"}) as answer:
+            body, headers = await answer.text(), answer.headers
+        assert answer.status == 200
+        assert headers["content-type"] == "text/javascript; charset=utf-8"
+        assert headers["access-control-allow-origin"] == "*"
+        assert headers["cache-control"] == "public, no-cache"
+        assert "export function connect(" in body
+        async with client.get("/rolehost.js", headers={"If-None-Match": headers["etag"]}) as known:
+            assert (known.status, await known.read()) == (304, b"")
+        async with client.get("/app.js") as app:
+            assert app.status == (200 if page else 404)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import websockets
 from tests.support import edge as support
@@ -73,6 +75,37 @@ async def test_role_v1_hears_every_event_and_its_key_is_not_echoed(edge: Edge) -
     assert (pong["type"], pong["t"], pong["server_t"], pong["seq"]) == ("pong", 17, support.NOW_MS, None)
 
 
+async def test_msgpack_carries_the_same_both_ways(edge: Edge) -> None:
+    offered = [Subprotocol("role.v1"), Subprotocol(f"bearer.{ACME_KEY}")]
+    async with connect(edge.ws("/role/storyteller?fmt=msgpack"), subprotocols=offered) as socket:
+        assert socket.subprotocol == "role.v1"
+        await socket.send(msgspec.msgpack.encode({"message": "你好", "client_msg_id": "c-7", "session_id": "s"}))
+        frames: list[dict[str, object]] = []
+        while not frames or frames[-1]["type"] != "response.done":
+            data = await socket.recv()
+            assert isinstance(data, bytes)
+            frames.append(msgspec.msgpack.decode(data))
+        await socket.send(b"\xc1")
+        refused = msgspec.msgpack.decode(await socket.recv(decode=False))
+        await socket.send('{"type": "ping", "t": 17}')
+        pong = msgspec.msgpack.decode(await socket.recv(decode=False))
+    assert [frame["type"] for frame in frames][:2] == ["session.created", "response.created"]
+    assert (frames[-1]["message"], frames[-1]["client_msg_id"], frames[-1]["done"]) == ("你好", "c-7", True)
+    assert (refused["type"], refused["error"]["code"]) == ("error", "malformed_msgpack")
+    assert (pong["type"], pong["t"]) == ("pong", 17)
+
+
+async def test_a_refusal_and_a_violation_are_told_in_msgpack_where_that_is_spoken(edge: Edge) -> None:
+    frames = await spoken(edge, head=upgrade("/role/nobody?fmt=msgpack"))
+    assert [msgspec.msgpack.decode(data)["error"]["code"] for opcode, data in frames if opcode == BINARY] == [
+        "role_not_found"
+    ]
+    frames = await spoken(edge, b"\x81\x01x", head=upgrade("/role/storyteller?fmt=msgpack"))
+    assert [msgspec.msgpack.decode(data)["error"]["code"] for opcode, data in frames if opcode == BINARY] == [
+        "protocol_violation"
+    ]
+
+
 async def test_without_streaming_only_the_end_comes(edge: Edge) -> None:
     async with connect(edge.ws("/role/storyteller?stream=0"), additional_headers=BEARER) as socket:
         await socket.send('{"message": "hi"}')
@@ -118,7 +151,7 @@ async def test_fragments_and_pings_in_between_are_put_together(edge: Edge) -> No
     writer.write(upgrade() + frame(TEXT, b'{"message"', fin=False) + frame(PING, b"x") + frame(0, b': "h', fin=False))
     writer.write(frame(0, b'i"}'))
     await reader.readuntil(b'"done":true')
-    assert edge.sessions.said == [("fresh-0", "hi")]
+    assert [text for _, text in edge.sessions.said] == ["hi"]
     writer.close()
 
 
@@ -140,6 +173,14 @@ async def test_a_lost_socket_does_not_cancel_the_turn(edge: Edge) -> None:
     assert edge.sessions.said == [("s", "wait")]
 
 
+async def test_an_event_does_not_wait_for_the_one_before_it_to_be_acknowledged(edge: Edge) -> None:
+    async with connect(edge.ws(), additional_headers=BEARER):
+        (live,) = [live for sockets in edge.hub._by_key.values() for live in sockets]
+        assert isinstance(live, WebSocket)
+        accepted = live._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 # ── who may ─────────────────────────────────────────────────────────────────────────
 
 
@@ -154,11 +195,12 @@ async def test_a_lost_socket_does_not_cancel_the_turn(edge: Edge) -> None:
         pytest.param("/role/storyteller", {"Authorization": "Bearer wrong"}, "unauthorized", 4401, id="unknown-key"),
         pytest.param("/role/storyteller", {"Authorization": ""}, "unauthorized", 4401, id="no-key"),
         pytest.param("/role/storyteller", {"Authorization": f"Bearer {EVIL_KEY}"}, "role_not_found", 4404, id="foreign-key"),
+        pytest.param("/role/storyteller", {"Authorization": f"Bearer {support.ACME_PUSH_KEY}"}, "forbidden", 4403, id="a-key-that-may-only-push"),
         pytest.param("/role/storyteller?token=x", {}, "key_in_url", 4400, id="key-in-url"),
         pytest.param("/role/storyteller?API_KEY=x", {}, "key_in_url", 4400, id="key-in-url-in-any-case"),
         pytest.param("/role/storyteller?session_id=a%20b", {}, "invalid_session_id", 4400, id="bad-session-id"),
         pytest.param("/role/storyteller?after_seq=-1", {}, "invalid_after_seq", 4400, id="bad-after-seq"),
-        pytest.param("/role/storyteller?fmt=msgpack", {}, "format_not_supported", 4400, id="unknown-format"),
+        pytest.param("/role/storyteller?fmt=xml", {}, "format_not_supported", 4400, id="unknown-format"),
         pytest.param("/role/storyteller", {"Origin": "https://evil.example"}, "origin_not_allowed", 4403, id="foreign-origin"),
         pytest.param("/role/storyteller", {"Origin": "null"}, "origin_not_allowed", 4403, id="null-origin"),
     ],
@@ -241,7 +283,8 @@ async def test_bad_input_is_told_and_nothing_is_lost(edge: Edge, sent: bytes, co
         await reader.readuntil(b'"error"')
         writer.write(frame(TEXT, b'{"message": "after"}'))
         await reader.readuntil(b'"done":true')
-        assert edge.sessions.said == [("fresh-0", "before"), ("fresh-0", "after")]
+        assert [text for _, text in edge.sessions.said] == ["before", "after"]
+        assert len(edge.sessions.opened) == 1
     else:
         rest = await asyncio.wait_for(read_frames(_again(head, reader)), 10)
         assert told(rest) == (codes, close)

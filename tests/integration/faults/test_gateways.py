@@ -79,6 +79,10 @@ class Town:
                 "apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": names.KEYS, "namespace": self.platform}, "data": {self.key_id: json.dumps(entry)},
             },
+            {
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": names.TRUSTED_IMAGES, "namespace": self.platform}, "data": {"trusted": IMAGE},
+            },
         )  # fmt: skip
         self.patch("pod", "cat-0", {"phase": "Running", "podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}]})
         self.patch("hostedroles.rolehost.io", "cat", {"stableRevision": REVISION.name})
@@ -104,7 +108,7 @@ class House:
         town, url = self.town, self.town.redis.url
         api = await Api(from_kubeconfig(self._kubeconfig)).__aenter__()
         store, kept = RedisSessionStore.connect(url), RedisLastGood.connect(url)
-        feed = ClusterFeed(api, self.tables, self.metrics, sandbox_images=frozenset({IMAGE}), namespace=town.platform)
+        feed = ClusterFeed(api, self.tables, self.metrics, namespace=town.platform)
         key = self._key
         last_good = LastGood(self.tables, kept, feed.places, key, key.public_key(), self.metrics, wall_ms)
         adapters = Adapters(
@@ -293,7 +297,7 @@ async def watches(town: Town, proxy: FaultProxy) -> AsyncIterator[tuple[Tables, 
     tables, metrics = Tables(), Metrics()
     async with Api(from_kubeconfig(proxy.kubeconfig)) as api:
         feed = ClusterFeed(
-            api, tables, metrics, sandbox_images=frozenset({IMAGE}), namespace=town.platform,
+            api, tables, metrics, namespace=town.platform,
             silence_seconds=70.0 if SOAK else 3.0,
         )  # fmt: skip
         running = asyncio.create_task(feed.run())

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from tests.support.apiserver import ApiServer
 from tests.support.keypair import Pair
 from tests.support.redis import RedisServer, running
 from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from rolehost_api import bundle, identity, names
+from rolehost_runtime.gateway.edge.tokens import signing_key, verified
 
 WAIT = 40
 
@@ -102,7 +105,9 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     tenant = await asyncio.to_thread(role_api.namespace, "tenant", {names.TENANT: "yes"})
     uid = (await asyncio.to_thread(role_api.get, "namespace", tenant))["metadata"]["uid"]
     key_id, key, sha256 = identity.new_key()
-    entry = json.dumps({"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": ["chat", "push"]})
+    entry = json.dumps(
+        {"sha256": sha256, "tenant": tenant, "tenantUID": uid, "scopes": ["chat", "push", "act-as-user"]}
+    )
     role = {
         "apiVersion": names.API_VERSION, "kind": "Role", "metadata": {"name": "cat", "namespace": tenant},
         "spec": {"template": {"persona": {"system": "You are a cat."}}},
@@ -113,8 +118,14 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         "metadata": {"name": names.KEYS, "namespace": platform},
         "data": {key_id: entry},
     }
+    images = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.TRUSTED_IMAGES, "namespace": platform},
+        "data": {names.TRUSTED_IMAGES_ENTRY: "a,b"},
+    }
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": platform}}
-    await asyncio.to_thread(role_api.apply, role, keys, account)
+    await asyncio.to_thread(role_api.apply, role, keys, images, account)
     asked = ("-n", platform, "create", "token", "operator", f"--audience={names.OBSERVED_AUDIENCE}")
     token = (await asyncio.to_thread(role_api.kubectl, *asked)).stdout.strip()
 
@@ -128,7 +139,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     )
     gateway = await Process.start(
         "gateway", host="127.0.0.1", port=port, internal_port=internal_port, metrics_port=metrics_port, namespace=platform,
-        redis_url=redis_server.url, sandbox_images="a,b", link_key_file=link_key, model_keys_dir=tmp_path,
+        redis_url=redis_server.url, link_key_file=link_key, model_keys_dir=tmp_path,
         attestation_file=root_file, platform_keys_dir=link_key.parent / "public", peer_port=0,
         upload_url=f"http://127.0.0.1:{upload_port}", kubeconfig=role_api.kubeconfig,
         operator_service_account=f"{platform}/operator",
@@ -139,6 +150,10 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
         await answers(http, f"{url}/readyz")
         async with http.get(f"{url}/v1/roles", headers=bearer) as answer:
             assert [role["name"] for role in (await answer.json())["roles"]] == ["cat"]
+        async with http.post(f"{url}/v1/tokens", headers=bearer, json={"user": "u-17", "role": "cat"}) as answer:
+            mine = (await answer.json())["token"]
+        signed = verified(signing_key(root_file.read_bytes()), mine, time.time_ns() // 1_000_000)
+        assert (signed.user, signed.tenant_uid) == ("u-17", uid), "any gateway that has this root believes it"
         archive = bundle.pack_files({"story.py": b"x = 1\n"})
         async with http.put(f"{url}/v1/bundles", headers=bearer, data=bundle.compress(archive)) as answer:
             assert (answer.status, (await answer.json())["digest"]) == (200, bundle.digest(archive))
@@ -151,7 +166,11 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
             told = await answer.text()
             assert "rolehost_gateway_watch_lists_total" in told
             assert "rolehost_gateway_pods_not_attested_total 0.0" in told
-        async with connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client:
+        words = [Subprotocol("role.v1"), Subprotocol(f"bearer.{mine}")]
+        async with (
+            connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client,
+            connect(f"ws://127.0.0.1:{port}/role/cat", subprotocols=words) as user,
+        ):
             await client.send('{"message": "hi", "session_id": "s"}')
             heard = json.loads(await client.recv())
             assert heard["error"]["code"] == "no_ready_revision"
@@ -159,6 +178,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
                 role_api.kubectl, "-n", platform, "patch", "configmap", names.KEYS, "--type=merge", "-p", json.dumps({"data": {key_id: None}})
             )  # fmt: skip
             assert json.loads(await client.recv())["error"]["code"] == "key_revoked"
+            assert json.loads(await user.recv())["error"]["code"] == "key_revoked"
     finally:
         status, log, err = await gateway.stop()
         upload_status, upload_log, upload_err = await upload.stop()
@@ -167,7 +187,7 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     lines = [json.loads(line) for line in (log + upload_log).splitlines()]
     assert {"ts", "level", "logger", "message"} == set(lines[0])
     assert [line for line in lines if line["level"] in ("error", "warning")] == []
-    assert key not in log
+    assert not any(secret in log for secret in (key, mine))
     assert "hi" not in [word for line in lines for word in str(line["message"]).split()]
 
 
@@ -176,7 +196,6 @@ async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, 
     for missing in ("/nowhere", tmp_path / "short"):
         started = await Process.start(
             "gateway",
-            sandbox_images="a",
             link_key_file=link_key,
             platform_keys_dir=link_key.parent / "public",
             attestation_file=missing,
@@ -188,10 +207,9 @@ async def test_without_the_attestation_root_there_is_no_gateway(link_key: Path, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        pytest.param({"sandbox_images": "a", "prot": 1}, "ROLEHOST_PROT", id="a-misspelt-name"),
-        pytest.param({}, "ROLEHOST_SANDBOX_IMAGES", id="nothing-to-trust"),
-        pytest.param({"sandbox_images": "a", "redis_url": "redis://:hunter2@r"}, "ROLEHOST_REDIS_URL", id="a-password-in-a-url"),
-        pytest.param({"sandbox_images": "a", "link_key_file": "/nowhere"}, "/nowhere", id="no-key"),
+        pytest.param({"prot": 1}, "ROLEHOST_PROT", id="a-misspelt-name"),
+        pytest.param({"redis_url": "redis://:hunter2@r"}, "ROLEHOST_REDIS_URL", id="a-password-in-a-url"),
+        pytest.param({"link_key_file": "/nowhere"}, "/nowhere", id="no-key"),
     ],
 )  # fmt: skip
 async def test_bad_settings_end_the_start_with_a_sentence(settings: dict[str, object], said: str) -> None:

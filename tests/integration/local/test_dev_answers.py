@@ -81,6 +81,17 @@ def test_another_session_remembers_nothing_of_it(started: Dev) -> None:
     assert "龙" not in other["message"]
 
 
+def test_a_users_session_is_reached_by_their_token_and_by_who_acts_for_them(started: Dev) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", started.port, timeout=10)) as client:
+        client.request("POST", "/v1/tokens", json.dumps({"user": "u-17", "role": "storyteller"}))
+        token = json.loads(client.getresponse().read())["token"]
+    with started.socket() as socket:
+        turn(socket, json.dumps({"message": "one", "session_id": "s", "user": "u-17"}))
+        assert "one" not in turn(socket, json.dumps({"message": "and now?", "session_id": "s"}))[-1]["message"]
+    with started.socket(subprotocols=["role.v1", f"bearer.{token}"]) as socket:
+        assert "one" in turn(socket, json.dumps({"message": "and now?", "session_id": "s"}))[-1]["message"]
+
+
 def test_state_and_prints_of_the_logic_are_seen(started: Dev) -> None:
     with started.socket(subprotocols=["role.v1"]) as socket:
         events = turn(socket)

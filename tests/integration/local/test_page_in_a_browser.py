@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.browser import Browser, chromium
+from tests.support.cutting import Relay
 from tests.support.dev import STORYTELLER, Dev, dev
 
 pytestmark = [
@@ -93,6 +94,48 @@ def test_a_dropped_connection_is_taken_up_again_without_a_double(page: Browser) 
     assert texts(page, ".mine") == ["first", "second"]
     assert sum("You said" in answer for answer in answers(page)) == 2
     assert '"first"' in answers(page)[-1]
+
+
+WATCH = """
+window.seen = [];
+new MutationObserver(() => {
+  const rows = [...document.querySelectorAll('.theirs')];
+  if (rows.length > %d) window.seen.push(rows.at(-1).textContent);
+}).observe(document.querySelector('#turns'), { childList: true, subtree: true, characterData: true });
+window.lost = 0;
+new MutationObserver((changes) => {
+  window.lost += changes.filter(({ target }) => target.dataset.state === 'lost').length > 0;
+}).observe(document.querySelector('#status'), { attributeFilter: ['data-state'] });
+"""
+
+
+def test_a_socket_that_is_cut_in_mid_answer_leaves_neither_a_double_nor_a_hole(running: Dev, tmp_path: Path) -> None:
+    words = "".join(f"{number} 猫🐱 " for number in range(200))
+    with Relay(running.port) as network:
+        browser = Browser(tmp_path / "cut", 400, 800)
+        try:
+            browser.open(f"http://localhost:{network.port}/")
+            connected(browser)
+            before = len(answers(browser))
+            browser.read(WATCH % before)
+            browser.read("document.querySelector('#message').focus()")
+            browser.type(words)
+            for times, shown in enumerate((40, 300, 700), 1):
+                browser.until(f"(window.seen.at(-1) ?? '').length > {shown}")
+                assert network.cut() > 0
+                browser.until(f"window.lost === {times}")
+                connected(browser)
+            browser.until("!document.querySelector('#say').hasAttribute('data-busy')")
+            seen = list(browser.read("window.seen"))
+            told = answers(browser)[-1]
+        finally:
+            browser.close()
+    assert words.strip() in told
+    assert seen[-1] == told
+    assert [one for one in seen if not told.startswith(one)] == []
+    lengths = [len(one) for one in seen]
+    assert lengths == sorted(lengths), "what was shown was taken back"
+    assert len(lengths) > 50
 
 
 def test_a_new_session_knows_nothing(page: Browser) -> None:

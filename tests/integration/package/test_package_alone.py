@@ -49,7 +49,13 @@ def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -
         "rolehost_runtime",
     }
     page = "rolehost_runtime/gateway/edge/page"
-    assert packaged >= {f"{page}/index.html", f"{page}/app.js", f"{page}/style.css", "rolehost/py.typed"}
+    assert packaged >= {
+        f"{page}/index.html",
+        f"{page}/app.js",
+        f"{page}/style.css",
+        f"{page}/rolehost.js",
+        "rolehost/py.typed",
+    }
     assert any(name.endswith("/licenses/LICENSE") for name in held)
 
 
@@ -103,6 +109,9 @@ def test_the_base_install_is_light_and_says_what_is_missing(base: Environment, t
     assert base.run("rolehost", "--help", cwd=tmp_path).returncode == 0
     assert base.run("rolehost", "new", "cat", cwd=tmp_path).returncode == 0
     assert base.run("rolehost", "check", "cat", cwd=tmp_path).stdout == "cat: good\n"
+    imported = base.run("python", "-c", "import sys, rolehost.client; print(*sys.modules)", cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    assert not {"aiohttp", "click", "cryptography", "fastapi", "kopf", "yaml"} & set(imported.stdout.split())
     for command in ("chat", "logs", "push", "deploy", "keys", "tenants"):
         helped = base.run("rolehost", command, "--help", cwd=tmp_path)
         assert helped.returncode == 0, helped.stderr

@@ -25,6 +25,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from rolehost_api import identity
+from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
@@ -37,6 +38,8 @@ ANSWER_SECONDS = 60.0
 PAUSES = (0.0, 0.05, 0.4, 1.0)
 """Seconds from one kill to the next: from one right into the recovery of the other to one at leisure."""
 LIKELY = {"agent": 3, "template": 2, "worker": 4, "redis": 2, "gateway": 2}
+CUT_SHORT = 0.3
+"""Of the answers, how many are cancelled once their first words are heard."""
 SECONDS_A_KILL = 4.0
 """At most, on the average."""
 
@@ -122,6 +125,13 @@ class Client:
             self.reconnects += 1
             raise
 
+    async def cancel(self, response_id: str, heard: int) -> None:
+        """Raises as `hear`."""
+        assert self.socket is not None
+        with self._noticing(self.socket) as socket:
+            frame = {"type": "response.cancel", "response_id": response_id, "heard": {"chars": heard}}
+            await socket.send(json.dumps(frame))
+
     async def close(self) -> None:
         if self.socket is not None:
             await self.socket.close()
@@ -136,7 +146,7 @@ class Talker:
         self.ledgers: list[Ledger] = []
         self.said: dict[str, list[str]] = {}
         self.refused: Counter[str] = Counter()
-        self.answered = self.reconnects = 0
+        self.answered = self.reconnects = self.cut = 0
 
     async def talk(self, over: asyncio.Event) -> None:
         while not over.is_set():
@@ -173,20 +183,42 @@ class Talker:
         assert gist(answers[number]) == gist(done)
         assert len(answers) == number + 1 or before
         assert done["replay"] or not before
-        assert done["message"].startswith(quote(said[-2] if number else "", said[-1]))
+        whole = quote(said[-2] if number else "", said[-1])
+        assert whole.startswith(done["message"]) if done["status"] == "cancelled" else done["message"].startswith(whole)
 
     async def _ask(self, client: Client, message: str, message_id: str) -> Frame | None:
-        """The answer; None where there was none."""
+        """The answer; None where there was none. Now and then it is cut short, perhaps too late for its commit."""
         await client.say(message=message, client_msg_id=message_id)
+        heard = self._random.randrange(1, 30) if self._random.random() < CUT_SHORT else 0
+        ours_now, cancelled = "", ""
         while True:
             frame = await client.hear()
             ours = frame.get("client_msg_id") == message_id
-            if frame["type"] == "response.done" and ours and frame["status"] == "completed":
+            if frame["type"] == "response.created" and ours:
+                ours_now = frame["response_id"]
+            if frame["type"] == "response.output_text.delta" and frame["response_id"] == ours_now and heard:
+                cancelled = ours_now
+                await client.cancel(cancelled, heard)
+                heard = 0
+            if frame["type"] == "response.done" and ours and frame["status"] != "failed":
+                if cancelled and frame["status"] == "completed":
+                    await self._amended(client, cancelled)
+                self.cut += frame["status"] == "cancelled"
                 return frame
+            if frame["type"] == "error" and frame["response_id"]:
+                continue  # what became of the response is told by its own events
             if frame["type"] == "error" or (frame["type"] == "response.done" and ours):
                 self.refused[frame["error"]["code"]] += 1
                 assert frame["error"]["retryable"], frame
                 return None
+
+    @staticmethod
+    async def _amended(client: Client, response_id: str) -> None:
+        """The cancel came after the commit: until it is in the log too, or has failed."""
+        while True:
+            frame = await client.hear()
+            if frame.get("response_id") == response_id and frame["type"] in ("response.amended", "error"):
+                return
 
 
 class Listener:
@@ -237,21 +269,27 @@ async def audit(store: RedisSessionStore, port: int, talker: Talker) -> int:
     for ledger in talker.ledgers:
         said = talker.said[ledger.session_id]
         key = identity.session_key(ACME.uid, "cat", identity.service_principal(ACME.uid), ledger.session_id)
-        records = await store.read(key)
+        log = await store.read(key)
+        records = [record for record in log if isinstance(record, TurnRecord)]
         assert [record.input for record in records] == said
         assert [record.client_msg_id for record in records] == [f"{ledger.session_id}-{n}" for n in range(len(said))]
         assert [record.reply for record in records] == [done["message"] for done in ledger.answers()]
         whole = [record for record in records if not record.degraded]
         degraded += len(records) - len(whole)
-        fold = SessionFold.of(records[0].log_id, records[-1].epoch, records)
+        fold = SessionFold.of(records[0].log_id, records[-1].epoch, log)
         assert fold.state.get("turns", 0) == len(whole)
-        counted = [record.reply.rpartition("#")[2] for record in whole]
-        assert counted == [str(number) for number in range(1, len(whole) + 1)]
+        for number, record in enumerate(whole, 1):
+            assert record.status == "cancelled" or record.reply.rpartition("#")[2] == str(number)
         assert [event["seq"] for event in ledger.events] == list(range(1, fold.seq + 1))
         url = f"http://127.0.0.1:{port}/v1/roles/cat/sessions/{ledger.session_id}/events"
         headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
-        async with aiohttp.ClientSession(headers=headers) as http, http.get(url) as answer:
-            events = (await answer.json())["events"]
+        events: list[Any] = []
+        async with aiohttp.ClientSession(headers=headers) as http:
+            page: dict[str, Any] = {"more": True, "last_seq": 0}
+            while page["more"]:
+                async with http.get(url, params={"after_seq": page["last_seq"]}) as answer:
+                    page = await answer.json()
+                events += page["events"]
         assert list(map(gist, events)) == list(map(gist, ledger.events))
     return degraded
 
@@ -283,6 +321,7 @@ async def test_no_acknowledged_turn_is_lost_and_none_is_applied_twice_whatever_i
             "killed": dict(on.killed),
             "turns": sum(talker.answered for talker in talkers),
             "degraded": degraded,
+            "cancelled": sum(talker.cut for talker in talkers),
             "reconnects": sum(talker.reconnects for talker in talkers),
             "refused": dict(refused),
             "heard_by_a_listener": listener.heard,
@@ -291,4 +330,5 @@ async def test_no_acknowledged_turn_is_lost_and_none_is_applied_twice_whatever_i
     )
     assert set(on.killed) == set(LIKELY)
     assert on.killed.total() == NUMBERS.kills
+    assert sum(talker.cut for talker in talkers)
     assert listener.heard

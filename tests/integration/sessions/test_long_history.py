@@ -14,7 +14,8 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import identity
 from rolehost_api.crd.modelbackend import BackendType
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_api.wire import ServerFrame
+from rolehost_runtime.core.record import Position, Record, TurnRecord
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
@@ -36,8 +37,8 @@ class Counted(RedisSessionStore):
 
     records = 0
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        found = await super().page(key, after_turn, count)
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        found = await super().page(key, start, count)
         self.records += len(found)
         return found
 
@@ -130,8 +131,8 @@ async def test_a_client_that_reads_gets_five_megabytes_of_history(
     waiting: list[int] = []
     send = WebSocket.send
 
-    def noted(socket: WebSocket, text: bytes) -> None:
-        send(socket, text)
+    def noted(socket: WebSocket, event: ServerFrame) -> None:
+        send(socket, event)
         waiting.append(socket._transport.get_write_buffer_size())
 
     monkeypatch.setattr(WebSocket, "send", noted)
@@ -156,7 +157,7 @@ async def test_the_largest_replies_there_can_be_are_replayed_too(store: Counted,
 async def test_who_asks_for_a_history_and_reads_none_of_it_is_let_go_and_costs_little(
     store: Counted, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rolehost_runtime.gateway.edge.dialect.ROOM_SECONDS", 0.5)
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.outbox.ROOM_SECONDS", 0.5)
     await fill(store, *[REPLY] * TURNS)
     async with talk(gateway, f"?session_id={SESSION}", max_queue=1) as socket:
         await asyncio.wait_for(socket.recv(), 20)

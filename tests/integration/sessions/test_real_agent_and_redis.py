@@ -31,7 +31,18 @@ from tests.support.rooms import (
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.errors import Unavailable
-from rolehost_api.wire import ResponseDone, Said, SessionCreated, StateDelta, TextDelta, Usage
+from rolehost_api.wire import (
+    HeardPart,
+    ResponseAmended,
+    ResponseCreated,
+    ResponseDone,
+    Said,
+    SessionCreated,
+    StateDelta,
+    TextDelta,
+    Usage,
+)
+from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
@@ -46,6 +57,7 @@ from rolehost import Role, State, Turn
 
 class Tale(State):
     dragons: int = 0
+    heard: str = ""
 
 cat = Role("cat", state=Tale)
 
@@ -58,7 +70,16 @@ async def answer(t: Turn[Tale]) -> None:
         t.state.dragons += 1
         print("a dragon was heard of")
     await t.reply(t.ask())
+    t.state.dragons += 100 if "hundred" in t.message else 0
     t.say(f" Dragons: {t.state.dragons}.")
+
+@cat.on_reply
+def after(t: Turn[Tale]) -> None:
+    t.state.heard = ""
+
+@cat.on_interrupt
+def interrupted(t: Turn[Tale]) -> None:
+    t.state.heard = t.replied
 """
 WORDS = [f"word{number} " for number in range(40)]
 REVISION = revision_entry(template=RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC)))
@@ -79,9 +100,12 @@ class Slow:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.shown: list[tuple[str, str]] = []
+        """What the newest question said, as (who, what)."""
 
     async def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
         self.asked.append(request.messages[-1].content)
+        self.shown = [(message.role, message.content) for message in request.messages]
         for word in WORDS:
             await asyncio.sleep(4 / len(WORDS))
             yield word
@@ -269,8 +293,79 @@ async def test_acknowledged_turns_survive_a_killed_redis(house: House) -> None:
     assert ear.of(ResponseDone)[-1].message == "Before: a dragon 4 Dragons: 5."
     role = house.tables.roles.get("acme", "cat")
     assert role is not None
-    events = await house.service.events(principal(ACME), role, "abc", 0)
+    events = (await house.service.events(principal(ACME), role, "abc", 0)).events
     assert [event.seq for event in events] == list(range(1, 12))
+
+
+async def test_a_turn_cancelled_in_mid_stream_keeps_what_was_heard_and_what_hooks_did_before(house: House) -> None:
+    await house.close()
+    model = Slow()
+    house.open(model)
+    await house.pool.start()
+    handle, ear = await house.attach()
+    turn = asyncio.create_task(handle.say(Said(message="a hundred dragons")))
+    async with asyncio.timeout(10):
+        while len(ear.text()) < 30:
+            await asyncio.sleep(0.01)
+    await handle.cancel(ear.of(ResponseCreated)[0].response_id, HeardPart(chars=11, audio_ms=640))
+    await turn
+    (done,) = ear.of(ResponseDone)
+    assert (done.status, done.message, done.truncated_at) == (
+        "cancelled",
+        "word0 word1",
+        HeardPart(chars=11, audio_ms=640),
+    )
+    assert len(ear.text()) < len("".join(WORDS)), "it was in the middle of its stream"
+    (record,) = await house.store.read(next(iter(house.service._live)))
+    assert isinstance(record, TurnRecord)
+    assert {op.path: op.value for op in record.patch} == {"/dragons": 1, "/heard": "word0 word1"}
+    await house.close()
+    house.open()
+    await house.pool.start()
+    again, heard = await house.attach()
+    await again.say(Said(message="again a dragon"))
+    assert heard.of(ResponseDone)[0].message == "Before: a hundred dragons Dragons: 2."
+
+
+async def test_an_interruption_with_what_was_heard_before_and_after_the_commit(house: House) -> None:
+    await house.close()
+    model = Slow()
+    house.open(model)
+    await house.pool.start()
+    handle, ear = await house.attach()
+    turn = asyncio.create_task(handle.say(Said(message="one")))
+    async with asyncio.timeout(10):
+        while len(ear.text()) < 30:
+            await asyncio.sleep(0.01)
+    heard = HeardPart(chars=5)
+    second = asyncio.create_task(handle.say(Said(message="two", busy_policy="interrupt", heard=heard)))
+    await asyncio.gather(turn, second)
+    await handle.say(Said(message="three", busy_policy="interrupt", heard=HeardPart(chars=11)))
+    assert [(done.status, done.message[:5]) for done in ear.of(ResponseDone)] == [
+        ("cancelled", "word0"),
+        ("completed", "word0"),
+        ("completed", "word0"),
+    ]
+    assert [event.message for event in ear.of(ResponseAmended)] == ["word0 word1"]
+    assert [event.seq for event in ear.heard if event.seq is not None] == list(
+        range(1, ear.of(ResponseDone)[-1].seq + 1)
+    )
+    assert [content for who, content in model.shown if who == "assistant"] == ["word0", "word0 word1"]
+
+
+async def test_a_cancelled_worker_step_is_no_fault_of_the_session(house: House) -> None:
+    """A turn is cancelled while its hook spins: it ends when the hook is stopped, and the pod serves on."""
+    handle, ear = await house.attach()
+    turn = asyncio.create_task(handle.say(Said(message="spin")))
+    async with asyncio.timeout(10):
+        while not ear.of(ResponseCreated):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    await handle.cancel(ear.of(ResponseCreated)[0].response_id, None)
+    await turn
+    assert [(done.status, done.message) for done in ear.of(ResponseDone)] == [("cancelled", "")]
+    await handle.say(Said(message="a dragon"))
+    assert ear.of(ResponseDone)[1].message == "You said spin\n\na dragon. Dragons: 1."
 
 
 async def test_a_gateway_that_is_not_the_platform_gets_nothing(house: House) -> None:

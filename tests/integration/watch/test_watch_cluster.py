@@ -61,7 +61,7 @@ async def cluster(role_api: ApiServer) -> AsyncIterator[Cluster]:
         {
             "apiGroups": [""],
             "resources": ["configmaps"],
-            "resourceNames": [names.KEYS],
+            "resourceNames": [names.KEYS, names.TRUSTED_IMAGES],
             "verbs": ["get", "list", "watch"],
         }
     ]
@@ -73,14 +73,20 @@ async def cluster(role_api: ApiServer) -> AsyncIterator[Cluster]:
         {"apiVersion": rbac, "kind": "Role", "metadata": here, "rules": keys},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": here, **bound("Role", GATEWAY, user)[0]},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names.KEYS, "namespace": platform}},
+        trusting(platform, IMAGE),
     )  # fmt: skip
     tables = Tables()
     access = from_kubeconfig(await asyncio.to_thread(role_api.kubeconfig_for, GATEWAY))
     async with Api(access) as api:
-        feed = ClusterFeed(api, tables, Metrics(), sandbox_images=frozenset({IMAGE}), namespace=platform)
+        feed = ClusterFeed(api, tables, Metrics(), namespace=platform)
         running = asyncio.create_task(feed.run())
         yield Cluster(role_api, platform, tables, api)
         running.cancel()
+
+
+def trusting(platform: str, *images: str) -> dict[str, Any]:
+    meta = {"name": names.TRUSTED_IMAGES, "namespace": platform}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"trusted": ",".join(images)}}
 
 
 async def row(table: Table[Any], *key: str, present: bool = True) -> Any:

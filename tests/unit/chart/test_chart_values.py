@@ -8,6 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
+from rolehost_runtime.gateway.broker.state.resp.address import parse
+
 CHART = Path(__file__).parents[3] / "charts" / "rolehost"
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -67,3 +69,18 @@ def test_every_setting_of_the_schema_has_its_default_in_values() -> None:
 def test_a_wrong_value_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "redis://redis.data:6379/0",
+        "rediss://rolehost@redis.data",
+        "redis+sentinel://a:26379,b:26379/main/0?replicas=1",
+        "rediss+cluster://a:6379,b:6379",
+    ],
+)
+def test_a_redis_is_named_as_the_gateway_takes_it(url: str) -> None:
+    jsonschema.validate({"redis": {"url": url}}, SCHEMA)
+    assert not url or parse(url).addresses

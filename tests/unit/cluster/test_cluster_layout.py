@@ -92,6 +92,9 @@ def test_the_sandbox_gets_no_gateway_no_command_line_and_no_metadata(tmp_path: P
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
+    rule = tmp_path / "tests/cluster/trees.py"
+    rule.parent.mkdir(parents=True)
+    rule.write_text(Path(trees.__file__).read_text())
     old = tmp_path / "old.tar"
     old.write_bytes(packed({"app/rolehost-1.dist-info/METADATA": b"m", "app/gone.py": b"x"}))
     files = {image: set(unpacked(code_layer(tmp_path, image, old))) for image in trees.IMAGES}

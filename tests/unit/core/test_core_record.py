@@ -1,14 +1,18 @@
 """Records survive the way to Redis and back, and say so when they did not."""
 
+import base64
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import ResponseDone, StateDelta, Usage
+from rolehost_api.wire import HeardPart, ResponseAmended, ResponseDone, StateDelta, Usage
 from rolehost_runtime.core import record
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord
+from rolehost_runtime.core.record import Amend, CorruptRecord, JournalEntry, Record, TurnRecord
 
 RECORD = TurnRecord(
     log_id="l1",
@@ -30,7 +34,22 @@ RECORD = TurnRecord(
 )
 
 
-def stored(item: TurnRecord) -> dict[bytes, bytes]:
+AMEND = Amend(
+    log_id="l1",
+    epoch=3,
+    turn=2,
+    number=1,
+    seq_first=7,
+    at_ms=1_700_000_000_900,
+    response_id="r2",
+    reply="从",
+    heard=HeardPart(chars=1, audio_ms=640),
+)
+RECORDED = json.loads(Path(__file__).with_name("recorded").joinpath("records-v1.json").read_text())
+"""As an encoder that knew only version 1 wrote them."""
+
+
+def stored(item: Record) -> dict[bytes, bytes]:
     return {name.encode(): value for name, value in record.encode(item).items()}
 
 
@@ -38,6 +57,23 @@ def stored(item: TurnRecord) -> dict[bytes, bytes]:
 def test_a_record_comes_back_as_it_went(said: str, reply: str) -> None:
     item = msgspec.structs.replace(RECORD, input=said, reply=reply)
     assert record.decode(stored(item)) == item
+
+
+def test_an_amend_comes_back_as_it_went() -> None:
+    assert record.decode(stored(AMEND)) == AMEND
+    assert (AMEND.position, record.following(AMEND), record.last_seq(AMEND)) == ((2, 1), (2, 2), 7)
+
+
+def test_records_of_version_1_are_still_read_and_turns_still_written_so() -> None:
+    fields = [{name.encode(): base64.b64decode(value) for name, value in one.items()} for one in RECORDED]
+    assert [record.decode(one) for one in fields] == [
+        RECORD,
+        msgspec.structs.replace(
+            RECORD, turn=3, seq_first=7, seq_count=1, patch=(), degraded=(), status="cancelled", client_msg_id=None,
+            journal=(JournalEntry(index=0, kind="call_model", outcome="x"),), rng_seed=9, user="u-17",
+        ),
+    ]  # fmt: skip
+    assert [stored(record.decode(one)) for one in fields] == fields
 
 
 @given(st.integers(0), st.integers(1, 255))
@@ -59,7 +95,43 @@ def test_a_lost_field_is_said(lost: bytes) -> None:
 
 def test_a_newer_record_is_refused_and_not_misread() -> None:
     with pytest.raises(CorruptRecord, match="schema version"):
+        record.decode(stored(RECORD) | {b"v": b"3"})
+
+
+def test_a_turn_is_not_read_as_an_amend() -> None:
+    with pytest.raises(CorruptRecord):
         record.decode(stored(RECORD) | {b"v": b"2"})
+    with pytest.raises(CorruptRecord):
+        record.decode(stored(AMEND) | {b"v": b"1"})
+
+
+def test_what_was_heard_is_rendered_with_a_cancelled_turn_and_with_an_amend() -> None:
+    heard = HeardPart(chars=1, audio_ms=640)
+    cancelled = msgspec.structs.replace(RECORD, status="cancelled", reply="从", heard=heard)
+    done = record.render(record.decode(stored(cancelled)), "abc")[-1]
+    assert isinstance(done, ResponseDone)
+    assert (done.status, done.message, done.truncated_at) == ("cancelled", "从", heard)
+    (amended,) = record.render(AMEND, "abc", replay=True)
+    assert isinstance(amended, ResponseAmended)
+    assert (amended.seq, amended.response_id, amended.message) == (7, "r2", "从")
+    assert (amended.truncated_at, amended.replay) == (heard, True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 3)), max_size=12), st.integers(0, 60))
+def test_who_reads_on_from_a_place_misses_nothing(turns: list[tuple[int, int]], heard: int) -> None:
+    """`turns`: how many events each has, and how many amends come after it."""
+    seq, number, places = 0, 0, []
+    for turn, (events, amends) in enumerate(turns, 1):
+        seq += events
+        places.append(((turn, 0), seq))
+        for _ in range(amends):
+            seq, number = seq + 1, number + 1
+            places.append(((turn, number), seq))
+    heard = min(heard, seq)
+    start = record.place_after(heard, len(turns), seq, number)
+    assert all(last <= heard for place, last in places if place < start)
+    to_come = ((len(turns), number + 1), (len(turns) + 1, 0))
+    assert all(start <= place for place in to_come), "what is written from now on comes after it"
 
 
 def test_rendering_is_gapless_and_ends_in_done() -> None:

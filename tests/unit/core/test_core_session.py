@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from rolehost_api.errors import NotFound
 from rolehost_api.link.messages import PatchOp
+from rolehost_api.wire import HeardPart
 from rolehost_runtime.core.patch import InvalidPatch
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord, decode, encode
+from rolehost_runtime.core.record import Amend, CorruptRecord, Record, TurnRecord, decode, encode
 from rolehost_runtime.core.session import (
     ENTRY_BYTES,
     MAX_PAST_CHARS,
@@ -136,6 +138,114 @@ def test_only_the_newest_ids_and_words_are_held() -> None:
     fold, _ = lived([("x" * 100, "y" * 100, ())] * turns)
     assert (fold.turn_of("c9"), fold.turn_of("c10")) == (None, 11)
     assert sum(len(exchange.input) + len(exchange.reply) for exchange in fold.past) <= MAX_PAST_CHARS
+
+
+def kept(record: Record) -> Record:
+    return decode({name.encode(): value for name, value in encode(record).items()})
+
+
+HEARD = st.none() | st.builds(HeardPart, chars=st.integers(0, 6), audio_ms=st.none() | st.integers(0, 9000))
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.booleans(), HEARD, st.lists(HEARD, max_size=3)), max_size=6))
+def test_the_log_knows_of_each_reply_what_was_heard_of_it(
+    turns: list[tuple[str, bool, HeardPart | None, list[HeardPart | None]]],
+) -> None:
+    fold, log, heard_of = SessionFold("log", 3), list[Record](), list[str]()
+    for number, (reply, cancelled, heard, later) in enumerate(turns):
+        opened = fold.begin("hi", revision="cat-1", response_id=f"r{number}", rng_seed=1, now_ms=1000)
+        outcome = Outcome(reply, status="cancelled" if cancelled else "completed", heard=heard)
+        log.append(fold.propose(opened, outcome, now_ms=1000, max_bytes=1024))
+        fold.committed()
+        left = reply if heard is None or not cancelled else reply[: heard.chars]
+        for more in later:
+            amend = fold.amend(f"r{number}", more, now_ms=0)
+            assert (amend is None) == (more is None or more.chars >= len(left))
+            if amend is not None:
+                assert more is not None
+                log.append(amend)
+                fold.amended()
+                left = left[: more.chars]
+        heard_of.append(left)
+    again = SessionFold.of("log", 3, map(kept, log))
+    for one in (fold, again):
+        assert [exchange.reply for exchange in one.past] == heard_of
+    for name in ("turn", "seq", "amends", "last_at_ms", "response_id", "past"):
+        assert getattr(again, name) == getattr(fold, name)
+    assert again.weight() == fold.weight()
+    assert [number for record in log for number in range(record.seq_first, record.seq_first + record.seq_count)] == [
+        *range(1, fold.seq + 1)
+    ]
+    times = [record.at_ms for record in log]
+    assert times == sorted(set(times))
+    assert [record.position for record in log] == sorted({record.position for record in log})
+
+
+def test_a_cancelled_turn_is_cut_where_it_was_heard_and_never_past_what_was_sent() -> None:
+    fold, _ = lived([("a", "b", (PatchOp("add", "/a", 1),))])
+    for heard, reply, at in [
+        (HeardPart(chars=3, audio_ms=640), "从前，", HeardPart(chars=3, audio_ms=640)),
+        (HeardPart(chars=99), "从前，有", HeardPart(chars=4)),
+        (None, "从前，有", HeardPart(chars=4)),
+    ]:
+        opened = fold.begin("x", revision="cat-1", response_id="r", rng_seed=1, now_ms=5000)
+        outcome = Outcome("从前，有", (PatchOp("incr", "/a", 1),), status="cancelled", heard=heard)
+        record = fold.propose(opened, outcome, now_ms=0, max_bytes=1024)
+        fold.committed()
+        assert (record.status, record.reply, record.heard) == ("cancelled", reply, at)
+    assert fold.state == {"a": 4}
+
+
+def test_only_the_newest_response_is_amended() -> None:
+    fold, _ = lived([("a", "bcd", ()), ("e", "fgh", ())])
+    for response_id in ("r0", "r9", ""):
+        with pytest.raises(NotFound) as raised:
+            fold.amend(response_id, HeardPart(chars=1), now_ms=0)
+        assert raised.value.code == "response_not_found"
+    with pytest.raises(NotFound):
+        SessionFold("log", 1).amend("", None, now_ms=0)
+
+
+def test_an_amend_while_the_next_turn_runs_goes_before_it() -> None:
+    fold, log = lived([("a", "bcd", ())])
+    opened = fold.begin("x", revision="cat-1", response_id="r9", rng_seed=1, now_ms=1000)
+    amend = fold.amend("r0", HeardPart(chars=1), now_ms=5000)
+    assert amend is not None
+    with pytest.raises(KeyError):
+        fold.propose(opened, Outcome("y"), now_ms=1000, max_bytes=1024)
+    fold.amended()
+    record = fold.propose(opened, Outcome("y"), now_ms=1000, max_bytes=1024)
+    with pytest.raises(KeyError):
+        fold.amend("r0", HeardPart(chars=0), now_ms=5000)
+    fold.committed()
+    again = SessionFold.of("log", 3, [*log, amend, record])
+    assert [exchange.reply for exchange in again.past] == ["b", "y"]
+    assert (again.seq, amend.seq_first, record.seq_first, record.at_ms) == (3, 2, 3, 5001)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"turn": 1}, {"number": 2}, {"seq_first": 4}, {"response_id": "r7"}, {"log_id": "other"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_an_amend_that_amends_nothing_is_said_to_be_corrupt(wrong: dict[str, object]) -> None:
+    fold, log = lived([("a", "b", ()), ("c", "def", ())])
+    amend = fold.amend("r1", HeardPart(chars=1), now_ms=0)
+    assert isinstance(amend, Amend)
+    SessionFold.of("log", 1, [*log, amend])
+    with pytest.raises(CorruptRecord):
+        SessionFold.of("log", 1, [*log, replace(amend, **wrong)])
+
+
+def test_a_turn_that_was_left_open_begins_again_as_it_was() -> None:
+    fold, log = lived([("a", "b", ())])
+    opened = fold.begin("x", revision="cat-1", response_id="r", rng_seed=7, now_ms=5000, deadline_at_ms=9000)
+    again = SessionFold.of("log", 4, log)
+    assert again.begin_again(opened) == opened
+    again.propose(opened, Outcome("y"), now_ms=0, max_bytes=1024)
+    again.committed()
+    with pytest.raises(KeyError):
+        again.begin_again(opened)
 
 
 def taken(value: object) -> int:

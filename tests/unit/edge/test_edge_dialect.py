@@ -17,15 +17,15 @@ from rolehost_runtime.gateway.ports import Principal
 
 
 class Wire:
-    """Implements dialect.Socket."""
+    """Implements outbox.Carrier."""
 
     def __init__(self) -> None:
         self.paused = False
         self.sent: list[dict[str, Any]] = []
         self.closed: int | None = None
 
-    def send(self, text: bytes) -> None:
-        self.sent.append(json.loads(text))
+    def send(self, event: wire.ServerFrame) -> None:
+        self.sent.append(json.loads(wire.encode(event)))
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
@@ -38,12 +38,13 @@ class Wire:
 
 
 class Talk:
-    def __init__(self, **opening: Any) -> None:
+    def __init__(self, who: Principal | None = None, **opening: Any) -> None:
+        who = who or Principal(ACME, "svc:uid-acme", frozenset())
         tables = tables_with_storyteller()
         self.wire, self.sessions, self.hub = Wire(), EchoSessions(), Hub(tables.keys)
         gate = Gate(tables=tables, sessions=self.sessions, hub=self.hub, metrics=Metrics(), now_ms=lambda: NOW_MS)
         asked = Opening(Address("storyteller"), **({"dialect": Dialect.ROLE_V1} | opening))
-        self.conversation = Conversation(gate, self.wire, Principal(ACME, "svc:uid-acme", frozenset()), asked)
+        self.conversation = Conversation(gate, self.wire, who, asked)
         self.conversation.start()
 
     def say(self, message: str, **more: Any) -> None:
@@ -91,7 +92,7 @@ async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
     for number in range(70):
         talk.conversation.emit(delta("x" * 4096, number * 4096))
     assert talk.wire.closed == 1013
-    assert len(talk.conversation._held) <= 70
+    assert len(talk.conversation._out) <= 70
 
 
 async def test_who_has_much_to_say_waits_until_nothing_is_held_back() -> None:
@@ -125,7 +126,7 @@ async def test_there_is_no_room_where_the_buffer_filled_again_at_once() -> None:
 
 
 async def test_who_makes_no_room_in_time_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rolehost_runtime.gateway.edge.dialect.ROOM_SECONDS", 0)
+    monkeypatch.setattr("rolehost_runtime.gateway.edge.outbox.ROOM_SECONDS", 0)
     talk = Talk()
     assert await talk.conversation.room()
     talk.wire.paused = True
@@ -154,10 +155,11 @@ async def test_a_session_that_got_its_name_from_us_is_found_by_it() -> None:
     talk = Talk()
     talk.say("one")
     await talk.quiet()
-    talk.say("two", session_id="fresh-0")
+    (named,) = {event["session_id"] for event in talk.wire.sent}
+    talk.say("two", session_id=named)
     talk.say("three")
     await talk.quiet()
-    assert talk.sessions.said == [("fresh-0", text) for text in ("one", "two", "three")]
+    assert talk.sessions.said == [(named, text) for text in ("one", "two", "three")]
     assert len(talk.sessions.opened) == 1
 
 
@@ -228,6 +230,91 @@ async def test_a_turn_that_failed_aloud_is_not_told_twice(cause: Exception) -> N
     talk.say("x", session_id="s")
     await talk.quiet()
     assert talk.wire.types() == ["session.created", "response.done"]
+
+
+async def test_a_cancel_does_not_wait_for_the_turn_that_it_is_about() -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    talk.say("more", session_id="s")
+    talk.conversation.on_text(
+        b'{"type": "response.cancel", "session_id": "s", "response_id": "r1", "heard": {"chars": 3}}'
+    )
+    talk.conversation.on_text(b'{"type": "response.cancel", "response_id": "unknown"}')
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert talk.sessions.cancelled == [("s", "r1", wire.HeardPart(chars=3))]
+    assert talk.wire.errors() == ["response_not_found"]
+    assert talk.sessions.said == []
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert [text for _, text in talk.sessions.said] == ["wait", "more"]
+
+
+@pytest.mark.parametrize("policy", ["reject", "interrupt", "steer"])
+async def test_a_message_that_is_not_to_be_queued_overtakes_those_that_are(policy: str) -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    talk.say("more", session_id="s", busy_policy="queue")
+    talk.say("now", session_id="s", busy_policy=policy)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert talk.sessions.said == [("s", "now")]
+    talk.say("now too", busy_policy=policy)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert [text for _, text in talk.sessions.said] == ["now", "now too", "wait", "more"]
+
+
+async def test_an_error_says_which_message_or_response_it_is_about() -> None:
+    talk = Talk()
+    talk.say("fail", session_id="s", client_msg_id="c1")
+    talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "unknown"}')
+    talk.say("fail", session_id="s")
+    await talk.quiet()
+    about = {(event["client_msg_id"], event["response_id"]) for event in talk.wire.sent if event["type"] == "error"}
+    assert about == {("c1", None), (None, "unknown"), (None, None)}
+
+
+async def test_a_cancel_for_a_session_that_is_not_open_here_opens_it() -> None:
+    talk = Talk()
+    talk.conversation.on_text(b'{"type": "response.cancel", "session_id": "s", "response_id": "r1"}')
+    await talk.quiet()
+    assert talk.sessions.cancelled == [("s", "r1", None)]
+    assert talk.wire.types() == ["session.created"]
+
+
+async def test_what_runs_beside_counts_as_pending_and_keeps_its_session() -> None:
+    talk = Talk()
+    talk.say("x", session_id="s")
+    await talk.quiet()
+    for _ in range(MAX_PENDING + 2):
+        talk.say("wait", session_id="s", busy_policy="interrupt")
+    assert talk.wire.errors() == ["busy"] * 2
+    talk.conversation.on_gone()
+    (handle,) = talk.sessions.opened.values()
+    await asyncio.sleep(0)
+    assert not handle.detached
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert handle.detached
+
+
+async def test_while_its_gateway_leaves_a_client_may_still_cancel() -> None:
+    talk = Talk()
+    talk.say("wait", session_id="s")
+    await asyncio.sleep(0)
+    talk.conversation.migrate()
+    talk.say("more")
+    talk.conversation.on_text(b'{"type": "response.cancel", "response_id": "r1"}')
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert (talk.wire.errors(), talk.sessions.cancelled) == (["draining"], [("s", "r1", None)])
+    assert talk.wire.closed is None
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert talk.wire.closed == 1012
 
 
 async def test_after_the_client_is_gone_what_it_said_still_runs_unheard() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,8 @@ from rolehost_runtime.gateway.edge.handshake import Address, address, find_role,
 from rolehost_runtime.gateway.edge.hub import Hub
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
-from rolehost_runtime.gateway.edge.rest import Rooms, make_rest
+from rolehost_runtime.gateway.edge.rest import make_rest
+from rolehost_runtime.gateway.edge.rooms import Rooms
 from rolehost_runtime.gateway.edge.websocket import Door, WebSocket
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal
@@ -80,7 +82,25 @@ def masked(opcode: int, payload: bytes, fin: bool) -> bytes:
 
 
 CLOSES = st.builds(lambda code, why: code.to_bytes(2, "big") + why, st.integers(0, 5000), st.binary(max_size=8))
+
+
+def packed(value: object) -> bytes:
+    """In msgpack, what fits into it."""
+    try:
+        return msgspec.msgpack.encode(value)
+    except (OverflowError, UnicodeEncodeError, ValueError):
+        return b"\x80"
+
+
+PACKED = st.one_of(
+    NEARLY.map(packed),
+    st.builds(lambda value, cut: packed(value)[:cut], NEARLY, st.integers(0, 60)),
+    st.just(packed({"message": "x"})[:-2] + b"\xa2\xff\xff"),
+    st.just(b"\x82\xa7message\xa1x\xa1y" + b"\x91" * 20_000),
+)
 FRAMES = st.one_of(
+    PACKED.map(lambda data: frame(2, data)),
+    PACKED.map(lambda data: frame(2, data[:9], fin=False) + frame(0, data[9:])),
     TEXTS.map(lambda text: frame(1, text)),
     TEXTS.map(lambda text: frame(1, text[:9], fin=False) + frame(0, text[9:])),
     st.builds(masked, st.integers(0, 15), TEXTS, st.booleans()),
@@ -169,18 +189,18 @@ class House:
 
 @TIMES
 @settings(max_examples=NUMBERS.sockets_fuzzed, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(FRAMES, min_size=1, max_size=8), st.lists(st.integers(1, 200), max_size=12))
+@given(st.lists(FRAMES, min_size=1, max_size=8), st.lists(st.integers(1, 200), max_size=12), st.booleans())
 def test_whatever_a_socket_sends_it_is_told_in_our_words_and_nobody_else_notices(
-    frames: list[bytes], cuts: list[int]
+    frames: list[bytes], cuts: list[int], packs: bool
 ) -> None:
-    asyncio.run(_one_wild_and_one_tame(b"".join(frames), cuts))
+    asyncio.run(_one_wild_and_one_tame(b"".join(frames), cuts, packs))
 
 
-async def _one_wild_and_one_tame(sent: bytes, cuts: list[int]) -> None:
+async def _one_wild_and_one_tame(sent: bytes, cuts: list[int], packs: bool) -> None:
     """What `evil` sends, in pieces as they may come, while `acme` talks."""
     house, errors = House(), list[Any]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    tame, wild = house.open(ACME_KEY, "/role/storyteller"), house.open(EVIL_KEY, "/role/lair")
+    tame, wild = house.open(ACME_KEY, "/role/storyteller"), house.open(EVIL_KEY, f"/role/lair{'?fmt=msgpack' * packs}")
     tame.protocol.data_received(frame(1, b'{"message": "before", "session_id": "a"}'))
     for cut in cuts:
         if sent and not wild.closed:
@@ -199,21 +219,20 @@ async def _one_wild_and_one_tame(sent: bytes, cuts: list[int]) -> None:
         if opcode == 8:
             code = int.from_bytes(payload[:2], "big")
             assert not payload or code in OURS or frame(8, payload[:2])[-2:] in wild_closes(code)
-        elif opcode == 1:
-            event = json.loads(payload)
+        elif opcode == (2 if packs else 1):
+            event = (msgspec.msgpack.decode if packs else json.loads)(payload)
             assert event["type"] in TYPES
             if event["type"] == "error":
                 assert CODE.fullmatch(event["error"]["code"])
                 assert event["error"]["code"] != "internal"
-                assert SECRET not in payload.decode()
+                assert SECRET.encode() not in payload
         else:
             assert opcode == 10  # a pong
     told = [json.loads(payload) for opcode, payload in tame.frames() if opcode == 1]
     assert [event["message"] for event in told if event["type"] == "response.done"] == ["before", "after"]
-    assert {who for who, _, _ in house.sessions.opened} <= {ACME.uid, EVIL.uid}
     assert {(who, role) for who, role, _ in house.sessions.opened} <= {
-        (ACME.uid, "storyteller"),
-        (EVIL.uid, "lair"),
+        (f"svc:{ACME.uid}", "storyteller"),
+        (f"svc:{EVIL.uid}", "lair"),
     }
     for line in (tame, wild):
         line.abort()
@@ -315,39 +334,68 @@ def test_two_sessions_share_a_key_only_if_they_are_the_same(
 ROLES = st.sampled_from(["lair", "Lair", "evil/lair", "storyteller"]) | WILD
 READS = st.one_of(
     st.builds(lambda name: f"/v1/roles/{quote(name)}", ROLES),
-    st.builds(lambda name, sid: f"/v1/roles/{quote(name)}/sessions/{quote(sid, safe='')}/events", ROLES, SESSIONS),
+    st.builds(
+        lambda name, sid, what: f"/v1/roles/{quote(name)}/sessions/{quote(sid, safe='')}/{what}",
+        ROLES,
+        SESSIONS,
+        st.sampled_from(["events", "state", "events?wait=9", "state?after_version=0&wait=1", "events?wait=nan"]),
+    ),
     st.builds(lambda name, after: f"/v1/roles/{quote(name)}/logs?after={quote(after)}", ROLES, WILD),
-    st.sampled_from(["/v1/roles", "/readyz", "/openapi.json"]),
+    st.builds(lambda name: f"/v1/models/{quote(name)}", ROLES),
+    st.sampled_from(["/v1/roles", "/readyz", "/openapi.json", "/v1/models"]),
 )
 ANYWHERE = TARGETS | READS | st.sampled_from(["/v1/bundles", "/v1/roles:check"])
 REQUESTS = st.one_of(
     st.tuples(st.just("GET"), READS),
     st.tuples(st.just("POST"), st.builds(lambda at: f"/role/{quote(at)}", ROLES)),
+    st.tuples(st.just("POST"), st.just("/v1/chat/completions")),
+    st.tuples(st.just("GET"), st.builds(lambda at, sid: f"/role/{quote(at)}?session_id={quote(sid)}", ROLES, SESSIONS)),
     st.tuples(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]), ANYWHERE),
+)
+
+
+CHATS = st.fixed_dictionaries(
+    {
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", "system", SECRET]), "content": JSON})
+        )
+    },
+    optional={"model": ROLES, "stream": st.booleans(), "n": st.just(1) | JSON, "session_id": SESSIONS, SECRET: JSON},
+).map(lambda value: json.dumps(value).encode())
+ASKED_FOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "accept": st.sampled_from(["text/event-stream", "application/json", SECRET]) | WILD,
+        "last-event-id": st.sampled_from(["0", "1.r1.3", SECRET]) | WILD,
+    },
 )
 
 
 @TIMES
 @settings(max_examples=NUMBERS.requests_fuzzed, suppress_health_check=[HealthCheck.too_slow])
-@given(REQUESTS, TEXTS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]))
-def test_any_request_is_answered_in_our_shape(request: tuple[str, str], body: bytes, key: str) -> None:
+@given(REQUESTS, TEXTS | CHATS, st.sampled_from([EVIL_KEY, EVIL_KEY, "", SECRET]), ASKED_FOR)
+def test_any_request_is_answered_in_our_shape(
+    request: tuple[str, str], body: bytes, key: str, more: dict[str, str]
+) -> None:
     method, target = request
-    asyncio.run(_asked(method, target, body, key))
+    asyncio.run(_asked(method, target, body, key, more))
 
 
-async def _asked(method: str, target: str, body: bytes, key: str) -> None:
+async def _asked(method: str, target: str, body: bytes, key: str, more: dict[str, str]) -> None:
     house = House()
-    status, answer = await _request(house, method, target, body, key)
+    status, answer = await _request(house, method, target, body, key, more)
     await house.quiet()
     assert status < 500 or (status == 503 and target == "/readyz"), (status, answer)
     if status >= 400 and method != "HEAD":
         told = json.loads(answer)["error"]
         assert CODE.fullmatch(told["code"])
         assert SECRET not in answer.decode()
-    assert all(who == EVIL.uid for who, _, _ in house.sessions.opened)
+    assert all(who == f"svc:{EVIL.uid}" for who, _, _ in house.sessions.opened)
 
 
-async def _request(house: House, method: str, target: str, body: bytes, key: str) -> tuple[int, bytes]:
+async def _request(
+    house: House, method: str, target: str, body: bytes, key: str, more: dict[str, str]
+) -> tuple[int, bytes]:
     async def up() -> bool:
         return True
 
@@ -367,12 +415,19 @@ async def _request(house: House, method: str, target: str, body: bytes, key: str
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": path, "raw_path": path.encode("utf-8", "replace"), "root_path": "",
         "query_string": query.encode("utf-8", "replace"),
-        "headers": [(b"host", b"x"), (b"authorization", f"Bearer {key}".encode())],
+        "headers": [
+            (b"host", b"x"), (b"authorization", f"Bearer {key}".encode()),
+            *((name.encode(), value.encode("latin-1", "replace")) for name, value in more.items()),
+        ],
     }  # fmt: skip
     status, answer = 0, b""
 
+    coming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not coming:
+            await asyncio.Event().wait()  # the client stays
+        return coming.pop()
 
     async def send(message: Message) -> None:
         nonlocal status, answer

@@ -512,3 +512,144 @@ def test_a_required_hook_that_was_stopped_fails_the_turn() -> None:
     cat.on_message(required=True)(lambda t: None)
     engine = TurnEngine(cat, START, {}, stops=(Stop(0, 0, "hook_deadline"),))
     assert engine.begin() == [TurnFailed(code="hook_deadline", hook="on_message:<lambda>")]
+
+
+# ── interrupted ─────────────────────────────────────────────────────────────────────────
+
+
+def cut(engine: TurnEngine, at: int, heard: int, text: str = "Once upon") -> list[Out]:
+    """Run a turn that the user interrupts at question number `at`, the first being 0."""
+    asked = 0
+
+    def answer(question: CallModel) -> ModelResult:
+        nonlocal asked
+        asked += 1
+        if asked <= at:
+            return ModelResult(index=question.index, text=f"<{question.index}>")
+        return ModelResult(index=question.index, text=text, error="interrupted", heard=heard)
+
+    return play(engine, answer)
+
+
+def storyteller() -> Role[Tale]:
+    """Changes its state before and after each question, and in every other hook."""
+    cat = role()
+
+    @cat.on_start
+    def begin(t: Turn[Tale]) -> None:
+        t.state.names.append("began")
+
+    @cat.on_message
+    async def answer(t: Turn[Tale]) -> None:
+        t.state.dragons += 1
+        t.state.notes["mood"] = await t.ask("Which mood?")
+        t.say("Hm. ")
+        t.state.dragons += 10
+        try:
+            t.state.notes["story"] = await t.reply(t.ask())
+        finally:
+            t.state.dragons += 100
+
+    @cat.on_message
+    def second(t: Turn[Tale]) -> None:
+        t.state.names.append("second")
+
+    @cat.on_reply
+    def after(t: Turn[Tale]) -> None:
+        t.state.names.append("after")
+
+    @cat.on_interrupt
+    def interrupted(t: Turn[Tale]) -> None:
+        t.state.names.append(f"heard {t.replied}")
+
+    return cat
+
+
+def test_an_interrupted_turn_keeps_its_state_from_before_the_answer_and_calls_on_interrupt_alone() -> None:
+    *_, commit = cut(TurnEngine(storyteller(), START, {}), at=1, heard=6)
+    assert commit == Commit(
+        patch=(
+            PatchOp("incr", "/dragons", 11),
+            PatchOp("add", "/names", ["began", "heard Hm. On"]),
+            PatchOp("add", "/notes", {"mood": "<0>"}),
+        )
+    )
+    *_, commit = cut(TurnEngine(storyteller(), START, {}), at=0, heard=0)
+    assert commit == Commit(patch=(PatchOp("incr", "/dragons", 1), PatchOp("add", "/names", ["began", "heard "])))
+
+
+def test_without_hooks_an_interrupted_turn_just_ends() -> None:
+    assert cut(TurnEngine(Role("cat"), START, {}), at=0, heard=3)[-1] == Commit()
+
+
+def test_the_reply_is_over_for_on_interrupt() -> None:
+    cat = role()
+    refused = []
+
+    @cat.on_interrupt
+    async def talks(t: Turn[Tale]) -> None:
+        try:
+            await t.ask("one more?")
+        except Exception as error:
+            refused.append(error)
+        t.say("wait!")
+
+    asked, commit = cut(TurnEngine(cat, START, {}), at=0, heard=3)
+    assert isinstance(asked, CallModel)
+    assert commit == Commit(degraded=(Degraded("on_interrupt:talks", "interrupted"),))
+    assert [error.code for error in refused] == ["interrupted"]  # type: ignore[attr-defined]
+
+
+def test_a_hook_that_was_interrupted_with_a_state_that_cannot_be_kept_is_left_out() -> None:
+    cat = role()
+
+    @cat.on_message
+    async def answer(t: Turn[Tale]) -> None:
+        t.state.dragons = "many"  # type: ignore[assignment]
+        await t.reply(t.ask())
+
+    @cat.on_interrupt
+    def count(t: Turn[Tale]) -> None:
+        t.state.dragons += 1
+
+    *_, commit = cut(TurnEngine(cat, START, {}), at=0, heard=3)
+    assert commit == Commit(
+        patch=(PatchOp("incr", "/dragons", 1),), degraded=(Degraded("on_message:answer", "invalid_state"),)
+    )
+
+
+def test_a_required_hook_for_the_interruption_fails_the_turn() -> None:
+    cat = role()
+
+    @cat.on_interrupt(required=True)
+    def broken(t: Turn[Tale]) -> None:
+        raise ValueError
+
+    *_, failed = cut(TurnEngine(cat, START, {}), at=0, heard=3)
+    assert failed == TurnFailed(code="hook_failed", hook="on_interrupt:broken", error="ValueError")
+
+
+def test_an_interrupted_turn_runs_again_from_its_journal_as_it_ended() -> None:
+    first = TurnEngine(storyteller(), START, {})
+    (asked,) = first.begin()
+    assert isinstance(asked, CallModel)
+    said, more = first.resume(ModelResult(index=0, text="<0>"))
+    assert isinstance(said, Say)
+    assert isinstance(more, CallModel)
+    over = ModelResult(index=2, text="Once upon", error="interrupted", heard=6)
+    journal = [
+        Entry("call_model", entry(asked).mark, ModelResult(index=0, text="<0>")),
+        entry(said),
+        Entry("call_model", entry(more).mark, over),
+    ]
+    assert TurnEngine(storyteller(), START, {}, journal=journal).begin() == first.resume(over)
+
+
+def test_an_older_engine_would_take_an_interruption_for_a_model_that_failed() -> None:
+    """What it reads of the answer, as it does not know `heard`: the hook that asked is left out, its state with it."""
+
+    def older(question: CallModel) -> ModelResult:
+        return ModelResult(index=question.index, text="Once", error="interrupted")
+
+    *_, failed = play(TurnEngine(Role("cat"), START, {}), older)
+    assert failed == TurnFailed(code="interrupted")

@@ -129,6 +129,15 @@ def test_any_patch_either_fits_or_is_refused(patch: list[PatchOp]) -> None:
     assert encoded_size(after) <= 300
 
 
+def test_a_patch_is_the_same_after_it_was_applied() -> None:
+    """It goes into the record as it is: applied once more, on replay, it must do the same."""
+    patch = [PatchOp("add", "/names", ["Smaug"]), PatchOp("add", "/names/-", "Fafnir"), PatchOp("add", "/a", {"b": {}})]
+    patch += [PatchOp("add", "/a/b/c", 1)]
+    first = apply({}, patch)
+    assert patch[0].value == ["Smaug"]
+    assert apply({}, patch) == first == {"names": ["Smaug", "Fafnir"], "a": {"b": {"c": 1}}}
+
+
 def test_a_state_cannot_swell_and_shrink_within_one_patch() -> None:
     with pytest.raises(StateTooLarge):
         apply({}, [PatchOp("add", "/a", "x" * 2000), PatchOp("remove", "/a")], max_bytes=1000)

@@ -18,15 +18,15 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_lists_are_words_between_commas_and_defaults_hold(environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("ROLEHOST_SANDBOX_IMAGES", "a:1, b:2,")
-    environ.setenv("ROLEHOST_ALLOWED_ORIGINS", "")
+    environ.setenv("ROLEHOST_ALLOWED_ORIGINS", "https://a.example, https://b.example,")
+    environ.setenv("ROLEHOST_ALLOWED_HOSTS", "")
     settings = load(GatewaySettings)
-    assert (settings.sandbox_images, settings.allowed_origins) == (("a:1", "b:2"), ())
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+    assert settings.allowed_hosts == ()
     assert (settings.port, settings.internal_port, settings.metrics_port) == (8080, 8081, 9090)
 
 
 def test_a_password_is_not_shown(environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("ROLEHOST_SANDBOX_IMAGES", "a")
     environ.setenv("ROLEHOST_REDIS_PASSWORD", "hunter2")
     assert "hunter2" not in repr(load(GatewaySettings))
 
@@ -38,13 +38,11 @@ def test_a_password_is_not_shown(environ: pytest.MonkeyPatch) -> None:
         pytest.param({"ROLEHOST_GATEWAY_SERVICE_HOST": "x"}, "enableServiceLinks", id="service-links"),
         pytest.param({"ROLEHOST_PORT": "secret"}, "ROLEHOST_PORT", id="no-number"),
         pytest.param({"ROLEHOST_REDIS_URL": "redis://:secret@r"}, "ROLEHOST_REDIS_URL", id="password-in-the-url"),
-        pytest.param({"ROLEHOST_SANDBOX_IMAGES": ""}, "ROLEHOST_SANDBOX_IMAGES", id="empty"),
     ],
 )
 def test_what_is_wrong_is_named_and_not_repeated(
     environ: pytest.MonkeyPatch, given: dict[str, str], named: str
 ) -> None:
-    environ.setenv("ROLEHOST_SANDBOX_IMAGES", "a")
     for name, value in given.items():
         environ.setenv(name, value)
     with pytest.raises(BadRequest) as refused:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.support.logs import turns
 from tests.support.proof import NUMBERS, SOAK
 from tests.support.rooms import (
     ACME,
@@ -171,8 +172,8 @@ async def _one_hostile_and_one_honest(frames: list[bytes]) -> None:
     await mine.say(Said(message="again"))
     assert [done.message for done in good.of(ResponseDone)] == ["You said before.", "Before: before"]
     mine_key, theirs_key = (session_key(tenant.uid, "cat", principal(tenant).id, "abc") for tenant in (ACME, EVIL))
-    assert [record.input for record in await store.read(mine_key)] == ["before", "again"]
-    for record in await store.read(theirs_key):  # a well-formed turn is the hostile tenant's own affair
+    assert [record.input for record in turns(await store.read(mine_key))] == ["before", "again"]
+    for record in turns(await store.read(theirs_key)):  # a well-formed turn is the hostile tenant's own affair
         assert (record.input, record.revision, record.turn) == ("attack", CAT_1, 1)
     assert {report.uid: report.loaded for report in pool._pod_reports()}["p1"]
     await service.stop(0)

@@ -11,7 +11,7 @@ from tests.support.rooms import ACME, Clock, Pipe, PodDialer, Shelves, pod_entry
 
 from rolehost_api.errors import ProtocolViolation
 from rolehost_api.link.attestation import attestation, fingerprint, namespace_key
-from rolehost_api.link.messages import PROTOCOLS, Bind, Bound, Hello, Probe, Prove
+from rolehost_api.link.messages import INTERRUPTED, PROTOCOLS, Bind, Bound, Hello, ModelResult, Probe, Prove, ToPod
 from rolehost_runtime.gateway.link import pool as gateway_end
 from rolehost_runtime.gateway.link.attest import attested
 from rolehost_runtime.gateway.link.pool import LinkPool
@@ -154,6 +154,24 @@ def test_a_pod_takes_no_version_that_it_did_not_offer() -> None:
     end = Link.__new__(Link)
     with pytest.raises(ProtocolViolation, match="a protocol that both speak"):
         end._prove(Prove(protocol=NEXT[0], signature=bytes(64)))
+
+
+class OldModelResult(msgspec.Struct, tag_field="t", tag="model_result"):
+    """As a pod of the release before has it."""
+
+    index: int
+    text: str = ""
+    error: str = ""
+    finish_reason: str = ""
+
+
+def test_an_interruption_is_a_failed_model_for_a_pod_of_the_release_before() -> None:
+    told = ModelResult(index=2, text="Once", error=INTERRUPTED, finish_reason=INTERRUPTED, heard=4)
+    read = msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=OldModelResult)
+    assert (read.index, read.text, read.error) == (2, "Once", "interrupted")
+    old = OldModelResult(index=2, text="Once upon", finish_reason="stop")
+    new = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=ToPod)
+    assert (new, new.heard) == (ModelResult(index=2, text="Once upon", finish_reason="stop"), None)
 
 
 def test_a_field_of_the_future_is_read_past() -> None:

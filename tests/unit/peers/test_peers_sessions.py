@@ -10,7 +10,18 @@ from tests.support.rooms import Ear
 
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say
-from rolehost_api.wire import ResponseCreated, ResponseDone, Resumed, Said, SessionCreated, TextDelta
+from rolehost_api.wire import (
+    HeardPart,
+    ResponseAmended,
+    ResponseCreated,
+    ResponseDone,
+    ResponseReset,
+    Resumed,
+    Said,
+    SessionCreated,
+    TextDelta,
+)
+from rolehost_runtime.gateway.peers import connection
 
 
 @pytest.fixture
@@ -42,6 +53,18 @@ async def test_a_session_is_answered_where_it_was_opened_and_heard_at_both(fleet
     assert seqs(ear_a) == seqs(ear_b) == [1, 2, 3, 4]
     assert ear_b.text() == ear_a.text()
     assert fleet.epoch() == 1
+    assert fleet["b"].pods_asked == 0
+
+
+async def test_a_relayed_client_is_the_user_that_it_is_at_its_own_gateway(fleet: Fleet) -> None:
+    users = ("u-17", "u-18", "")
+    at_a = {user: await fleet["a"].attach(user=user) for user in users}
+    at_b = {user: await fleet["b"].attach(user=user) for user in users}
+    for user in users:
+        await at_b[user][0].say(Said(message=f"of {user}"))
+    for user in users:
+        assert [done.message for done in at_a[user][1].of(ResponseDone)] == [f"You said of {user}."]
+    assert [start.user for pod in fleet["a"].pods for start in pod.starts()] == [*users]
     assert fleet["b"].pods_asked == 0
 
 
@@ -84,22 +107,137 @@ async def test_who_only_listens_follows_and_misses_nothing(fleet: Fleet) -> None
     assert [done.message for done in ear_b.of(ResponseDone)] == ["You said one.", "You said two.", "You said three."]
 
 
-async def test_a_turn_that_dies_with_its_owner_is_said_to_have_failed_and_may_be_said_again(fleet: Fleet) -> None:
+@pytest.mark.parametrize("message_id", ["c1", None], ids=["with-an-id", "without-an-id"])
+async def test_a_turn_that_dies_with_its_owner_is_given_anew_to_who_said_it_and_to_who_listens(
+    fleet: Fleet, message_id: str | None
+) -> None:
+    await fleet.start("c")
+    fleet["a"].turns_hang()
+    await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    _, ear_c = await fleet["c"].attach()
+    saying = asyncio.ensure_future(at_b.say(Said(message="one", client_msg_id=message_id)))
+    await settle(lambda: bool(ear_c.of(ResponseCreated)))
+    released = [fleet[name].turns_wait() for name in ("b", "c")]
+    await fleet.kill("a")
+    await settle(lambda: bool(ear_b.of(ResponseReset) and ear_c.of(ResponseReset)))
+    for release in released:
+        release.set()
+    await saying
+    response_id = ear_b.of(ResponseCreated)[0].response_id
+    for ear in (ear_b, ear_c):
+        await settle(lambda: bool(ear.of(ResponseDone)))  # noqa: B023
+        assert {event.response_id for event in ear.of(ResponseCreated)} == {response_id}
+        assert [event.response_id for event in ear.of(ResponseReset)] == [response_id]
+        (done,) = ear.of(ResponseDone)
+        assert (done.status, done.response_id, done.message) == ("completed", response_id, "You said one.")
+        assert seqs(ear) == [1, 2]
+    assert len(fleet.log()) == 1
+    await at_b.say(Said(message="one", client_msg_id="c1"))
+    assert len(fleet.log()) == (1 if message_id else 2)
+
+
+async def test_a_turn_that_died_unnoted_with_its_owner_is_said_again_by_its_id(fleet: Fleet) -> None:
     house = fleet["a"]
     house.turns_hang()
+    house.store.silent = True
     await house.attach()
     at_b, ear_b = await fleet["b"].attach()
     saying = asyncio.ensure_future(at_b.say(Said(message="one", client_msg_id="c1")))
     await settle(lambda: bool(ear_b.of(ResponseCreated)))
     await fleet.kill("a")
+    await saying
+    failed, done = ear_b.of(ResponseDone)
+    assert (failed.status, failed.error.code, done.status) == ("failed", "owner_lost", "completed")
+    assert len(fleet.log()) == 1
+
+
+async def test_a_turn_that_died_unnoted_and_has_no_id_is_said_to_be_lost(fleet: Fleet) -> None:
+    house = fleet["a"]
+    house.turns_hang()
+    house.store.silent = True
+    await house.attach()
+    at_b, ear_b = await fleet["b"].attach()
+    saying = asyncio.ensure_future(at_b.say(Said(message="one")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    await fleet.kill("a")
     with pytest.raises(RolehostError) as raised:
         await saying
     assert (raised.value.code, raised.value.retryable) == ("owner_lost", True)
-    (failed,) = ear_b.of(ResponseDone)
-    assert (failed.status, failed.seq, failed.response_id) == ("failed", None, ear_b.of(ResponseCreated)[0].response_id)
-    await at_b.say(Said(message="one", client_msg_id="c1"))
-    assert ear_b.of(ResponseDone)[-1].status == "completed"
+    assert [done.status for done in ear_b.of(ResponseDone)] == ["failed"]
+
+
+async def test_a_relayed_client_cancels_before_and_after_the_commit(fleet: Fleet) -> None:
+    release = fleet["a"].turns_wait()
+    at_a, ear_a = await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    saying = asyncio.ensure_future(at_a.say(Said(message="one")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    cancelling = asyncio.ensure_future(at_b.cancel(ear_b.of(ResponseCreated)[0].response_id, HeardPart(chars=3)))
+    await asyncio.sleep(0.05)
+    release.set()
+    await asyncio.gather(saying, cancelling)
+    assert [(done.status, done.message) for done in ear_a.of(ResponseDone)] == [("cancelled", "")]
+    await at_b.say(Said(message="two"))
+    response_id = ear_b.of(ResponseDone)[1].response_id
+    await at_b.cancel(response_id, HeardPart(chars=3))
+    await at_b.cancel(response_id, HeardPart(chars=3))
+    for ear in (ear_a, ear_b):
+        await settle(lambda: bool(ear.of(ResponseAmended)))  # noqa: B023
+        assert [(event.seq, event.message) for event in ear.of(ResponseAmended)] == [(5, "You")]
+    with pytest.raises(RolehostError) as raised:
+        await at_b.cancel("r-unknown", None)
+    assert raised.value.code == "response_not_found"
+
+
+async def test_a_relayed_client_interrupts_with_what_was_heard(fleet: Fleet) -> None:
+    release = fleet["a"].turns_wait()
+    await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    first = asyncio.ensure_future(at_b.say(Said(message="one")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    second = asyncio.ensure_future(at_b.say(Said(message="two", busy_policy="interrupt", heard=HeardPart(chars=0))))
+    await asyncio.sleep(0.05)
+    release.set()
+    await asyncio.gather(first, second)
+    assert [(done.status, done.message) for done in ear_b.of(ResponseDone)] == [
+        ("cancelled", ""),
+        ("completed", "You said one\n\ntwo."),  # nothing was heard between the two
+    ]
+
+
+async def test_a_cancel_whose_owner_dies_reaches_whoever_takes_over(fleet: Fleet) -> None:
+    fleet["a"].turns_hang()
+    await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    release = fleet["b"].turns_wait()
+    saying = asyncio.ensure_future(at_b.say(Said(message="one")))
+    await settle(lambda: bool(ear_b.of(ResponseCreated)))
+    cancelling = asyncio.ensure_future(at_b.cancel(ear_b.of(ResponseCreated)[0].response_id, None))
+    await fleet.kill("a")
+    await settle(lambda: bool(ear_b.of(ResponseReset)))
+    await asyncio.sleep(0.05)
+    release.set()
+    await asyncio.gather(saying, cancelling)
+    assert [(done.status, done.message) for done in ear_b.of(ResponseDone)] == [("cancelled", "")]
     assert len(fleet.log()) == 1
+
+
+async def test_with_a_gateway_of_the_release_before_sessions_go_on_without_cancelling(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PEER_PROTOCOLS", (1,))
+    await fleet.start("c")
+    monkeypatch.undo()
+    at_a, ear_a = await fleet["a"].attach()
+    at_c, ear_c = await fleet["c"].attach()
+    await at_c.say(Said(message="one"))
+    await at_a.cancel(ear_a.of(ResponseDone)[0].response_id, HeardPart(chars=3))
+    with pytest.raises(RolehostError) as raised:
+        await at_c.cancel(ear_c.of(ResponseDone)[0].response_id, HeardPart(chars=1))
+    assert (raised.value.code, raised.value.retryable) == ("cancel_unavailable", True)
+    await at_c.say(Said(message="two"))
+    assert (seqs(ear_a), seqs(ear_c)) == ([1, 2, 3, 4, 5], [1, 2, 4, 5])
 
 
 async def test_a_turn_that_was_kept_before_its_owner_died_is_answered_from_the_log(fleet: Fleet) -> None:

@@ -28,3 +28,8 @@ async def count(t: Turn[Tale]) -> None:
 @storyteller.on_reply
 def keep(t: Turn[Tale]) -> None:
     t.state.last = t.replied
+
+
+@storyteller.on_interrupt
+def sulk(t: Turn[Tale]) -> None:
+    t.state.last = f"cut at {t.replied}"

@@ -50,6 +50,18 @@ def test_a_turn_without_a_model_fails_and_keeps_nothing(role_session: Sessions) 
     session.say("dragon").expect.state(dragons=1).no_event("error")
 
 
+def test_an_interrupted_turn_keeps_what_was_before_the_models_answer(role_session: Sessions) -> None:
+    session = role_session(STORY, model=["Once upon a time.", lambda prompt: prompt])
+    r = session.interrupt("a dragon", heard=4)
+    r.expect.interrupted().text("Once").state(dragons=1, last="cut at Once").no_event("error")
+    session.say("and?").expect.text(contains="persona: Once\n")
+
+
+def test_a_reply_that_is_over_before_it_is_cut_fails_the_test(role_session: Sessions) -> None:
+    with pytest.raises(pytest.fail.Exception, match="nothing to interrupt"):
+        role_session(STORY, model="Once").interrupt("a dragon", heard=5)
+
+
 @pytest.mark.parametrize(
     "claim",
     [
@@ -59,6 +71,7 @@ def test_a_turn_without_a_model_fails_and_keeps_nothing(role_session: Sessions) 
         lambda expect: expect.asked(3),
         lambda expect: expect.degraded(),
         lambda expect: expect.failed("x"),
+        lambda expect: expect.interrupted(),
     ],
 )
 def test_every_claim_can_fail(role_session: Sessions, claim: Callable[..., object]) -> None:

@@ -24,8 +24,18 @@ from tests.support.rooms import (
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Overloaded, RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say, StartTurn, TurnFailed
-from rolehost_api.wire import ResponseCreated, ResponseDone, Resumed, Said, ServerFrame, SessionCreated, TextDelta
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_api.wire import (
+    HeardPart,
+    ResponseAmended,
+    ResponseCreated,
+    ResponseDone,
+    Resumed,
+    Said,
+    ServerFrame,
+    SessionCreated,
+    TextDelta,
+)
+from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
@@ -69,14 +79,14 @@ class Paged(MemorySessionStore):
         self.hold: asyncio.Event | None = None
         self.kept = asyncio.Event()
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
         await asyncio.sleep(0)
-        found = await super().page(key, after_turn, count)
+        found = await super().page(key, start, count)
         self.read_by_page += len(found)
         await asyncio.sleep(0)
         return found
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
+    async def commit(self, key: str, record: Record) -> None:
         await super().commit(key, record)
         self.kept.set()
         if self.hold is not None:
@@ -233,6 +243,35 @@ async def test_a_turn_that_is_kept_but_not_yet_told_is_told_once(place: Place) -
     assert seqs(ear) == [1, 2, 3, 4]
 
 
+async def test_an_amend_that_is_kept_but_not_yet_told_is_told_once(place: Place) -> None:
+    await place.say("one")
+    late, ear = await place.attach(Ear())
+    place.store.hold = asyncio.Event()
+    place.store.kept.clear()
+    response_id = place.ear.of(ResponseDone)[0].response_id
+    cancelling = asyncio.create_task(place.speaker.cancel(response_id, HeardPart(chars=3)))
+    await place.store.kept.wait()
+    await late.resume(0)
+    assert seqs(ear) == [1, 2]
+    place.store.hold.set()
+    await cancelling
+    assert seqs(ear) == [1, 2, 3]
+
+
+async def test_an_amend_during_a_replay_comes_after_it_and_once(place: Place) -> None:
+    await place.say("one", "two")
+    late, narrow = await place.attach(Narrow())
+    resuming = asyncio.create_task(late.resume(0))
+    await until(lambda: narrow.waits)
+    await place.speaker.cancel(place.ear.of(ResponseDone)[1].response_id, HeardPart(chars=3))
+    for _ in range(3):
+        narrow.steps.put_nowait(True)
+    await resuming
+    await place.say("three")
+    assert seqs(narrow) == list(range(1, 8))
+    assert [event.replay for event in narrow.of(ResponseAmended)] == [True]
+
+
 async def test_a_turn_that_fails_during_a_replay_is_told(place: Place) -> None:
     async def fails(pod: FakePod, channel: int, start: StartTurn) -> None:
         pod.send(channel, TurnFailed(code="logic_failed"))
@@ -280,7 +319,7 @@ async def test_a_log_that_cannot_be_read_leaves_the_channel_among_the_living(pla
     late, ear = await place.attach(Ear())
     page = place.store.page
 
-    async def broken(key: str, after_turn: int, count: int) -> list[TurnRecord]:
+    async def broken(key: str, start: Position, count: int) -> list[Record]:
         raise RolehostError("no", code="state_unavailable")
 
     place.store.page = broken  # type: ignore[method-assign]

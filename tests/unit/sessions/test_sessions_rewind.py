@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from tests.support.house import House
 from tests.support.rooms import ACME, Ear, world
-from tests.unit.sessions.test_sessions_turns import House
 
-from rolehost_api.errors import Conflict
+from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import ResponseDone, Resumed, Said
-from rolehost_runtime.core.record import decode
+from rolehost_runtime.core.record import Record, TurnRecord, decode
 from rolehost_runtime.core.rewind import MAX_RECORDS
 from rolehost_runtime.gateway.broker.state.memory_store import Shelf
 
@@ -41,7 +41,8 @@ def told(ear: Ear) -> list[int]:
 
 
 def texts(shelf: Shelf) -> list[str]:
-    return [decode(fields).input for log in shelf.logs.values() for fields in log]
+    records = [decode(fields) for log in shelf.logs.values() for fields in log]
+    return [record.input for record in records if isinstance(record, TurnRecord)]
 
 
 async def say(handle: object, *messages: str) -> None:
@@ -124,3 +125,26 @@ async def test_a_store_that_forgets_while_the_session_sleeps_is_noticed_when_it_
     assert texts(house.store.shelf) == ["one", "three"]
     (lost,) = ear.of(Resumed)
     assert (lost.code, lost.to_seq) == ("resume_lost", 2)
+
+
+async def test_a_store_that_goes_away_while_it_is_mended_is_mended_by_the_next_try(house: House) -> None:
+    handle, ear = await house.attach()
+    await say(handle, "one", "two", "three")
+    shelf, commit, tries = house.store.shelf, house.store.commit, []
+    shelf.logs.clear()
+    shelf.heads.clear()
+    shelf.owners.clear()
+
+    async def away_at_the_third(key: str, record: Record) -> None:
+        tries.append(record)
+        if len(tries) == 3:
+            raise Unavailable("the store does not answer", code="state_unavailable")
+        await commit(key, record)
+
+    house.store.commit = away_at_the_third  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await say(handle, "four")
+    await say(handle, "four")
+    assert texts(shelf) == ["one", "two", "three", "four"]
+    assert told(ear) == list(range(1, 9))
+    assert not ear.of(Resumed)

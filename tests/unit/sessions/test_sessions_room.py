@@ -25,13 +25,13 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import StartTurn, TurnFailed
 from rolehost_api.wire import ResponseDone, Said, SessionCreated
-from rolehost_runtime.core.record import TurnRecord
+from rolehost_runtime.core.record import Record
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.ports import Head
-from rolehost_runtime.gateway.sessions.room import Room
+from rolehost_runtime.gateway.sessions.room import MAX_OF_USER, Room
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import Tenant
 
@@ -68,6 +68,24 @@ def test_a_running_turn_is_never_put_to_sleep_and_the_next_in_line_pays() -> Non
         room.hold("a", key, 20)
     assert room.excess(lambda key: True) == []
     assert room.excess(lambda key: key == "a1") == ["a2"]
+
+
+def test_one_end_user_takes_a_part_of_the_tenants_places_and_no_more() -> None:
+    room = Room()
+    keys = [f"k{number}" for number in range(MAX_OF_USER)]
+    for key in (*keys, *keys):
+        room.enter("a", key, "usr:a:u-17")
+    with pytest.raises(Overloaded) as raised:
+        room.enter("a", "one more", "usr:a:u-17")
+    assert raised.value.code == "too_many_sessions"
+    room.enter("a", "k", "usr:a:u-18")
+    room.enter("a", "the tenant's own")
+    room.leave("a", keys[0])
+    room.leave("a", keys[0])
+    room.enter("a", "one more", "usr:a:u-17")
+    for key in (*keys, "one more", "k", "the tenant's own"):
+        room.leave("a", key)
+    assert (room._of_user, room._whose, room._attached) == ({}, {}, {})
 
 
 def test_a_session_is_attached_once_however_many_listen_and_the_last_one_frees_its_place() -> None:
@@ -112,7 +130,7 @@ class Opened(MemorySessionStore):
         super().__init__()
         self.opened = 0
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         self.opened += 1
         return await super().open(key, yield_to)
 
@@ -185,7 +203,7 @@ async def test_sessions_of_a_tenant_are_bounded_and_a_closed_one_makes_room(plac
 async def test_an_attach_that_fails_takes_no_place(place: Place) -> None:
     opens = place.store.open
 
-    async def away(key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def away(key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         raise Unavailable("the store does not answer", code="state_unavailable")
 
     place.store.open = away  # type: ignore[method-assign]

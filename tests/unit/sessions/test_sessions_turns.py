@@ -1,23 +1,21 @@
 """Turns end to end in one process: service, link and a fake pod, a store in memory and the scripted model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support.house import House
+from tests.support.logs import turns as logged
 from tests.support.rooms import (
     ACME,
     CAT_1,
     CAT_2,
     DEFAULT_SEGMENTS,
     EVIL,
-    Clock,
     Ear,
     FakePod,
-    PodDialer,
-    Shelves,
     ask_and_commit,
-    pod_entry,
     principal,
     put,
     revision_entry,
@@ -26,9 +24,8 @@ from tests.support.rooms import (
     world,
 )
 
-from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.crd.role import Persona, RoleTemplate, StateSpec
-from rolehost_api.errors import Conflict, Forbidden, NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.errors import Conflict, NotFound, Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Degraded, ModelResult, PatchOp, Say, StartTurn, TurnFailed
 from rolehost_api.wire import (
     ResponseCreated,
@@ -41,82 +38,8 @@ from rolehost_api.wire import (
     TextDelta,
     Usage,
 )
-from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.gateway.broker.models.router import Models
-from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
-from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.link.pool import LinkPool
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
-from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import Scope, Tables, Tenant
-
-
-class Counting:
-    """A sink that keeps outcomes."""
-
-    def __init__(self) -> None:
-        self.turns: list[tuple[str, str, str]] = []
-
-    def turn(self, tenant: str, role: str, outcome: str, metrics: Any) -> None:
-        self.turns.append((tenant, role, outcome))
-
-    def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
-        """Not looked at here."""
-
-
-class Slow:
-    """A model that says what it is told to, when it is told to."""
-
-    def __init__(self) -> None:
-        self.pieces: asyncio.Queue[str | ModelEnd | RolehostError] = asyncio.Queue()
-        self.asked: list[ModelRequest] = []
-
-    async def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
-        self.asked.append(request)
-        while True:
-            item = await self.pieces.get()
-            if isinstance(item, RolehostError):
-                raise item
-            yield item
-            if isinstance(item, ModelEnd):
-                return
-
-
-class House:
-    """Everything inside one gateway, with pods of our own."""
-
-    def __init__(self, tables: Tables, shelf: Shelf | None = None, dialer: PodDialer | None = None) -> None:
-        self.tables, self.clock = tables, Clock()
-        self.dialer = dialer or PodDialer()
-        self.store = MemorySessionStore(shelf)
-        self.slow, self.sink = Slow(), Counting()
-        self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
-        models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
-        self.service = SessionService(
-            tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0)
-        )
-
-    def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "", **changes: Any) -> FakePod:
-        """A pod of that revision, or of the one that takes new sessions."""
-        role = self.tables.roles.get(tenant.name, "cat")
-        assert role is not None
-        pod = self.dialer.add(uid, **changes)
-        put(self.tables, pod_entry(uid, tenant, revision=revision or role.stable))
-        return pod
-
-    async def attach(self, sid: str | None = "abc", tenant: Tenant = ACME, **more: Any) -> tuple[Any, Ear]:
-        ear = Ear()
-        role = self.tables.roles.get(tenant.name, "cat")
-        assert role is not None
-        return await self.service.attach(principal(tenant, *more.pop("scopes", ())), role, sid, ear, **more), ear
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        while not true():
-            await asyncio.sleep(0)
-
-    def slow_model(self) -> Slow:
-        self.tables.backends.put(("default",), BackendSpec(type=BackendType.OPENAI, base_url="http://model/v1"))
-        return self.slow
+from rolehost_runtime.core.record import Record
+from rolehost_runtime.gateway.ports import ModelEnd
 
 
 @pytest.fixture
@@ -141,7 +64,7 @@ async def test_a_turn_streams_and_is_durable_before_it_is_done(house: House) -> 
     assert (done.message, done.seq, done.status, done.client_msg_id) == ("You said hello.", 2, "completed", "c1")
     assert [event.seq for event in ear.of(StateDelta)] == [1]
     (key,) = house.store.shelf.logs
-    (record,) = await house.store.read(key)
+    (record,) = logged(await house.store.read(key))
     assert (record.input, record.reply, record.revision, record.turn) == ("hello", "You said hello.", CAT_1, 1)
     assert house.sink.turns == [("acme", "cat", "completed")]
 
@@ -243,7 +166,9 @@ async def test_a_session_answers_one_message_at_a_time_and_holds_a_short_line(ho
     for _ in turns:
         slow.pieces.put_nowait(ModelEnd("stop", Usage()))
     await asyncio.gather(*turns)
-    assert [record.input for record in await house.store.read(next(iter(house.store.shelf.logs)))] == list("012345678")
+    assert [record.input for record in logged(await house.store.read(next(iter(house.store.shelf.logs))))] == list(
+        "012345678"
+    )
     assert [done.seq for done in ear.of(ResponseDone)] == list(range(2, 20, 2))
 
 
@@ -276,7 +201,7 @@ async def test_a_lost_pods_turn_runs_again_elsewhere_and_says_nothing_twice(hous
     assert ear.of(ResponseDone)[0].message == "Hm. Once (Once)"
     starts = [start for pod in pods.values() for start in pod.starts()]
     assert (len(starts), len({start.rng_seed for start in starts}), len(slow.asked)) == (2, 1, 2)
-    (record,) = await house.store.read(next(iter(house.store.shelf.logs)))
+    (record,) = logged(await house.store.read(next(iter(house.store.shelf.logs))))
     assert [(entry.index, entry.kind, entry.outcome) for entry in record.journal] == [
         (0, "say", ""),
         (1, "call_model", "Once"),
@@ -404,21 +329,38 @@ async def test_two_tenants_with_the_same_role_and_session_id_see_nothing_of_each
     assert other.of(ResponseDone)[0].message == "Before: "
     role = house.tables.roles.get("evil", "cat")
     assert role is not None
-    events = await house.service.events(principal(EVIL), role, "abc", 0)
-    assert all("secret" not in repr(event) for event in events)
+    page = await house.service.events(principal(EVIL), role, "abc", 0)
+    assert all("secret" not in repr(event) for event in page.events)
     with pytest.raises(NotFound):
         await house.service.events(principal(EVIL), role, "another", 0)
 
 
-async def test_a_user_is_named_only_by_a_key_that_may(house: House) -> None:
+async def test_a_session_is_its_principals_and_so_is_the_user_in_it(house: House) -> None:
+    """What a message says of its user decides nothing here: the edge has asked who may say so."""
     pod = house.pod("p1")
-    handle, _ = await house.attach()
-    with pytest.raises(Forbidden) as raised:
-        await handle.say(Said(message="hello", user="u-17"))
-    assert raised.value.code == "user_not_allowed"
-    allowed, _ = await house.attach(scopes=(Scope.CHAT, Scope.ACT_AS_USER))
-    await allowed.say(Said(message="hello", user="u-17"))
-    assert [start.user for start in pod.starts()] == ["u-17"]
+    for user in ("", "u-17", "u-18", "u-17"):
+        handle, ear = await house.attach(user=user)
+        await handle.say(Said(message="again", user="root"))
+    assert [start.user for start in pod.starts()] == ["", "u-17", "u-18", "u-17"]
+    assert ear.of(SessionCreated)[0].head == 2
+    assert ear.of(ResponseDone)[0].message == "Before: again"
+    assert len({start.session for start in pod.starts()}) == 3
+
+
+async def test_a_users_sessions_are_listed_and_read_by_nobody_else(house: House) -> None:
+    house.pod("p1")
+    handle, _ = await house.attach(user="u-17")
+    await handle.say(Said(message="hello"))
+    role = house.tables.roles.get("acme", "cat")
+    assert role is not None
+    u17, others = principal(ACME, user="u-17"), (principal(ACME), principal(ACME, user="u-18"), principal(EVIL))
+    assert await house.service.list_sessions(u17, role) == ["abc"]
+    assert (await house.service.events(u17, role, "abc", 0)).events
+    for other in others:
+        assert await house.service.list_sessions(other, role) == []
+        for read in (house.service.standing, house.service.state):
+            with pytest.raises(NotFound):
+                await read(other, role, "abc")
 
 
 async def test_resume_gives_what_was_missed_and_the_open_turn_so_far(house: House) -> None:
@@ -505,7 +447,7 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
     handle, ear = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: TurnRecord) -> None:
+    async def lost_answer(key: str, record: Record) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -524,7 +466,7 @@ async def test_a_turn_that_was_called_failed_and_kept_after_all_is_told_to_all_w
     _, other = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: TurnRecord) -> None:
+    async def lost_answer(key: str, record: Record) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -571,7 +513,7 @@ async def test_a_commit_without_an_answer_is_sent_again_and_kept_once(house: Hou
     handle, ear = await house.attach()
     commit, tries = house.store.commit, []
 
-    async def deaf_twice(key: str, record: TurnRecord) -> None:
+    async def deaf_twice(key: str, record: Record) -> None:
         tries.append(record)
         if kept or len(tries) > 2:
             await commit(key, record)

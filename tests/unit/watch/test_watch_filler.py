@@ -40,7 +40,16 @@ def skipped() -> list[str]:
 
 @pytest.fixture
 def filler(tables: Tables, skipped: list[str]) -> Filler:
-    return Filler(tables, frozenset({IMAGE}), skipped.append)
+    filler = Filler(tables, skipped.append)
+    filler.images.put(trusting(IMAGE))
+    filler.pods.replace([])
+    return filler
+
+
+def trusting(*images: str) -> ConfigMapView:
+    return ConfigMapView(
+        metadata=ObjectMeta(name=names.TRUSTED_IMAGES), data={names.TRUSTED_IMAGES_ENTRY: ",".join(images)}
+    )
 
 
 def namespace(name: str = "acme", uid: str = "uid-1", *, labelled: bool = True) -> NamespaceView:
@@ -294,3 +303,46 @@ def test_revisions_and_backends_are_taken_as_they_are(tables: Tables, filler: Fi
     assert tables.backends.get("default") == backend.spec
     filler.backends.drop(backend.metadata)
     assert tables.backends.get("default") is None
+
+
+# ── images that are trusted ─────────────────────────────────────────────────────────
+
+
+def test_before_it_is_known_which_images_are_trusted_no_pod_is_anything(tables: Tables) -> None:
+    filler = Filler(tables, lambda _: None)
+    filler.namespaces.replace([namespace()])
+    filler.pods.replace([pod()])
+    assert (tables.pods.filled, tables.strangers.filled) == (False, False)
+    filler.images.replace([])
+    filler.pods.put(pod())
+    assert "images" in tables.unfilled
+    filler.images.put(trusting(IMAGE))
+    assert tables.pods.filled
+    assert tables.pods.get("pod-1") is not None
+    assert tables.strangers.get("pod-1") is None
+
+
+def test_pods_are_looked_at_again_when_other_images_are_trusted(filler: Filler, tables: Tables) -> None:
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod())
+    filler.images.put(trusting("another:1"))
+    assert tables.pods.get("pod-1") is None
+    stranger = tables.strangers.get("pod-1")
+    assert stranger is not None
+    assert not stranger.host.image
+    filler.images.put(trusting("another:1", f" {IMAGE} "))
+    assert tables.pods.get("pod-1") is not None
+    assert tables.strangers.get("pod-1") is None
+
+
+def test_a_list_of_images_that_is_gone_changes_nothing(filler: Filler, tables: Tables) -> None:
+    """At every upgrade helm deletes it and makes it anew: conversations must not notice."""
+    filler.namespaces.replace([namespace()])
+    filler.pods.put(pod())
+    rung: list[tuple[str, ...]] = []
+    tables.pods.listen(rung.append)
+    filler.images.drop(ObjectMeta(name=names.TRUSTED_IMAGES))
+    filler.images.replace([])
+    filler.images.put(trusting(IMAGE, "next:1"))
+    assert tables.pods.get("pod-1") is not None
+    assert rung == []

@@ -43,6 +43,7 @@ def filled() -> Tables:
     tables = Tables()
     spec = RevisionSpec(role_name="cat", sequence=1, hash_version=1, hash=HASH, template=TEMPLATE)
     tables.tenants.replace_all({("acme",): ACME})
+    tables.images.replace_all({("registry/sandbox:1",): "registry/sandbox:1"})
     tables.roles.replace_all(
         {("acme", "cat"): RoleEntry(ACME, "cat", RoleSpec(template=TEMPLATE), "cat-1", follow=True)}
     )
@@ -243,7 +244,10 @@ async def test_rows_past_the_bound_are_not_kept_and_hold_up_no_others(monkeypatc
     monkeypatch.setattr(rows, "MOST_PLAIN_BYTES", 20_000)
     house = House(filled(), {})
     await house.last_good.keep()
-    assert (house.counted("too_large"), sorted(house.store.kept)) == (3, ["backends", "gateways", "keys", "tenants"])
+    assert (house.counted("too_large"), sorted(house.store.kept)) == (
+        3,
+        ["backends", "gateways", "images", "keys", "tenants"],
+    )
     await house.last_good.keep()
     assert house.counted("too_large") == 3  # not tried again before they change
     house.tables.pods.drop(("p1",))

@@ -30,9 +30,25 @@ SENT: list[wire.ServerFrame] = [
         session_id="abc123", seq=1, ts=1, version=2, is_urgent=False, patch=(PatchOp("incr", "/dragons", 1),)
     ),
     wire.ResponseDone(session_id="abc123", seq=2, ts=1, response_id="r1", status="completed", message="从前"),
+    wire.ResponseDone(
+        session_id="abc123",
+        seq=3,
+        ts=1,
+        response_id="r2",
+        status="cancelled",
+        message="从",
+        truncated_at=wire.HeardPart(chars=1, audio_ms=640),
+    ),
+    wire.ResponseAmended(
+        session_id="abc123", seq=4, ts=1, response_id="r2", message="", truncated_at=wire.HeardPart(chars=0)
+    ),
+    wire.ResponseReset(session_id="abc123", seq=None, ts=1, response_id="r3"),
     wire.Error(session_id=None, seq=None, ts=1, error=wire.ErrorBody(code="busy", message="m", retry_after_ms=5)),
     wire.Resumed(session_id="abc123", seq=None, ts=1, from_seq=5, to_seq=9),
     wire.RevisionChanged(session_id="abc123", seq=None, ts=1, from_="@r4", to="@r3", reason="rollback"),
+    wire.Switched(
+        session_id="abc123", seq=None, ts=1, of=wire.Of(role="tutor", user="u-17"), from_="storyteller", to="tutor"
+    ),
     wire.Migrate(session_id="abc123", seq=None, ts=1, reconnect_after_ms=0, reason="drain"),
     wire.Pong(session_id=None, seq=None, ts=1, t=1, server_t=2),
 ]

@@ -11,7 +11,6 @@
 - {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}
 - {name: ROLEHOST_MODEL_KEYS_DIR, value: /etc/rolehost/model-keys}
 - {name: ROLEHOST_UPLOAD_URL, value: {{ include "rolehost.uploadUrl" . | quote }}}
-- {name: ROLEHOST_SANDBOX_IMAGES, valueFrom: {configMapKeyRef: {name: {{ include "rolehost.trustedImages" . }}, key: trusted}}}
 - {name: ROLEHOST_OPERATOR_SERVICE_ACCOUNT, value: {{ .Release.Namespace }}/{{ include "rolehost.operator" . }}}
 - {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | join "," | quote }}}
 - {name: ROLEHOST_PAGE, value: {{ .Values.playground.enabled | quote }}}

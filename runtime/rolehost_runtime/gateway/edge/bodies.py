@@ -17,9 +17,10 @@ def error_json(body: wire.ErrorBody) -> bytes:
     return wire.encode(ErrorAnswer(body))
 
 
-def error_response(error: RolehostError, *, close: bool = False) -> Response:
-    """`close`: the body was not read, so the connection cannot be used again."""
-    response = Response(error_json(wire.error_body(error)), error.status, media_type="application/json")
+def error_response(error: RolehostError, *, close: bool = False, body: bytes | None = None) -> Response:
+    """`close`: the body was not read, so the connection cannot be used again. `body`: where another shape is spoken."""
+    said = error_json(wire.error_body(error)) if body is None else body
+    response = Response(said, error.status, media_type="application/json")
     if error.status == 401:
         response.headers["www-authenticate"] = "Bearer"
     if error.status in (429, 503):

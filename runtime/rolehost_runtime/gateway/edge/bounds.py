@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolehost_api.errors import BadRequest, RolehostError
-from rolehost_runtime.gateway.edge.bodies import error_response
 from rolehost_runtime.gateway.edge.handshake import refuse_key_in_url
+from rolehost_runtime.gateway.edge.openai.errors import refusal
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.uploads import MAX_MANIFEST_BYTES, MAX_UPLOAD_BYTES
 
@@ -15,8 +15,12 @@ MAX_JSON_BYTES = 131_072
 JSON_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
 
-STREAMED: Mapping[str, int] = {"/v1/bundles": MAX_UPLOAD_BYTES, "/v1/roles:check": MAX_MANIFEST_BYTES}
-"""Bodies that pass through unread, and how many bytes they may have."""
+LARGE: Mapping[str, int] = {
+    "/v1/bundles": MAX_UPLOAD_BYTES,
+    "/v1/roles:check": MAX_MANIFEST_BYTES,
+    "/v1/chat/completions": 1 << 20,
+}
+"""Bodies that may have more bytes than others: two that pass through unread, and a whole conversation."""
 
 
 class Bounded:
@@ -28,15 +32,15 @@ class Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        limit = STREAMED.get(scope["path"], MAX_JSON_BYTES)
-        seconds = UPLOAD_SECONDS if scope["path"] in STREAMED else JSON_SECONDS
+        limit = LARGE.get(scope["path"], MAX_JSON_BYTES)
+        seconds = UPLOAD_SECONDS if scope["path"] in LARGE else JSON_SECONDS
         body = _Body(receive, limit, asyncio.get_running_loop().time() + seconds)
         try:
             self._policy.check(headers.get(b"host"), headers.get(b"origin"))
             refuse_key_in_url(scope["query_string"].decode("latin-1"))
             body.announced(headers.get(b"content-length", ""))
         except RolehostError as error:
-            await error_response(error, close=True)(scope, receive, send)
+            await refusal(scope["path"], error, close=True)(scope, receive, send)
             return
         await self._app(scope, body.receive, send)
 

@@ -1,23 +1,29 @@
 """A client's side of the conversation on one socket: frames in, events out, whatever carries them.
 
 Frames of one session run in the order in which they came; several sessions on one socket
-run beside each other, and the socket goes on reading while they do.
+run beside each other, and the socket goes on reading while they do. What concerns the turn
+that runs does not wait for it: a cancel, and a message that is not to be queued. A socket
+speaks to one Role at a time, and for one user or several: what it says goes to a session of
+that Role and that user, so the same session_id may name several.
 """
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import Overloaded, RolehostError, Unavailable
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge.handshake import Dialect, Opening, find_role
-from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub
+from rolehost_runtime.gateway.edge.auth import acting, seconds_left
+from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening, address, find_role
+from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub, Live
+from rolehost_runtime.gateway.edge.outbox import Carrier, Outbox
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
 from rolehost_runtime.gateway.tables import Tables
@@ -27,24 +33,10 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 32
 MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
-MAX_HELD_BYTES = 1 << 20
-ROOM_SECONDS = 30.0
-"""For a client to make room while it is told of its past: at the socket's bounds that is 6 KiB/s."""
-TRY_AGAIN_LATER = 1013
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
-Frame = wire.Said | wire.Resume
-
-
-class Socket(Protocol):
-    """What carries the text. The seam at which a faster codec may take its place."""
-
-    paused: bool
-    """Its buffer is full for now; `Conversation.on_writable` tells when it is not."""
-
-    def send(self, text: bytes) -> None: ...
-    def close(self, code: int, reason: str = "") -> None: ...
+Frame = wire.Said | wire.Resume | wire.Cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +49,35 @@ class Gate:
     metrics: Metrics
     now_ms: Callable[[], int]
 
+    def clock(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        return asyncio.get_running_loop().time()
+
+    def admit(self, socket: Live, principal: Principal) -> None:
+        """It is told when its key is revoked, when its token expires, and when this gateway leaves."""
+        self.hub.add(socket, seconds_left(principal, self.now_ms()))
+
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One session on this socket, or the one that is still without a name."""
+    """One session on this socket."""
 
-    key: str
+    at: Address
+    principal: Principal
+    session_id: str
+    of: wire.Of | UnsetType
+    """What tells its events from those of the sessions that the socket was opened for."""
     pending: deque[Frame | None] = field(default_factory=deque)
     """None: only attach."""
     handle: SessionHandle | None = None
     working: bool = False
+    aside: int = 0
+    """Frames that run beside the working one."""
     failed: str = ""
     """Code of the failed turn that the client was told of since the running frame began."""
+
+    def tagged(self, event: wire.ServerFrame) -> wire.ServerFrame:
+        return event if self.of is UNSET else replace(event, of=self.of)
 
 
 class _Ear:
@@ -81,26 +90,26 @@ class _Ear:
     def send(self, event: wire.ServerFrame) -> None:
         if isinstance(event, wire.ResponseDone) and event.error is not None:
             self._line.failed = event.error.code
-        self._conversation.emit(event)
+        self._conversation.emit(self._line.tagged(event))
 
     async def room(self) -> bool:
         return await self._conversation.room()
 
 
 class Conversation:
-    def __init__(self, gate: Gate, socket: Socket, principal: Principal, opening: Opening) -> None:
+    def __init__(self, gate: Gate, socket: Carrier, principal: Principal, opening: Opening) -> None:
         self._gate = gate
         self._socket = socket
         self._principal = principal
         self._opening = opening
-        self._lines: dict[str, _Line] = {}
-        self._unnamed = opening.session_id or ""
-        """The line of frames without a session_id."""
+        self._at = opening.address
+        """The Role that is spoken to."""
+        self._lines: dict[tuple[str, str, str], _Line] = {}
+        """By Role, user and session_id; those that were quiet longest first."""
+        self._word = opening.session_id or ""
+        """The session_id of frames that say none; empty until one has come."""
         self._pending = 0
-        self._held: deque[wire.ServerFrame | _Joined] = deque()
-        self._held_bytes = 0
-        self._roomy: asyncio.Event | None = None
-        """Set when there is room again; only where somebody waits for it."""
+        self._out = Outbox(socket)
         self._gone = False
         self._migrating = False
         self._hears = _hears(opening)
@@ -110,30 +119,68 @@ class Conversation:
         opening = self._opening
         if opening.session_id is not None:
             after = opening.after_seq
-            self._queue(
-                None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after), self._unnamed
-            )
+            first = None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after)
+            self._queue(first, self._line(self._principal, opening.session_id))
 
     # ── from the client ─────────────────────────────────────────────────────────────
 
     def on_text(self, data: bytes) -> None:
+        self._on_frame(wire.read_frame, data)
+
+    def on_packed(self, data: bytes) -> None:
+        """A frame in msgpack."""
+        self._on_frame(wire.read_packed, data)
+
+    def _on_frame(self, read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
         self._gate.metrics.frames_in += 1
         try:
-            frame = wire.read_frame(data)
+            frame = read(data)
             if isinstance(frame, wire.Ping):
                 now = self._gate.now_ms()
                 self.emit(wire.Pong(session_id=None, seq=None, ts=now, t=frame.t, server_t=now))
                 return
-            key = self._unnamed if frame.session_id is None else identity.session_id(frame.session_id)
-            self._unnamed = self._unnamed or key
-            if self._migrating:
+            who = acting(self._principal, frame.user)
+            word = self._session(frame.session_id)
+            if self._migrating and not isinstance(frame, wire.Cancel):
                 raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
+            to = self._role(who, frame.role) if isinstance(frame, wire.Switch) else self._at
         except RolehostError as error:
             self.tell(None, error)
             return
-        self._queue(frame, key)
+        came, self._at = self._at, to
+        line = self._line(who, word)
+        if isinstance(frame, wire.Switch):
+            now = self._gate.now_ms()
+            switched = wire.Switched(session_id=word, seq=None, ts=now, from_=came.name, to=to.name)
+            self.emit(line.tagged(switched))
+            self._queue(None, line)
+        else:
+            self._queue(frame, line)
+
+    def _session(self, asked: str | None) -> str:
+        """The session_id that a frame means."""
+        word = identity.session_id(asked) if asked is not None else self._word or secrets.token_hex(12)
+        self._word = self._word or word
+        return word
+
+    def _role(self, who: Principal, asked: str) -> Address:
+        """The address of a Role that is there for this principal. Raises NotFound."""
+        at = address(asked)
+        find_role(self._gate.tables.roles, who, at)
+        return at
+
+    def _line(self, who: Principal, session_id: str) -> _Line:
+        """The session of that name with the Role that is spoken to."""
+        key = (self._at.name, who.user, session_id)
+        line = self._lines.pop(key, None)
+        if line is None:
+            home = (self._at.name, who.user) == (self._opening.address.name, self._principal.user)
+            of = UNSET if home else wire.Of(role=self._at.name, user=who.user)
+            line = _Line(self._at, who, session_id, of)
+        self._lines[key] = line  # the newest last
+        return line
 
     def migrate(self) -> None:
         """The gateway stops: once nothing of this socket runs any more, the client is asked to come again."""
@@ -145,25 +192,21 @@ class Conversation:
         for line in self._lines.values():
             if line.handle is not None:
                 now = self._gate.now_ms()
-                self.emit(
-                    wire.Migrate(session_id=line.key, seq=None, ts=now, reconnect_after_ms=RECONNECT_MS, reason="drain")
+                migrate = wire.Migrate(
+                    session_id=line.session_id, seq=None, ts=now, reconnect_after_ms=RECONNECT_MS, reason="drain"
                 )
+                self.emit(line.tagged(migrate))
         self._socket.close(SERVICE_RESTART, MOVED)
 
     def on_writable(self) -> None:
-        while self._held and not self._socket.paused:
-            self._write(_whole(self._held.popleft()))
-        if not self._held:
-            self._held_bytes = 0
-            self._make_room()
+        self._out.on_writable()
 
     def on_gone(self) -> None:
         """The client is gone. What it had said already runs on; nobody listens any more."""
         self._gone = True
-        self._held.clear()
-        self._make_room()
+        self._out.on_gone()
         for line in self._lines.values():
-            if line.handle is not None and not line.working:
+            if line.handle is not None and not line.working and not line.aside:
                 line.handle.detach()
         self._lines.clear()
 
@@ -175,64 +218,42 @@ class Conversation:
         if not isinstance(event, self._hears):
             if isinstance(event, wire.Resumed) and event.gap:
                 lost = RolehostError("a part of this session's history is lost", code=event.code or "resume_lost")
-                self.tell(event.session_id, lost)
+                self.tell(event.session_id, lost, event.of)
             return
-        if self._socket.paused or self._held:
-            self._hold(event)
-        else:
-            self._write(event)
+        self._out.put(event)
 
     async def room(self) -> bool:
-        """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
-        try:
-            async with asyncio.timeout(ROOM_SECONDS):
-                while (self._socket.paused or self._held) and not self._gone:
-                    self._roomy = self._roomy or asyncio.Event()
-                    await self._roomy.wait()
-        except TimeoutError:
-            self._too_slow()
-            return False
-        return not self._gone
+        return await self._out.room()
 
-    def tell(self, session_id: str | None, error: RolehostError) -> None:
+    def tell(
+        self,
+        session_id: str | None,
+        error: RolehostError,
+        of: wire.Of | UnsetType = UNSET,
+        *,
+        about: Frame | None = None,
+    ) -> None:
+        """Of what it is about the frame names the id: several frames of a session may run at once."""
         self._gate.metrics.told(error)
-        self.emit(wire.Error(session_id=session_id, seq=None, ts=self._gate.now_ms(), error=wire.error_body(error)))
-
-    def _write(self, event: wire.ServerFrame) -> None:
-        self._gate.metrics.frames_out += 1
-        self._socket.send(wire.encode(event))
-
-    def _hold(self, event: wire.ServerFrame) -> None:
-        """Keep events for a client that reads slowly; neighbouring deltas become one."""
-        last = self._held[-1] if self._held else None
-        if isinstance(event, wire.TextDelta):
-            self._held_bytes += 4 * len(event.delta)
-            if isinstance(last, _Joined) and last.continues(event):
-                last.deltas.append(event.delta)
-            else:
-                self._held.append(_Joined(event, [event.delta]))
-        else:
-            self._held_bytes += len(wire.encode(event))
-            self._held.append(event)
-        if self._held_bytes > MAX_HELD_BYTES:
-            self._too_slow()
-
-    def _too_slow(self) -> None:
-        self._held.clear()
-        self._socket.close(TRY_AGAIN_LATER, "this client reads too slowly")
-
-    def _make_room(self) -> None:
-        if self._roomy is not None:
-            self._roomy.set()
-            self._roomy = None
+        self.emit(
+            wire.Error(
+                session_id=session_id,
+                seq=None,
+                ts=self._gate.now_ms(),
+                of=of,
+                error=wire.error_body(error),
+                client_msg_id=about.client_msg_id if isinstance(about, wire.Said) else None,
+                response_id=about.response_id if isinstance(about, wire.Cancel) else None,
+            )
+        )
 
     # ── one session after the other ─────────────────────────────────────────────────
 
-    def _queue(self, frame: Frame | None, key: str) -> None:
-        line = self._lines.pop(key, None) or _Line(key)
-        self._lines[key] = line  # the newest last
+    def _queue(self, frame: Frame | None, line: _Line) -> None:
         self._pending += 1
         line.pending.append(frame)
+        if line.handle is not None:
+            self._step_aside(line)
         if not line.working:
             line.working = True
             self._gate.hub.start(self._work(line))
@@ -243,63 +264,69 @@ class Conversation:
         while line.pending:
             frame = line.pending.popleft()
             line.failed = ""
-            try:
-                await self._run(line, frame)
-            except Exception as error:
-                told = faults.told(log, "running a frame", error)
-                if line.failed != told.code:
-                    self.tell(line.key or None, told)
-            finally:
-                self._pending -= 1
+            await self._run_and_tell(line, frame)
         line.working = False
-        if self._gone and line.handle is not None:
+        self._rest(line)
+
+    def _step_aside(self, line: _Line) -> None:
+        """Run what must not wait for the frame that runs beside it."""
+        waiting = line.pending if line.working else ()
+        for frame in [frame for frame in waiting if _at_once(frame)]:
+            line.pending.remove(frame)
+            line.aside += 1
+            self._gate.hub.start(self._beside(line, frame))
+
+    async def _beside(self, line: _Line, frame: Frame | None) -> None:
+        """A frame that concerns the one that runs."""
+        await self._run_and_tell(line, frame)
+        line.aside -= 1
+        self._rest(line)
+
+    async def _run_and_tell(self, line: _Line, frame: Frame | None) -> None:
+        try:
+            await self._run(line, frame)
+        except Exception as error:
+            told = faults.told(log, "running a frame", error)
+            if line.failed != told.code:
+                self.tell(line.session_id, told, line.of, about=frame)
+        finally:
+            self._pending -= 1
+
+    def _rest(self, line: _Line) -> None:
+        """Something of this line is over."""
+        if self._gone and line.handle is not None and not line.working and not line.aside:
             line.handle.detach()
         if self._migrating and not self._pending and not self._gone:
             self._leave()
 
     async def _run(self, line: _Line, frame: Frame | None) -> None:
         if line.handle is None:
-            role = find_role(self._gate.tables.roles, self._principal, self._opening.address)
+            role = find_role(self._gate.tables.roles, line.principal, line.at)
             line.handle = await self._gate.sessions.attach(
-                self._principal, role, line.key or None, _Ear(self, line), revision=self._opening.address.revision
+                line.principal, role, line.session_id, _Ear(self, line), revision=line.at.revision
             )
-            if not line.key:
-                self._name(line, line.handle.session_id)
+            self._step_aside(line)
         if isinstance(frame, wire.Said):
-            await line.handle.say(replace(frame, session_id=line.key))
+            await line.handle.say(replace(frame, session_id=line.session_id))
+        elif isinstance(frame, wire.Cancel):
+            await line.handle.cancel(frame.response_id, frame.heard)
         elif frame is not None:
             await line.handle.resume(frame.after_seq)
 
-    def _name(self, line: _Line, session_id: str) -> None:
-        """A session that was opened without a name got one."""
-        if self._lines.get("") is line:
-            del self._lines[""]
-            self._lines[session_id] = line
-        line.key = session_id
-        self._unnamed = self._unnamed or session_id
-
     def _let_go(self) -> None:
         for key, line in self._lines.items():
-            if not line.working:
+            if not line.working and not line.aside:
                 if line.handle is not None:
                     line.handle.detach()
                 del self._lines[key]
                 return
 
 
-@dataclass(slots=True)
-class _Joined:
-    """Deltas of one response that wait together."""
-
-    first: wire.TextDelta
-    deltas: list[str]
-
-    def continues(self, event: wire.TextDelta) -> bool:
-        return event.response_id == self.first.response_id and event.session_id == self.first.session_id
-
-
-def _whole(held: wire.ServerFrame | _Joined) -> wire.ServerFrame:
-    return replace(held.first, delta="".join(held.deltas)) if isinstance(held, _Joined) else held
+def _at_once(frame: Frame | None) -> bool:
+    """It says something about the turn that runs, and would come too late after it."""
+    if isinstance(frame, wire.Said):
+        return frame.busy_policy not in (None, "queue")
+    return isinstance(frame, wire.Cancel)
 
 
 def _hears(opening: Opening) -> tuple[type[wire.Event], ...]:

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from rolehost_api import wire
 from rolehost_runtime.gateway.edge.bodies import error_json
+from rolehost_runtime.gateway.edge.stream import ABORT
 from rolehost_runtime.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
         self._disarm()
         super().on_headers_complete()
 

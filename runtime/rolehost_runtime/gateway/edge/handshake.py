@@ -14,6 +14,7 @@ from rolehost_runtime.gateway.tables import RoleEntry, Table
 PREFIX = "/role/"
 KEY_PARAMETERS = frozenset({"token", "access_token", "key", "api_key", "apikey", "authorization"})
 MAX_REVISION_CHARS = 128
+FORMATS = ("json", "msgpack")
 
 Headers = Sequence[tuple[str, str]]
 """Lower-case names."""
@@ -50,6 +51,8 @@ class Opening:
     session_id: str | None = None
     after_seq: int | None = None
     stream: bool = True
+    user: str | None = None
+    """Whom the caller acts for, where its key may."""
 
 
 def address(raw: str) -> Address:
@@ -70,22 +73,43 @@ def address(raw: str) -> Address:
 
 
 def find_role(roles: Table[RoleEntry], principal: Principal, at: Address) -> RoleEntry:
-    """The Role at that address, of this principal's own tenant only. Raises NotFound, the same for what is
-    not there and for what is another's."""
+    """The Role at that address, of this principal's own tenant only, and of the one that its token is for. Raises
+    NotFound, the same for what is not there and for what is another's."""
     entry = roles.get(principal.tenant.name, at.name)
-    if entry is None or entry.tenant != principal.tenant or at.tenant not in (None, principal.tenant.name):
+    if entry is None or not may_know(principal, entry) or at.tenant not in (None, principal.tenant.name):
         raise NotFound(
             "there is no Role at this address", hint="GET /v1/roles lists the Roles of your key", code="role_not_found"
         )
     return entry
 
 
+def may_know(principal: Principal, role: RoleEntry) -> bool:
+    return role.tenant == principal.tenant and principal.role in ("", role.name)
+
+
+def roles_of(roles: Table[RoleEntry], principal: Principal) -> list[RoleEntry]:
+    """All Roles that this principal may talk to, by name."""
+    return sorted((role for role in roles.values() if may_know(principal, role)), key=lambda role: role.name)
+
+
 def dialect(headers: Headers) -> Dialect:
     return Dialect.ROLE_V1 if SUBPROTOCOL in _subprotocols(headers) else Dialect.BARE
 
 
+def packed(target: str) -> bool:
+    """The client wants msgpack. Known before anything else, so that a refusal is told in it too.
+
+    >>> packed("/role/cat?fmt=msgpack"), packed("/role/cat")
+    (True, False)
+    """
+    try:
+        return dict(_pairs(target.partition("?")[2])).get("fmt") == "msgpack"
+    except BadRequest:
+        return False
+
+
 def presented_key(headers: Headers) -> str | None:
-    """The key of `Authorization: Bearer`, or of the subprotocol `bearer.<key>`, which is how browsers can send one."""
+    """The key or token of `Authorization: Bearer`, or of the subprotocol `bearer.<key>`, which is how browsers can send one."""
     for name, value in headers:
         if name == "authorization":
             scheme, _, key = value.partition(" ")
@@ -111,14 +135,15 @@ def opening(target: str, headers: Headers) -> Opening:
     if not path.startswith(PREFIX):
         raise NotFound("there are no sockets at this path", hint="Connect to /role/{name}", code="path_not_found")
     given = dict(_pairs(query))
-    if given.get("fmt", "json") != "json":
-        raise BadRequest("the only format so far is json", code="format_not_supported")
+    if given.get("fmt", "json") not in FORMATS:
+        raise BadRequest(f"fmt is one of {', '.join(FORMATS)}", code="format_not_supported")
     return Opening(
         address=address(unquote(path.removeprefix(PREFIX))),
         dialect=dialect(headers),
         session_id=identity.session_id(given["session_id"]) if "session_id" in given else None,
         after_seq=_after_seq(given["after_seq"]) if "after_seq" in given else None,
         stream=given.get("stream", "1") != "0",
+        user=given.get("user"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Every open socket and every running turn of this process, for what concerns them all."""
+"""Every open socket, stream and waiting question, and every running turn of this process, for what concerns them all."""
 
 import asyncio
 import random
@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from rolehost_api.errors import RolehostError, Unauthorized
+from rolehost_runtime.gateway.edge.tokens import expired
 from rolehost_runtime.gateway.tables import KeyEntry, Table
 
 SERVICE_RESTART = 1012
@@ -15,9 +16,10 @@ _CHANGED = Unauthorized("what this key may do was changed", hint="Connect again"
 
 
 class Live(Protocol):
-    """An open socket."""
+    """An open socket, or an answer over HTTP that is not over yet."""
 
     key_sha256: str
+    """Of its key, or of the one that issued its token."""
 
     def refuse(self, error: RolehostError) -> None:
         """Say why, then close with the error's close code."""
@@ -41,23 +43,30 @@ class Hub:
     def __init__(self, keys: Table[KeyEntry]) -> None:
         self._by_key: defaultdict[str, set[Live]] = defaultdict(set)
         self._keys = keys
+        self._ends: dict[Live, asyncio.TimerHandle] = {}
+        """When tokens expire, of those who came with one."""
         self._work: set[asyncio.Task[None]] = set()
         self.draining = False
         self.sockets = 0
-        """Let in, by their key."""
+        """Let in, by their key; streams and waiting questions are counted with them."""
         self.connections = 0
-        """Those, and the ones that are still being turned away."""
+        """WebSockets, and those that are still being turned away. Connections of HTTP are counted by its server."""
         keys.listen(self._key_changed)
 
-    def add(self, socket: Live) -> None:
+    def add(self, socket: Live, seconds: float | None) -> None:
+        """`seconds`: until its token is not accepted any more; None where it has none."""
         self._by_key[socket.key_sha256].add(socket)
         self.sockets += 1
+        if seconds is not None:
+            self._ends[socket] = asyncio.get_running_loop().call_later(seconds, self._token_over, socket)
 
     def remove(self, socket: Live) -> None:
         held = self._by_key.get(socket.key_sha256, set())
         if socket in held:
             held.remove(socket)
             self.sockets -= 1
+            if (end := self._ends.pop(socket, None)) is not None:
+                end.cancel()
             if not held:
                 del self._by_key[socket.key_sha256]
 
@@ -85,6 +94,10 @@ class Hub:
 
     def _sockets(self) -> list[Live]:
         return [socket for sockets in self._by_key.values() for socket in sockets]
+
+    @staticmethod
+    def _token_over(socket: Live) -> None:
+        socket.refuse(expired())
 
     def _key_changed(self, row: tuple[str, ...]) -> None:
         (sha256,) = row

@@ -1,8 +1,7 @@
 """REST: Roles, sessions, one-shot replies, logs, pushes, health, and the page. FastAPI."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,63 +10,35 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from rolehost_api import identity, wire
 from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge import pages
-from rolehost_runtime.gateway.edge.auth import Authenticator, require
-from rolehost_runtime.gateway.edge.bodies import error_response
+from rolehost_runtime.gateway.edge import minting, pages, sessions, talking
 from rolehost_runtime.gateway.edge.bounds import Bounded
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
-from rolehost_runtime.gateway.edge.handshake import address, find_role, presented_key
-from rolehost_runtime.gateway.edge.oneshot import one_reply
-from rolehost_runtime.gateway.edge.platform import PlatformAnswer, PlatformHealth
+from rolehost_runtime.gateway.edge.handshake import address, find_role, roles_of
+from rolehost_runtime.gateway.edge.openai import routes as openai
+from rolehost_runtime.gateway.edge.openai.errors import refusal
+from rolehost_runtime.gateway.edge.platform import PlatformAnswer
 from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.views import (
-    EventsAnswer,
     FindingsAnswer,
     HealthAnswer,
     PushedAnswer,
     RolesAnswer,
     RoleView,
-    SessionsAnswer,
     answers,
     components,
-    takes,
     takes_bytes,
     view,
 )
-from rolehost_runtime.gateway.ports import Logs, Principal
+from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
 
 log = logging.getLogger(__name__)
-
-MAX_SEQ = 1 << 53
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What stands behind the routes."""
-
-    gate: Gate
-    auth: Authenticator
-    logs: Logs
-    uploads: Uploads | None
-    store_answers: Callable[[], Awaitable[bool]]
-    settled: Callable[[], bool]
-    """Every other gateway was heard of; before that one might be taken for dead."""
-    page: bool
-    platform: PlatformHealth
-
-
-class _Json(Response):
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return wire.encode(content)
 
 
 def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
@@ -77,33 +48,31 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
         version="v1",
         docs_url=None,  # they load assets from elsewhere
         redoc_url=None,
-        default_response_class=_Json,
+        default_response_class=Json,
     )
     _errors(app)
     _health(app, rooms)
     _roles(app, rooms)
+    sessions.routes(app, rooms)
+    talking.routes(app, rooms)
+    openai.routes(app, rooms)
+    minting.routes(app, rooms)
     _pushes(app, rooms)
     _platform(app, rooms)
+    pages.serve_library(app)
     if rooms.page:
         pages.serve(app)
     _described(app)
     return Bounded(_Counted(app, rooms.gate), policy)
 
 
-def _caller(rooms: Rooms, request: Request, scope: Scope) -> Principal:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-    principal = rooms.auth.principal(presented_key(headers))
-    require(principal, scope)
-    return principal
-
-
 def _health(app: FastAPI, rooms: Rooms) -> None:
-    @app.get("/healthz", responses=answers(HealthAnswer), response_class=_Json)
+    @app.get("/healthz", responses=answers(HealthAnswer), response_class=Json)
     async def healthz() -> Response:
         """The process runs."""
-        return _Json(HealthAnswer(ok=True))
+        return Json(HealthAnswer(ok=True))
 
-    @app.get("/readyz", responses=answers(HealthAnswer), response_class=_Json)
+    @app.get("/readyz", responses=answers(HealthAnswer), response_class=Json)
     async def readyz() -> Response:
         """Everything that a new session needs was seen, and Redis answers."""
         tables = rooms.gate.tables
@@ -115,7 +84,7 @@ def _health(app: FastAPI, rooms: Rooms) -> None:
         if not await rooms.store_answers():
             waiting.append("state")
         answer = HealthAnswer(ok=not waiting, waiting_for=waiting, stale=tables.stale)
-        return _Json(answer, 503 if waiting else 200)
+        return Json(answer, 503 if waiting else 200)
 
 
 def _roles(app: FastAPI, rooms: Rooms) -> None:
@@ -124,55 +93,25 @@ def _roles(app: FastAPI, rooms: Rooms) -> None:
     def role_of(principal: Principal, name: str) -> RoleEntry:
         return find_role(tables.roles, principal, address(name))
 
-    @app.get("/v1/roles", responses=answers(RolesAnswer), response_class=_Json)
+    @app.get("/v1/roles", responses=answers(RolesAnswer), response_class=Json)
     async def list_roles(request: Request) -> Response:
-        """The Roles of your key's tenant."""
-        principal = _caller(rooms, request, Scope.CHAT)
-        mine = [role for role in tables.roles.values() if role.tenant == principal.tenant]
-        return _Json(RolesAnswer([view(role, tables) for role in sorted(mine, key=lambda role: role.name)]))
+        """The Roles of your key's tenant; with an end user's token those that it is for."""
+        mine = roles_of(tables.roles, rooms.caller(request, Scope.CHAT))
+        return Json(RolesAnswer([view(role, tables) for role in mine]))
 
-    @app.get("/v1/roles/{name}", responses=answers(RoleView), response_class=_Json)
+    @app.get("/v1/roles/{name}", responses=answers(RoleView), response_class=Json)
     async def get_role(request: Request, name: str) -> Response:
-        return _Json(view(role_of(_caller(rooms, request, Scope.CHAT), name), tables))
-
-    @app.get("/v1/roles/{name}/sessions", responses=answers(SessionsAnswer), response_class=_Json)
-    async def list_sessions(request: Request, name: str) -> Response:
-        principal = _caller(rooms, request, Scope.CHAT)
-        return _Json(SessionsAnswer(await rooms.gate.sessions.list_sessions(principal, role_of(principal, name))))
-
-    @app.get("/v1/roles/{name}/sessions/{sid}/events", responses=answers(EventsAnswer), response_class=_Json)
-    async def read_events(request: Request, name: str, sid: str, after_seq: int = 0) -> Response:
-        """What happened in a session after event `after_seq`."""
-        principal = _caller(rooms, request, Scope.CHAT)
-        if not 0 <= after_seq <= MAX_SEQ:
-            raise BadRequest("after_seq is a number, 0 or more", code="invalid_after_seq")
-        session_id = identity.session_id(sid)
-        events = await rooms.gate.sessions.events(principal, role_of(principal, name), session_id, after_seq)
-        return _Json(EventsAnswer(session_id, events))
+        return Json(view(role_of(rooms.caller(request, Scope.CHAT), name), tables))
 
     @app.get("/v1/roles/{name}/logs", responses=answers(LogLine, media="application/x-ndjson"))
     async def read_logs(request: Request, name: str, after: int = 0, follow: bool = False) -> Response:
         """What the Role's logic printed, a line of JSON each; with `follow` also what it will print."""
-        principal = _caller(rooms, request, Scope.PUSH)
+        principal = rooms.caller(request, Scope.PUSH)
         if not 0 <= after <= MAX_SEQ:
             raise BadRequest("after is a number, 0 or more", code="invalid_after")
         lines = rooms.logs.follow(role_of(principal, name), after=after, follow=follow)
-        body = await follow_logs(lines, lambda: _caller(rooms, request, Scope.PUSH))  # a revoked key reads no more
+        body = await follow_logs(lines, lambda: rooms.caller(request, Scope.PUSH))  # a revoked key reads no more
         return StreamingResponse(body, media_type="application/x-ndjson")
-
-    @app.post(
-        "/role/{at:path}", responses=answers(wire.ResponseDone), openapi_extra=takes(wire.Said), response_class=_Json
-    )
-    async def talk(request: Request, at: str) -> Response:
-        """Say one thing and wait for the whole answer; the same JSON as on the socket."""
-        principal = _caller(rooms, request, Scope.CHAT)
-        where = address(at)
-        find_role(tables.roles, principal, where)
-        said = wire.read_frame(await request.body())
-        if not isinstance(said, wire.Said):
-            raise BadRequest("only a message can be posted", code="unknown_type")
-        done = await one_reply(rooms.gate, principal, where, said)
-        return _Json(done)
 
 
 def _pushes(app: FastAPI, rooms: Rooms) -> None:
@@ -186,24 +125,24 @@ def _pushes(app: FastAPI, rooms: Rooms) -> None:
     @app.put("/v1/bundles", responses=answers(PushedAnswer), openapi_extra=takes_bytes("application/gzip"))
     async def push_bundle(request: Request) -> Response:
         """Push role logic as `rolehost push` packs it (tar, gzip, at most 10 MiB); the digest names it from then on."""
-        tenant = _caller(rooms, request, Scope.PUSH).tenant
+        tenant = rooms.caller(request, Scope.PUSH).tenant
         status, body = await uploads().bundle(tenant, _stream(request))
         return Response(body, status, media_type="application/json")
 
     @app.post("/v1/roles:check", responses=answers(FindingsAnswer), openapi_extra=takes_bytes("application/yaml"))
     async def check_role(request: Request) -> Response:
         """Everything that is wrong with a manifest, at once. An empty list is a good manifest."""
-        tenant = _caller(rooms, request, Scope.PUSH).tenant
+        tenant = rooms.caller(request, Scope.PUSH).tenant
         status, body = await uploads().check(tenant, _stream(request))
         return Response(body, status, media_type="application/json")
 
 
 def _platform(app: FastAPI, rooms: Rooms) -> None:
-    @app.get("/v1/platform/health", responses=answers(PlatformAnswer), response_class=_Json)
+    @app.get("/v1/platform/health", responses=answers(PlatformAnswer), response_class=Json)
     async def platform_health(request: Request) -> Response:
         """Versions, the store's durability and memory, clocks: for a key with scope `admin`."""
-        _caller(rooms, request, Scope.ADMIN)
-        return _Json(await rooms.platform.answer())
+        rooms.caller(request, Scope.ADMIN)
+        return Json(await rooms.platform.answer())
 
 
 async def _stream(request: Request) -> AsyncIterator[bytes]:
@@ -214,27 +153,26 @@ async def _stream(request: Request) -> AsyncIterator[bytes]:
 
 def _errors(app: FastAPI) -> None:
     @app.exception_handler(RolehostError)
-    async def ours(_: Request, error: RolehostError) -> Response:
-        return error_response(error, close=error.status in (408, 413))
+    async def ours(request: Request, error: RolehostError) -> Response:
+        return refusal(request.url.path, error, close=error.status in (408, 413))
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, __: Exception) -> Response:
-        return error_response(faults.OURS)  # `_Counted` logs it
+    async def bug(request: Request, __: Exception) -> Response:
+        return refusal(request.url.path, faults.OURS)  # `_Counted` logs it
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         where = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in error.errors()}))
-        return error_response(BadRequest(f"not valid: {where}"[:512], code="invalid_request"))
+        return refusal(request.url.path, BadRequest(f"not valid: {where}"[:512], code="invalid_request"))
 
     @app.exception_handler(HTTPException)
-    async def routing(_: Request, error: HTTPException) -> Response:
+    async def routing(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return error_response(
-                NotFound("there is nothing at this path", hint="GET /openapi.json", code="path_not_found")
-            )
+            nothing = NotFound("there is nothing at this path", hint="GET /openapi.json", code="path_not_found")
+            return refusal(request.url.path, nothing)
         refused = BadRequest("this cannot be done here", code="method_not_allowed")
         refused.status = error.status_code
-        response = error_response(refused)
+        response = refusal(request.url.path, refused)
         response.headers.update(error.headers or {})
         return response
 
@@ -261,11 +199,11 @@ class _Counted:
             await self._app(scope, receive, noted)
         except RolehostError as error:
             if not status:
-                await error_response(error, close=True)(scope, receive, noted)
+                await refusal(scope["path"], error, close=True)(scope, receive, noted)
         except Exception as error:
             told = faults.internal(log, "answering a request", error)
             if not status:
-                await error_response(told, close=True)(scope, receive, noted)
+                await refusal(scope["path"], told, close=True)(scope, receive, noted)
         route = scope.get("route")
         self._gate.metrics.requests.labels(getattr(route, "path", "other"), str(status or 499)).inc()
 
@@ -277,7 +215,9 @@ def _described(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             described = bare()
-            described.setdefault("components", {}).setdefault("schemas", {}).update(components())
+            described.setdefault("components", {}).setdefault("schemas", {}).update(
+                components(*openai.TYPES, *minting.TYPES)
+            )
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]
             app.openapi_schema = described

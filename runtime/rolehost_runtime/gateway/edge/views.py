@@ -11,7 +11,7 @@ from rolehost_api.errors import Finding
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway.edge.bodies import ErrorAnswer
 from rolehost_runtime.gateway.edge.platform import PlatformAnswer
-from rolehost_runtime.gateway.tables import RoleEntry, Tables
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
 
 class RoleView(Struct, frozen=True, kw_only=True):
@@ -35,6 +35,21 @@ class SessionsAnswer(Struct, frozen=True):
 class EventsAnswer(Struct, frozen=True):
     session_id: str
     events: list[wire.ServerFrame]
+    last_seq: int
+    """Ask for what comes after this one next."""
+    more: bool
+    """There is more already: the answer was full."""
+    gap: bool = False
+    """A part of the history is lost: the log is shorter than `after_seq`, and these are its events from the begin."""
+
+
+class StateAnswer(Struct, frozen=True):
+    session_id: str
+    version: int
+    seq: int
+    """The log's last event at that version: whoever goes on after it misses no change."""
+    state: dict[str, Any]
+    is_urgent: bool = False
 
 
 class PushedAnswer(Struct, frozen=True):
@@ -55,13 +70,18 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
     wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 
 
+def stable_of(role: RoleEntry, tables: Tables) -> RevisionEntry | None:
+    """The revision that takes new sessions."""
+    return tables.revisions.get(role.tenant.name, role.stable) if role.stable else None
+
+
 def view(role: RoleEntry, tables: Tables) -> RoleView:
-    stable = tables.revisions.get(role.tenant.name, role.stable) if role.stable else None
+    stable = stable_of(role, tables)
     return RoleView(
         name=role.name,
         display_name=role.spec.display_name or role.name,
@@ -70,20 +90,32 @@ def view(role: RoleEntry, tables: Tables) -> RoleView:
     )
 
 
-def components() -> Mapping[str, Any]:
-    """JSON Schemas of all answers and of the message frame, by name."""
-    _, schemas = msgspec.json.schema_components((*ANSWERS, wire.Said), ref_template="#/components/schemas/{name}")
+def components(*more: type[Struct]) -> Mapping[str, Any]:
+    """JSON Schemas of all answers and of the message frame, by name; and of `more`."""
+    kinds = (*ANSWERS, wire.Said, *more)
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return schemas
 
 
+def _ref(kind: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
 def answers(
-    kind: type[Struct], *, media: str = "application/json", status: int = 200
+    kind: type[Struct], *, media: str = "application/json", status: int = 200, error: type[Struct] = ErrorAnswer
 ) -> dict[int | str, dict[str, Any]]:
-    """For FastAPI's `responses=`: what comes back, and the one shape of all errors."""
+    """For FastAPI's `responses=`: what comes back, and the shape of errors."""
     return {
         status: {"description": "OK", "content": {media: {"schema": _ref(kind)}}},
-        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(ErrorAnswer)}}},
+        "default": {"description": "An error", "content": {"application/json": {"schema": _ref(error)}}},
     }
+
+
+def streams(described: dict[int | str, dict[str, Any]], *, only: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The same answers, or (`only`: instead of them) an event stream."""
+    content = {} if only else described[200]["content"]
+    stream = {"type": "string", "description": "Server-sent events; `data` is JSON"}
+    return described | {200: {"description": "OK", "content": {**content, "text/event-stream": {"schema": stream}}}}
 
 
 def takes(kind: type[Struct]) -> dict[str, Any]:
@@ -94,7 +126,3 @@ def takes(kind: type[Struct]) -> dict[str, Any]:
 def takes_bytes(media: str) -> dict[str, Any]:
     schema = {"type": "string", "format": "binary"}
     return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
-
-
-def _ref(kind: type[Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -18,10 +18,20 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
-from rolehost_runtime.gateway.edge.auth import Authenticator
-from rolehost_runtime.gateway.edge.dialect import TRY_AGAIN_LATER, Conversation, Gate
-from rolehost_runtime.gateway.edge.handshake import Dialect, Headers, dialect, find_role, opening, presented_key
+from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
+from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
+from rolehost_runtime.gateway.edge.handshake import (
+    Dialect,
+    Headers,
+    dialect,
+    find_role,
+    opening,
+    packed,
+    presented_key,
+)
+from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
 from rolehost_runtime.gateway.edge.policy import Policy
+from rolehost_runtime.gateway.tables import Scope
 
 MAX_BUFFERED_BYTES = 1 << 21
 """What may wait when one more event is written, and the largest of them: 262,144 characters of six bytes."""
@@ -46,7 +56,7 @@ class Door:
 
 
 class WebSocket(asyncio.Protocol):
-    """Implements dialect.Socket and hub.Live."""
+    """Implements outbox.Carrier and hub.Live."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -55,7 +65,11 @@ class WebSocket(asyncio.Protocol):
         self._talk: ServerProtocol
         self._conversation: Conversation | None = None
         self._parts: bytearray | None = None
-        """Of a text message that came in fragments so far."""
+        """Of a message that came in fragments so far."""
+        self._parts_packed = False
+        """They are binary."""
+        self._packed = False
+        """Everything is said in msgpack, in binary frames."""
         self._unread = bytearray()
         """What came at once and is more than a quantum."""
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +96,7 @@ class WebSocket(asyncio.Protocol):
         if response.status_code != 101:
             self._finish()
             return
-        self._dialect = dialect(headers)
+        self._dialect, self._packed = dialect(headers), packed(target)
         try:
             self._enter(target, headers)
         except RolehostError as error:
@@ -100,11 +114,12 @@ class WebSocket(asyncio.Protocol):
             raise Unavailable("the gateway restarts", hint="Connect again", code="draining")
         door.policy.check(_first(headers, "host"), _first(headers, "origin"))
         asked = opening(target, headers)
-        principal = door.auth.principal(presented_key(headers))
+        principal = acting(door.auth.principal(presented_key(headers)), asked.user)
+        require(principal, Scope.CHAT)
         find_role(door.gate.tables.roles, principal, asked.address)
         self.key_sha256 = principal.key_sha256
         self._conversation = Conversation(door.gate, self, principal, asked)
-        door.gate.hub.add(self)
+        door.gate.admit(self, principal)
         door.gate.metrics.sockets.inc()
         self._conversation.start()
 
@@ -161,11 +176,15 @@ class WebSocket(asyncio.Protocol):
         if self._conversation is not None:
             self._conversation.on_writable()
 
-    # ── dialect.Socket, hub.Live ────────────────────────────────────────────────────
+    # ── outbox.Carrier, hub.Live ────────────────────────────────────────────────────
 
-    def send(self, text: bytes) -> None:
+    def send(self, event: wire.ServerFrame) -> None:
         if self._talk.state is OPEN:
-            self._talk.send_text(text)
+            self._door.gate.metrics.frames_out += 1
+            if self._packed:
+                self._talk.send_binary(wire.pack(event))
+            else:
+                self._talk.send_text(wire.encode(event))
             self._flush()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -181,27 +200,32 @@ class WebSocket(asyncio.Protocol):
 
     def refuse(self, error: RolehostError) -> None:
         self._door.gate.metrics.told(error)
-        self.send(_error_frame(error, self._door.gate.now_ms()))
+        self.send(_error_event(error, self._door.gate.now_ms()))
         self.close(error.close_code, error.code)
 
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.TEXT:
-            self._parts = bytearray(frame.data)
+        if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.BINARY and self._packed):
+            self._parts, self._parts_packed = bytearray(frame.data), frame.opcode is Opcode.BINARY
         elif frame.opcode is Opcode.CONT and self._parts is not None:
             self._parts += frame.data
         elif frame.opcode is Opcode.BINARY and self._conversation is not None:
             refused = BadRequest(
-                "binary frames are not understood", hint="Send JSON as text", code="binary_not_supported"
+                "binary frames are not understood",
+                hint="Send JSON as text, or connect with ?fmt=msgpack",
+                code="binary_not_supported",
             )
             self._conversation.tell(None, refused)
             return
         else:
             return
         if frame.fin and self._parts is not None:
-            text, self._parts = bytes(self._parts), None
-            self._text(text)
+            whole, self._parts = bytes(self._parts), None
+            if not self._parts_packed:
+                self._text(whole)
+            elif self._conversation is not None:
+                self._conversation.on_packed(whole)
 
     def _text(self, text: bytes) -> None:
         try:
@@ -224,8 +248,9 @@ class WebSocket(asyncio.Protocol):
         else:
             error = ProtocolViolation("this is not the WebSocket protocol")
         self._door.gate.metrics.told(error)
-        text = _error_frame(error, self._door.gate.now_ms())
-        self._transport.write(Frame(Opcode.TEXT, text).serialize(mask=False))
+        event = _error_event(error, self._door.gate.now_ms())
+        said = Frame(Opcode.BINARY, wire.pack(event)) if self._packed else Frame(Opcode.TEXT, wire.encode(event))
+        self._transport.write(said.serialize(mask=False))
 
     def _flush(self) -> None:
         """Send what is due. An empty piece is the end of our side."""
@@ -290,8 +315,8 @@ def _ours(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | No
     return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
 
 
-def _error_frame(error: RolehostError, now_ms: int) -> bytes:
-    return wire.encode(wire.Error(session_id=None, seq=None, ts=now_ms, error=wire.error_body(error)))
+def _error_event(error: RolehostError, now_ms: int) -> wire.Error:
+    return wire.Error(session_id=None, seq=None, ts=now_ms, error=wire.error_body(error))
 
 
 def _first(headers: Headers, name: str) -> str | None:

@@ -17,7 +17,7 @@ MAX_WHERE = 128
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WHERE = re.compile(r"((?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.py):[0-9]{1,7}")
-_HOOK = re.compile(r"(on_start|on_message|on_reply)(?::(.*?)(#[0-9]{1,4})?)?", re.DOTALL)
+_HOOK = re.compile(r"(on_start|on_message|on_reply|on_interrupt)(?::(.*?)(#[0-9]{1,4})?)?", re.DOTALL)
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]{1,64}")
 _KERNEL = re.compile(r"Linux version [0-9][0-9A-Za-z.+~-]{0,63}")
 _SESSION = re.compile(r"[\x21-\x7e]{1,128}")
@@ -117,8 +117,8 @@ def hook_name(said: str) -> str:
 
     >>> hook_name("on_message:answer#2"), hook_name("on_reply:<lambda>"), hook_name("commit")
     ('on_message:answer#2', 'on_reply:<lambda>', 'commit')
-    >>> hook_name("on_start:send us money"), hook_name("anything at all")
-    ('on_start', 'hook')
+    >>> hook_name("on_interrupt:sulk"), hook_name("on_start:send us money"), hook_name("anything at all")
+    ('on_interrupt:sulk', 'on_start', 'hook')
     """
     if said == "commit":  # the engine's own: the state of all hooks together did not fit
         return said

@@ -43,6 +43,8 @@ class Connection(Generic[M]):
         self.peer = ""
         """The other end's name, from its hello on."""
         self.peer_leaves = False
+        self.protocol = 0
+        """The newest version that both ends speak, from the other end's hello on."""
         self._reader = reader
         self._me, self._leaving = me, leaving
         self._prove, self._check = prove, check
@@ -105,8 +107,10 @@ class Connection(Generic[M]):
                 raise ProtocolViolation("this message does not belong to a gateway's channel 0")
 
     def _hello(self, hello: PeerHello) -> None:
-        if not set(PEER_PROTOCOLS) & set(hello.protocols):
+        common = set(PEER_PROTOCOLS) & set(hello.protocols)
+        if not common:
             raise ProtocolViolation("the gateways speak no version of their link in common")
+        self.protocol = max(common)
         if self._check and not self._check(peer_proof_text(self._nonce, self._me, hello.gateway), hello.proof):
             raise ProtocolViolation("the peer is not the platform")
         if self._prove:

@@ -10,10 +10,13 @@ import msgspec
 from rolehost_api.errors import Overloaded, ProtocolViolation
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
+    CANCELS,
     HEARD_BYTES,
     AskRoom,
     Attach,
     Attached,
+    Begun,
+    CancelTurn,
     Detach,
     Forward,
     Heard,
@@ -25,7 +28,7 @@ from rolehost_api.link.peer import (
     Room,
     ToOwner,
 )
-from rolehost_api.wire import ServerFrame, error_body
+from rolehost_api.wire import ResponseAmended, ResponseReset, ServerFrame, error_body
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.peers.connection import Connection
 from rolehost_runtime.gateway.peers.identity import Check
@@ -44,8 +47,8 @@ _encode = msgspec.msgpack.Encoder().encode
 class _Guest:
     """One client of another gateway. Implements ports.Channel."""
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[[Message], None], protocol: int) -> None:
+        self._send, self._protocol = send, protocol
         self.seat: Seat | None = None
         self.errands: set[asyncio.Task[None]] = set()
         self.gone = False
@@ -54,7 +57,14 @@ class _Guest:
         self.idle: Callable[[], None] = lambda: None
         """Called when the last errand is over."""
 
+    def begun(self, number: int, response_id: str) -> None:
+        """What it said under this number is being answered."""
+        if self._protocol >= CANCELS:
+            self._send(Begun(number=number, response_id=response_id))
+
     def send(self, event: ServerFrame) -> None:
+        if self._protocol < CANCELS and isinstance(event, ResponseAmended | ResponseReset):
+            return
         data = _encode(event)
         for start in range(0, len(data), HEARD_BYTES):
             piece = data[start : start + HEARD_BYTES]
@@ -137,17 +147,17 @@ class Guests:
             case Attach() if guest is None:
                 if len(guests) >= MAX_GUESTS:
                     full = Overloaded("this gateway has no room for another session", code="too_many_sessions")
-                    connection.send(channel, Refused(error=error_body(full)))
+                    connection.send(channel, Refused(error=error_body(full), status=full.status))
                     return
-                guest = guests[channel] = _Guest(lambda told: connection.send(channel, told))
+                guest = guests[channel] = _Guest(lambda told: connection.send(channel, told), connection.protocol)
                 self.count += 1
                 guest.run(self._attach(connection, guests, channel, guest, message))
-            case Forward() | Replay():
+            case Forward() | Replay() | CancelTurn():
                 if guest is None:
                     return  # it crossed with our Moved
                 if len(guest.errands) >= MAX_ERRANDS:
                     busy = Overloaded(f"{MAX_ERRANDS} messages wait in this session already", code="busy")
-                    connection.send(channel, Outcome(number=message.number, error=error_body(busy)))
+                    connection.send(channel, Outcome(number=message.number, error=error_body(busy), status=busy.status))
                     return
                 guest.run(self._do(connection, channel, guest, message))
             case Room():
@@ -178,7 +188,7 @@ class Guests:
             seat = None
         except Exception as error:
             told = faults.told(log, "taking in a guest", error)
-            connection.send(channel, Refused(error=error_body(told)))
+            connection.send(channel, Refused(error=error_body(told), status=told.status))
             self._bid_farewell(guests, channel)
             return
         if seat is None:
@@ -190,20 +200,25 @@ class Guests:
             guest.seat = seat
             connection.send(channel, Attached())
 
-    async def _do(self, connection: Connection[ToOwner], channel: int, guest: _Guest, asked: Forward | Replay) -> None:
+    async def _do(
+        self, connection: Connection[ToOwner], channel: int, guest: _Guest, asked: Forward | Replay | CancelTurn
+    ) -> None:
         outcome = Outcome(number=asked.number)
         try:
             if guest.seat is None:
                 raise HeldElsewhere(self._me)
-            if isinstance(asked, Forward):
-                await guest.seat.say(asked.said)
-            else:
-                await guest.seat.resume(asked.after_seq)
+            match asked:
+                case Forward(number=number):
+                    await guest.seat.say(asked.said, lambda response_id: guest.begun(number, response_id))
+                case Replay():
+                    await guest.seat.resume(asked.after_seq)
+                case CancelTurn():
+                    await guest.seat.cancel(asked.response_id, asked.heard)
         except HeldElsewhere:
             outcome = Outcome(number=asked.number, undone=True)
         except Exception as error:
             told = faults.told(log, "running a guest's frame", error)
-            outcome = Outcome(number=asked.number, error=error_body(told))
+            outcome = Outcome(number=asked.number, error=error_body(told), status=told.status)
         connection.send(channel, outcome)
 
     def _bid_farewell(self, guests: dict[int, _Guest], channel: int) -> None:

@@ -6,11 +6,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError
+from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError, Unavailable
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
+    CANCELS,
     AskRoom,
     Attached,
+    Begun,
+    CancelTurn,
     Detach,
     Forward,
     Heard,
@@ -21,8 +24,8 @@ from rolehost_api.link.peer import (
     Replay,
     Room,
 )
-from rolehost_api.wire import ErrorBody, Said, ServerFrame
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost
+from rolehost_api.wire import HeardPart, Said, ServerFrame, error_of
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, ignore
 
 MAX_EVENT_BYTES = 4 * 1_048_576
 """Of one event in pieces: the longest reply, a full patch and room to spare."""
@@ -33,6 +36,8 @@ _event: msgspec.msgpack.Decoder[ServerFrame] = msgspec.msgpack.Decoder(ServerFra
 
 class Line(Protocol):
     """The link to the owner."""
+
+    protocol: int
 
     def send(self, channel: int, message: Message) -> None: ...
 
@@ -49,6 +54,9 @@ class RemoteSeat:
         self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once attached, False where nobody speaks in the session there; or what the owner refuses with."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._begun: dict[int, Callable[[str], None]] = {}
+        self._answers: dict[int, str] = {}
+        """By what was said: the response that answers it."""
         self._errands: set[asyncio.Task[None]] = set()
         self._last = 0
         self._pieces = bytearray()
@@ -56,13 +64,29 @@ class RemoteSeat:
 
     # ── ports.Seat ──────────────────────────────────────────────────────────────────
 
-    async def say(self, said: Said) -> None:
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         self._last += 1
-        await self._ask(self._last, Forward(number=self._last, said=said))
+        number = self._last
+        self._begun[number] = begun
+        try:
+            await self._ask(number, Forward(number=number, said=said))
+        finally:
+            self._begun.pop(number, None)
+            self._answers.pop(number, None)
 
     async def resume(self, after_seq: int) -> None:
         self._last += 1
         await self._ask(self._last, Replay(number=self._last, after_seq=after_seq))
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        if self._line.protocol < CANCELS and not self._over:
+            raise Unavailable(
+                "the gateway that answers this session is of an older release",
+                hint="Try again when the upgrade is through",
+                code="cancel_unavailable",
+            )
+        self._last += 1
+        await self._ask(self._last, CancelTurn(number=self._last, response_id=response_id, heard=heard))
 
     def leave(self) -> None:
         if not self._over:
@@ -92,10 +116,14 @@ class RemoteSeat:
                 self.taken.set_result(False)
                 self._end(OwnerLost())
             case Refused() if not self.taken.done():
-                self.taken.set_exception(told(message.error))
+                self.taken.set_exception(error_of(message.error, message.status))
                 self._end(OwnerLost())
             case Heard():
                 self._heard(message)
+            case Begun():
+                if message.number in self._begun:
+                    self._answers[message.number] = message.response_id
+                    self._begun[message.number](message.response_id)
             case Outcome():
                 self._outcome(message)
             case AskRoom():
@@ -139,7 +167,7 @@ class RemoteSeat:
         if message.undone:
             waiting.set_exception(HeldElsewhere(""))
         elif message.error is not None:
-            waiting.set_exception(told(message.error))
+            waiting.set_exception(error_of(message.error, message.status))
         else:
             waiting.set_result(None)
 
@@ -151,18 +179,11 @@ class RemoteSeat:
             errand.cancel()
         self._is_over(self._number)
         _fail(self.taken, error)
-        for waiting in tuple(self._waiting.values()):
-            _fail(waiting, error)
+        for number, waiting in tuple(self._waiting.items()):
+            _fail(waiting, OwnerLost(self._answers.get(number, "")) if isinstance(error, OwnerLost) else error)
 
 
 def _fail(future: "asyncio.Future[Any]", error: RolehostError) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # perhaps nobody waits for it
-
-
-def told(body: ErrorBody) -> RolehostError:
-    """An error that was raised at another gateway, as it would have been raised here."""
-    error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)
-    error.retry_after_ms = body.retry_after_ms
-    return error

@@ -1,4 +1,4 @@
-"""From a begun turn to its end: answered and durable, or failed and as if it had never been."""
+"""From a begun turn to its end: answered, or cut short by the user, and durable; or failed, as if it had never been."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict, RolehostError, Unavailable
 from rolehost_api.link.messages import StartTurn
-from rolehost_api.wire import Metrics, ResponseDone, error_body
+from rolehost_api.wire import HeardPart, Metrics
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
 from rolehost_runtime.gateway import faults
@@ -15,9 +15,9 @@ from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.ports import TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
-from rolehost_runtime.gateway.sessions.remembered import Remembered
+from rolehost_runtime.gateway.sessions.pen import Pen
 from rolehost_runtime.gateway.sessions.turn import TurnRun
-from rolehost_runtime.gateway.sessions.world import Accepted, World
+from rolehost_runtime.gateway.sessions.world import Timing, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ AGAIN = "Send the message again, with the same client_msg_id: what was kept afte
 
 
 class Attempt:
-    """One turn of one session. `accepted` is when its message came, `began` when its turn in line came."""
+    """One turn of one session."""
 
     def __init__(
         self,
@@ -38,16 +38,16 @@ class Attempt:
         revision: RevisionEntry,
         fold: SessionFold,
         running: Running,
-        accepted: Accepted,
-        began: float,
-        remembered: Remembered,
+        pen: Pen,
+        timing: Timing,
     ) -> None:
-        self._world, self._audience = world, audience
-        self._key, self._session_id = key, session_id
+        self._world, self._audience, self._pen = world, audience, pen
+        self._session_id = session_id
         self._role, self._revision = role, revision
         self._fold, self._running = fold, running
-        self._accepted, self._began = accepted, began
-        self._remembered = remembered
+        self._timing = timing
+        self._ran = False
+        """The pod has come to its commit, or failed: nothing of the turn changes any more."""
         opened = running.opened
         start = StartTurn(
             session="",
@@ -66,7 +66,7 @@ class Attempt:
             revision=revision,
             session_key=key,
             start=start,
-            past=list(fold.past),
+            past=fold.told or list(fold.past),
             emit=lambda text: audience.emit(running, text),
             tables=world.tables,
             links=world.links,
@@ -86,95 +86,84 @@ class Attempt:
         finally:
             self._audience.end(self._running, None)
 
+    def interrupt(self, heard: HeardPart | None) -> bool:
+        """The user hears no more of it: the turn ends as cancelled. False: its record is on its way already, or will
+        never be."""
+        if self._ran or self._fold.phase is not Phase.OPEN:
+            return False
+        self._run.interrupt(heard)
+        return True
+
+    def steer(self, message: str) -> bool:
+        """The answer goes on with one more message known. False: no answer is being given that could."""
+        return not self._ran and self._fold.phase is Phase.OPEN and self._run.steer(message)
+
     async def _answer(self) -> tuple[TurnRecord, TurnCall]:
         try:
-            async with asyncio.timeout_at(self._accepted.deadline):
+            async with asyncio.timeout_at(self._timing.deadline):
                 call, commit = await self._run.run()
         except TimeoutError:
-            raise Unavailable(
-                "the answer took longer than the message's deadline_ms", code="deadline_exceeded"
-            ) from None
+            raise overdue() from None
+        finally:
+            self._ran = True
         try:
-            record = self._fold.propose(
-                self._running.opened,
-                Outcome(
-                    reply="".join(self._run.reply),
-                    patch=commit.patch,
-                    degraded=hearsay.degradations(commit.degraded),
-                    journal=self._run.journal(),
-                    usage=self._run.usage,
-                    metrics=self._metrics(),
-                ),
-                now_ms=self._world.now_ms(),
-                max_bytes=self._revision.spec.template.state.max_bytes,
-            )
-            record = await self._commit(record)
+            async with self._pen.held:
+                if self._fold.phase is not Phase.OPEN:
+                    raise Conflict(
+                        "the session was lost in mid-turn",
+                        hint="Send the message again",
+                        code="superseded",
+                        retryable=True,
+                    )
+                record = self._fold.propose(
+                    self._running.opened,
+                    Outcome(
+                        reply="".join(self._run.reply),
+                        finish_reason="stop" if self._run.interrupted else self._run.finish_reason,
+                        patch=commit.patch,
+                        degraded=hearsay.degradations(commit.degraded),
+                        journal=self._run.journal(),
+                        usage=self._run.usage,
+                        metrics=self._metrics(),
+                        given_anew=self._running.again,
+                        status="cancelled" if self._run.interrupted else "completed",
+                        heard=self._run.heard,
+                    ),
+                    now_ms=self._world.now_ms(),
+                    max_bytes=self._revision.spec.template.state.max_bytes,
+                )
+                record = await self._pen.write(self._fold, record)
+                self._fold.committed()
+                self._pen.notes.committed()
         except BaseException as error:
             call.abort(outcome_of(error))
             raise
         return record, call
 
-    async def _commit(self, record: TurnRecord) -> TurnRecord:
-        """Durable, or lost. A commit without an answer is sent again as it is: its text was streamed already, and
-        the store takes the same record once. A store that went back in time is mended first, once."""
-        pauses, mended = iter(self._world.commit_pauses), False
-        try:
-            while True:
-                try:
-                    await self._world.store.commit(self._key, record)
-                    break
-                except Conflict as refusal:
-                    if mended:
-                        raise
-                    record, mended = await self._remembered.refence(self._fold, refusal), True
-                except Unavailable as away:
-                    pause = next(pauses, None)
-                    if pause is None or not away.retryable:
-                        raise
-                    await asyncio.sleep(pause)
-        except BaseException:
-            self._fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
-            raise
-        self._fold.committed()
-        self._remembered.committed(record)
-        return record
-
     def _told(self, record: TurnRecord, call: TurnCall) -> None:
         """The turn is durable. What its commit took is known only now, so replays lack that one number."""
         call.committed(record.version)
-        metrics = replace(self._metrics(), commit_ms=self._since(self._accepted.at) - record.metrics.total_ms)
+        metrics = replace(self._metrics(), commit_ms=self._since(self._timing.at) - record.metrics.total_ms)
         for event in render(replace(record, metrics=metrics), self._session_id):
             self._audience.broadcast(event)
-        self._world.sink.turn(self._role.tenant.name, self._role.name, outcome_of(None), metrics)
+        outcome = record.status if record.status == "cancelled" else outcome_of(None)
+        self._world.sink.turn(self._role.tenant.name, self._role.name, outcome, metrics)
 
     def _failed(self, cause: BaseException) -> None:
         """Nothing of the turn is in the log; the session is ready for its next one, and everybody is told."""
+        self._pen.notes.given_up(self._fold, self._running.opened.turn)
         if self._fold.phase is Phase.OPEN:
             self._fold.give_up()
         error = _ours(cause)
         self._audience.end(self._running, error)
-        opened, metrics = self._running.opened, self._metrics()
-        self._audience.broadcast(
-            ResponseDone(
-                session_id=self._session_id,
-                seq=None,
-                ts=self._world.now_ms(),
-                response_id=opened.response_id,
-                status="failed",
-                message="",
-                client_msg_id=opened.client_msg_id,
-                revision=opened.revision,
-                usage=self._run.usage,
-                metrics=metrics,
-                error=error_body(error),
-            )
-        )
+        metrics = self._metrics()
+        self._audience.failed(self._running.opened, error, self._run.usage, metrics)
         self._world.sink.turn(self._role.tenant.name, self._role.name, outcome_of(error), metrics)
 
     def _metrics(self) -> Metrics:
-        first, accepted_at = self._running.first_text_at, self._accepted.at
+        first, accepted_at = self._running.first_text_at, self._timing.at
         return Metrics(
-            queue_ms=round(1000 * (self._began - accepted_at), 3),
+            queue_ms=round(1000 * (self._timing.began - accepted_at), 3),
             route_ms=round(1000 * self._run.clockings.route, 3),
             hooks_ms=round(1000 * self._run.clockings.hooks, 3),
             ttft_ms=None if first is None else round(1000 * (first - accepted_at), 3),
@@ -184,6 +173,14 @@ class Attempt:
     @staticmethod
     def _since(moment: float) -> float:
         return round(1000 * (asyncio.get_running_loop().time() - moment), 3)
+
+
+def overdue() -> Unavailable:
+    return Unavailable(
+        "the answer took longer than the message's deadline_ms",
+        hint="Send it again, with more time or without a deadline",
+        code="deadline_exceeded",
+    )
 
 
 def _ours(cause: BaseException) -> RolehostError:

@@ -4,9 +4,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rolehost_api.errors import Overloaded
-from rolehost_api.wire import ResponseCreated, Resumed, ServerFrame, TextDelta
-from rolehost_runtime.core.record import TurnRecord, render
+from rolehost_api.errors import Overloaded, RolehostError
+from rolehost_api.wire import (
+    Metrics,
+    ResponseCreated,
+    ResponseDone,
+    ResponseReset,
+    Resumed,
+    ServerFrame,
+    TextDelta,
+    Usage,
+    error_body,
+)
+from rolehost_runtime.core.record import Record, last_seq, render
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.ports import Channel
 
@@ -23,6 +33,12 @@ class Running:
     text: list[str] = field(default_factory=list)
     chars: int = 0
     first_text_at: float | None = None
+    again: bool = False
+    """It was begun by a gateway that is gone; who heard its beginning there must forget it."""
+
+    def answers(self, client_msg_id: str | None) -> bool:
+        """Whether it is this message that is being answered."""
+        return client_msg_id is not None and client_msg_id in (self.opened.client_msg_id, *self.opened.joined)
 
 
 @dataclass(slots=True)
@@ -45,6 +61,8 @@ class Audience:
         self._channels: dict[int, Channel] = {}
         self._replaying: dict[int, Replaying] = {}
         self.running: Running | None = None
+        self.amending: int | None = None
+        """Number of the event of an amend that is on its way to the log."""
 
     def __bool__(self) -> bool:
         return bool(self._channels)
@@ -64,18 +82,28 @@ class Audience:
                 channel.send(event)
             elif event.seq is not None:
                 replaying.missed_seq = event.seq
-            elif not isinstance(event, ResponseCreated):  # a failure, another revision: not in the log, and small
+            elif not isinstance(
+                event, ResponseCreated | ResponseReset
+            ):  # a failure, another revision: not in the log, and small
                 channel.send(event)
 
     # ── the turn that runs ──────────────────────────────────────────────────────────
 
-    def begin(self, opened: OpenTurn) -> Running:
-        """A turn begins, before everybody who is here."""
+    def begin(self, opened: OpenTurn, *, again: bool = False) -> Running:
+        """A turn begins, before everybody who is here; or once more, `again`, after its gateway died."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         here = {number: channel for number, channel in self._channels.items() if number not in self._replaying}
-        self.running = Running(opened, done, here)
+        self.running = Running(opened, done, here, again=again)
+        if again:
+            self.broadcast(self._reset(opened))
         self.broadcast(self._created(opened))
         return self.running
+
+    def steered(self, running: Running, opened: OpenTurn, channel: Channel, client_msg_id: str | None) -> None:
+        """One more message joined the turn; who said it is told which response answers it."""
+        running.opened = opened
+        self.catch_up(channel)
+        channel.send(self._created(opened, client_msg_id))
 
     def emit(self, running: Running, text: str) -> None:
         """A piece of the reply, to all who heard what came before it."""
@@ -86,6 +114,26 @@ class Audience:
         running.chars += len(text)
         for channel in tuple(running.listeners.values()):
             channel.send(event)
+
+    def failed(
+        self, opened: OpenTurn, error: RolehostError, usage: Usage | None = None, metrics: Metrics | None = None
+    ) -> None:
+        """Tell everybody that nothing of this turn is in the log."""
+        self.broadcast(
+            ResponseDone(
+                session_id=self._session_id,
+                seq=None,
+                ts=self._now_ms(),
+                response_id=opened.response_id,
+                status="failed",
+                message="",
+                client_msg_id=opened.client_msg_id,
+                revision=opened.revision,
+                usage=usage or Usage(),
+                metrics=metrics or Metrics(),
+                error=error_body(error),
+            )
+        )
 
     def end(self, running: Running, error: Exception | None) -> None:
         self.running = None
@@ -101,6 +149,8 @@ class Audience:
         if running is None or id(channel) in running.listeners or id(channel) in self._replaying:
             return
         running.listeners[id(channel)] = channel
+        if running.again:
+            channel.send(self._reset(running.opened))
         channel.send(self._created(running.opened))
         if running.chars:
             channel.send(self._delta(running, 0, "".join(running.text)))
@@ -149,9 +199,11 @@ class Audience:
         )
         return head
 
-    def replay(self, channel: Channel, record: TurnRecord, after_seq: int) -> bool:
-        """Tell the channel of one turn. False for the turn that is on its way to the log and that nobody was told
-        of yet: its end comes live."""
+    def replay(self, channel: Channel, record: Record, after_seq: int) -> bool:
+        """Tell the channel of one record. False for one that is on its way to the log and that nobody was told of
+        yet: it comes live."""
+        if record.seq_first == self.amending:
+            return False
         if self.running is not None and record.response_id == self.running.opened.response_id:
             return False
         for event in events_after((record,), self._session_id, after_seq):
@@ -171,14 +223,17 @@ class Audience:
         if running.chars > replaying.chars:
             channel.send(self._delta(running, replaying.chars, "".join(running.text)[replaying.chars :]))
 
-    def _created(self, opened: OpenTurn) -> ResponseCreated:
+    def _created(self, opened: OpenTurn, client_msg_id: str | None = None) -> ResponseCreated:
         return ResponseCreated(
             session_id=self._session_id,
             seq=None,
             ts=self._now_ms(),
             response_id=opened.response_id,
-            client_msg_id=opened.client_msg_id,
+            client_msg_id=client_msg_id or opened.client_msg_id,
         )
+
+    def _reset(self, opened: OpenTurn) -> ResponseReset:
+        return ResponseReset(session_id=self._session_id, seq=None, ts=self._now_ms(), response_id=opened.response_id)
 
     def _delta(self, running: Running, offset: int, text: str) -> TextDelta:
         return TextDelta(
@@ -191,12 +246,12 @@ class Audience:
         )
 
 
-def events_after(records: Sequence[TurnRecord], session_id: str, after_seq: int) -> list[ServerFrame]:
+def events_after(records: Sequence[Record], session_id: str, after_seq: int) -> list[ServerFrame]:
     """The log's events after `after_seq`, flagged as replay."""
     return [
         event
         for record in records
-        if record.seq_first + record.seq_count - 1 > after_seq
+        if last_seq(record) > after_seq
         for event in render(record, session_id, replay=True)
         if event.seq is not None and event.seq > after_seq
     ]

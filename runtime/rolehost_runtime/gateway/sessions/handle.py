@@ -5,11 +5,10 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from rolehost_api.errors import Forbidden, RolehostError, Unavailable
-from rolehost_api.wire import Said
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Principal, Seat
+from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Seat
 from rolehost_runtime.gateway.sessions.ear import Ear
-from rolehost_runtime.gateway.tables import Scope
 
 MAX_MOVES = 4
 """Places that one message is tried at before it is said that the session cannot be found a home."""
@@ -31,12 +30,9 @@ class Seating(Protocol):
 class Handle:
     """Implements ports.SessionHandle."""
 
-    def __init__(
-        self, seating: Seating, session_id: str, principal: Principal, channel: Channel, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, seating: Seating, session_id: str, channel: Channel, now_ms: Callable[[], int]) -> None:
         self.session_id = session_id
         self._seating = seating
-        self._may_set_user = Scope.ACT_AS_USER in principal.scopes
         self._ear = Ear(channel, now_ms)
         self._seat: Seat | None = None
         self._place = 0
@@ -45,12 +41,6 @@ class Handle:
         self._gone = False
 
     async def say(self, said: Said) -> None:
-        if said.user is not None and not self._may_set_user:
-            raise Forbidden(
-                "this key may not say who the user is",
-                hint="Use a key with scope act-as-user, or leave `user` out",
-                code="user_not_allowed",
-            )
         for _ in range(MAX_MOVES):
             seat = await self.sit()
             try:
@@ -64,7 +54,22 @@ class Handle:
                 self._leave(seat)
                 if await self._answered_after(lost, said):
                     return
-                raise
+                if said.client_msg_id is None:
+                    raise
+        raise _moving()
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        for _ in range(MAX_MOVES):
+            seat = await self.sit()
+            try:
+                await seat.cancel(response_id, heard)
+                return
+            except HeldElsewhere:
+                self._leave(seat)
+            except OwnerLost:  # whoever takes the session over may be asked the same once more
+                if self._gone:
+                    raise
+                self._leave(seat)
         raise _moving()
 
     async def resume(self, after_seq: int) -> None:
@@ -112,11 +117,19 @@ class Handle:
             self._ear.catching_up(False)
 
     async def _answered_after(self, lost: OwnerLost, said: Said) -> bool:
-        """The owner died with our message: is it in the log after all? Raises what keeps us from reading it."""
-        was_open = self._ear.open is not None
+        """The owner died with our message: is it in the log after all, or answered anew by whoever took over?
+
+        False: it may be said again, where its id tells it from another one. Raises what keeps us from finding out, or
+        what the new answer failed with.
+        """
+        ours = lost.response_id
+        hung = self._ear.hangs(ours)
         try:
             await self.sit()
-            return (was_open and self._ear.open is None) or said.client_msg_id in self._ear.answered
+            if self._ear.goes_on(ours):
+                await self._ear.end_of(ours)
+                return True
+            return (hung and not self._ear.hangs(ours)) or said.client_msg_id in self._ear.answered
         finally:
             self._ear.give_up(lost)
 
@@ -133,6 +146,7 @@ class Handle:
         if seat is self._seat:
             self._place += 1
             self._seat = None
+            self._ear.lost()
         if seat is not None:
             seat.leave()
 

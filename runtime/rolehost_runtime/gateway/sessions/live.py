@@ -1,25 +1,24 @@
-"""One session in this process: its line of turns, its channels, and its fold while it is needed."""
+"""One session in this process: who listens to it, its fold while it is needed, and the revision it lives on."""
 
 import asyncio
-import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from rolehost_api.errors import NotFound, Overloaded
+from rolehost_api.errors import NotFound
 from rolehost_api.wire import RevisionChanged, SessionCreated
-from rolehost_runtime.core.record import CorruptRecord, TurnRecord, render, turns_before
+from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Principal
-from rolehost_runtime.gateway.sessions.attempt import Attempt
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
+from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
-from rolehost_runtime.gateway.sessions.world import Accepted, World
+from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
-MAX_WAITING = 8
-"""Messages that may wait in a session's line while one is answered."""
 REPLAY_PAGE = 4
 """Records read at once for a channel that resumes, and held while it has no room: each may be over 1 MiB."""
 FOLD_QUANTUM = 4
@@ -37,10 +36,26 @@ class Place:
     """A client of another gateway."""
 
 
+Start = Callable[["LiveSession", Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Runs work of a session that outlives whoever waits for it."""
+
+
 class LiveSession:
-    def __init__(self, world: World, principal: Principal, role: RoleEntry, session_id: str, key: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str,
+        key: str,
+        start: Start,
+        *,
+        told: Told | None = None,
+    ) -> None:
+        """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
         self.principal_id = principal.id
+        self.user = principal.user or None
         self.tenant = role.tenant
         self.role_name = role.name
         self.session_id = session_id
@@ -50,6 +65,7 @@ class LiveSession:
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self._places: dict[int, Place] = {}
+        self._told = told
         self._pinned = ""
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
@@ -57,16 +73,16 @@ class LiveSession:
         self._told_seq: int | None = None
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
-        self._remembered = Remembered(world.store, key)
+        self.remembered = Remembered(world.store, key)
         self._loading = asyncio.Lock()
-        self._line = asyncio.Lock()
-        self._waiting = 0
+        self._start = start
+        self.turns = Answering(world, self)
 
     # ── life ────────────────────────────────────────────────────────────────────────
 
     @property
     def busy(self) -> bool:
-        return self._line.locked() or self._waiting > 0 or self._joining > 0 or self._loading.locked()
+        return self.turns.busy or self._joining > 0 or self._loading.locked()
 
     @property
     def attached(self) -> bool:
@@ -77,13 +93,13 @@ class LiveSession:
         """Let go of what the store holds too; the next turn reads it again."""
         if not self.busy:
             self._fold = None
-            self._remembered.forget()
+            self.remembered.forget()
             self._world.room.drop(self.tenant.uid, self.key)
 
     def leave(self, channel: Channel) -> None:
         self._places.pop(id(channel), None)
         self.audience.leave(channel)
-        self._settle_down()
+        self.settle_down()
 
     def scatter(self, *, guests_only: bool = False) -> None:
         """This session is not answered here any more: whoever listens goes where it is answered."""
@@ -94,7 +110,7 @@ class LiveSession:
         for place in gone:
             place.moved()
 
-    def _settle_down(self) -> None:
+    def settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
         revision alive."""
         if self.attached:
@@ -103,17 +119,19 @@ class LiveSession:
         if self._pinned and not self.busy and not self._lasting:
             self._pinned = ""
             self._world.links.release(self.key)
+        if self._told is not None:
+            self.sleep()
 
-    def _weigh(self, fold: SessionFold) -> None:
+    def weigh(self, fold: SessionFold) -> None:
         """Keep a fold, and say what it takes; a lost one is not kept."""
         lost = fold.phase is Phase.GONE
-        self._lasting = lost or fold.turn > 0
+        self._lasting = self._told is None and (lost or fold.turn > 0)
         self._fold = None if lost else fold
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
             self._told_seq = fold.seq
-            self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self._remembered.weight)
+            self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight)
 
     async def load(self, yield_to: Collection[str]) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
@@ -127,30 +145,39 @@ class LiveSession:
                 head, records = await self._world.store.open(self.key, yield_to)
             except HeldElsewhere:
                 self._fold = None
+                self.turns.left_open(None, None)
                 self.scatter()
                 raise
-            head, records, lost = await self._remembered.mend(head, records)
+            head, records, lost = await self.remembered.mend(head, records)
             fold = SessionFold(head.log_id, head.epoch)
+            fold.told = self._told
             for number, record in enumerate(records, 1):
                 fold.replay(record)
                 if number % FOLD_QUANTUM == 0:
                     await asyncio.sleep(0)
-            if (fold.turn, fold.seq) != (head.turn, head.seq):
+            if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
-            self._remembered.took(fold, records)
+            self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
             self._tell_missed(records)
-            self._weigh(fold)
+            self.weigh(fold)
+            self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision
             return fold
 
-    def _tell_missed(self, records: Sequence[TurnRecord]) -> None:
+    def _tell_missed(self, records: Sequence[Record]) -> None:
         """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
         listens is told of them now, as the next event would else leave a gap."""
         if self._told_seq is not None:
             for event in events_after(records, self.session_id, self._told_seq):
                 self.audience.broadcast(event)
+
+    def state_at(self, head: Head) -> dict[str, Any] | None:
+        """The state as of `head`, where the session is awake and stands just there."""
+        fold = self._fold
+        stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
+        return fold.state if fold is not None and stands else None
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -167,7 +194,8 @@ class LiveSession:
             self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
-            self._settle_down()
+            self.settle_down()
+        self.turns.take_up()
 
     def _greet(self, channel: Channel, fold: SessionFold) -> None:
         role = self.role()
@@ -199,17 +227,20 @@ class LiveSession:
         No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
         from the log as well, so that what is told is in order and told once.
         """
+        await self.turns.taken_up()
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
-            heard = self.audience.resumed(channel, await store.last_seq(self.key), after_seq)
-            turn = turns_before(heard)
+            head = await store.head(self.key)
+            turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
+            heard = self.audience.resumed(channel, seq, after_seq)
+            start = place_after(heard, turn, seq, amends)
             while True:
                 missed = replaying.missed_seq
-                page = await store.page(self.key, turn, REPLAY_PAGE)
+                page = await store.page(self.key, start, REPLAY_PAGE)
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
                         break
-                    turn, heard = record.turn, max(heard, record.seq_first + record.seq_count - 1)
+                    start, heard = following(record), max(heard, last_seq(record))
                     if not await channel.room():
                         return
                 if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
@@ -217,74 +248,34 @@ class LiveSession:
         finally:
             self.audience.rejoin(replaying)
 
-    # ── turns ───────────────────────────────────────────────────────────────────────
+    # ── what its turns ask of it: answering.Home ────────────────────────────────────
 
-    async def say(self, accepted: Accepted) -> None:
-        """One message in, until its turn is durable. Raises what it failed with."""
-        running = self.audience.running
-        message_id = accepted.said.client_msg_id
-        if running is not None and message_id and message_id == running.opened.client_msg_id:
-            self.audience.catch_up(accepted.channel)
-            await asyncio.shield(running.done)
-            return
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} messages wait in this session already", code="busy")
-        self._waiting += 1
-        try:
-            await self._line.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            await self._turn(accepted)
-        finally:
-            self._line.release()
-            if self._fold is not None:
-                self._weigh(self._fold)
-            self._settle_down()
+    @property
+    def fold(self) -> SessionFold | None:
+        return self._fold
 
-    async def _turn(self, accepted: Accepted) -> None:
-        began = asyncio.get_running_loop().time()
+    @property
+    def told_seq(self) -> int | None:
+        return self._told_seq
+
+    async def loaded(self) -> SessionFold:
+        """As `load`, unless another gateway that is alive answers it."""
         self.touched_ms = self._world.now_ms()
-        told = self._told_seq
-        fold = await self.load(self._world.peers.owners())
-        known = fold.turn_of(accepted.said.client_msg_id)
-        if known is not None:
-            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
-                await self._replay(accepted.channel, known)
-            return
-        role = self.role()
-        if accepted.said.revision:
-            self.wanted = find(self._world.tables, role, accepted.said.revision).name
-        revision = self._move(role, self._settle(role, fold))
-        opened = fold.begin(
-            accepted.said.message,
-            revision=revision.name,
-            response_id=f"r{secrets.token_hex(8)}",
-            rng_seed=secrets.randbits(63),
-            now_ms=self._world.now_ms(),
-            client_msg_id=accepted.said.client_msg_id,
-            user=accepted.said.user,
-        )
-        running = self.audience.begin(opened)
-        await Attempt(
-            self._world,
-            self.audience,
-            self.key,
-            self.session_id,
-            role,
-            revision,
-            fold,
-            running,
-            accepted,
-            began,
-            self._remembered,
-        ).answer()
+        return await self.load(self._world.peers.owners())
 
-    async def _replay(self, channel: Channel, turn: int) -> None:
-        """The message was answered before: the same events again, to who asks for them."""
-        for record in await self._world.store.page(self.key, turn - 1, 1):
-            for event in render(record, self.session_id, replay=True):
-                channel.send(event)
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._start(self, work)
+
+    def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
+        """The revision of the next turn, to which the session is pinned now. Raises NotFound for one that is not."""
+        if wanted:
+            self.wanted = find(self._world.tables, role, wanted).name
+        return self._move(role, self._settle(role, fold))
+
+    def moved_back(self, role: RoleEntry, revision: str) -> RevisionEntry:
+        """That revision, or where it is gone the one that takes its place."""
+        there = self._world.tables.revisions.get(self.tenant.name, revision) is not None
+        return self._move(role, settle(self._world.tables, role, revision if there else self._pinned))
 
     def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
         idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None

@@ -18,7 +18,8 @@ class TurnSink(Protocol):
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """The label for how it ended. A code that role logic chose is not among them: it would be a free label."""
+    """The label for how it ended; a turn that the user cancelled is counted apart, as `cancelled`. A code that role
+    logic chose is not among them: it would be a free label."""
     if error is None:
         return "completed"
     if isinstance(error, LogicError):

@@ -5,8 +5,19 @@ from dataclasses import replace as with_changes
 from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict
-from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.core.rewind import MAX_RECORDS, Again, Fence, Fine, Lost, Standing, Tail, after_rewind, forgot
+from rolehost_runtime.core.record import Amend, Record, last_seq
+from rolehost_runtime.core.rewind import (
+    MAX_RECORDS,
+    Again,
+    Fence,
+    Fine,
+    Lost,
+    Standing,
+    Tail,
+    after_rewind,
+    forgot,
+    mark,
+)
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Head, SessionStore
 
@@ -25,16 +36,16 @@ class Remembered:
         """Let go of the records; where the session stood is still known."""
         self._tail.let_go()
 
-    def took(self, fold: SessionFold, records: list[TurnRecord]) -> None:
+    def took(self, fold: SessionFold, records: list[Record]) -> None:
         """The log was read, and is this process's now."""
-        self._tail = Tail(Standing(fold.log_id, 0, 0))
-        for record in records[-MAX_RECORDS:]:
+        self._tail = Tail(Standing(fold.log_id, 0))
+        for record in records[-MAX_RECORDS - 1 :]:
             self.committed(record)
 
-    def committed(self, record: TurnRecord) -> None:
+    def committed(self, record: Record) -> None:
         self._tail.acknowledged(record)
 
-    async def mend(self, head: Head, records: list[TurnRecord]) -> tuple[Head, list[TurnRecord], bool]:
+    async def mend(self, head: Head, records: list[Record]) -> tuple[Head, list[Record], bool]:
         """A log that was just taken over, with what it forgot written again; True where that is lost for good.
 
         Then it has a new name, so that a position in what was lost is not taken for one in what is to come. Raises
@@ -55,32 +66,29 @@ class Remembered:
             head = await self._store.rename(self._key, head)
         return head, records, True
 
-    async def refence(self, fold: SessionFold, refusal: Conflict) -> TurnRecord:
+    async def refence(self, fold: SessionFold, refusal: Conflict) -> Record:
         """The record that was refused, to be sent once more: the store had gone back in time, and is mended.
 
         Raises `refusal` where that is not why, or where what was acknowledged is lost.
         """
-        if not forgot(await self._store.fence(self._key), Fence(fold.log_id, fold.epoch, True, fold.turn)):
+        if not forgot(await self._store.fence(self._key), Fence(fold.log_id, fold.epoch, True, fold.seq)):
             raise refusal
         head, records = await self._store.open(self._key)
         if isinstance(self._after_rewind(head, records), Lost):
             raise refusal  # whoever opens it next tells everybody
         head, _, _ = await self.mend(head, records)
-        if (head.turn, head.seq) != (fold.turn, fold.seq):
+        if (head.turn, head.seq, head.amends) != (fold.turn, fold.seq, fold.amends):
             raise refusal
         return fold.refence(head.log_id, head.epoch)
 
-    def _after_rewind(self, head: Head, records: list[TurnRecord]) -> Fine | Again | Lost:
-        standing = Standing(head.log_id, head.turn, head.seq)
-        return after_rewind(standing, self._tail.standing, self._tail.records, records)
+    def _after_rewind(self, head: Head, records: list[Record]) -> Fine | Again | Lost:
+        standing = Standing(head.log_id, head.seq)
+        return after_rewind(standing, self._tail, [mark(record) for record in records])
 
 
-def _after(head: Head, record: TurnRecord) -> Head:
-    return with_changes(
-        head,
-        turn=record.turn,
-        seq=record.seq_first + record.seq_count - 1,
-        version=record.version,
-        revision=record.revision,
-        last_at_ms=record.at_ms,
-    )
+def _after(head: Head, record: Record) -> Head:
+    """The head once that record is in the log again."""
+    head = with_changes(head, seq=last_seq(record), last_at_ms=record.at_ms)
+    if isinstance(record, Amend):
+        return with_changes(head, amends=record.number)
+    return with_changes(head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0)

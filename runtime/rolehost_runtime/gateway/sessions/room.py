@@ -12,6 +12,8 @@ from rolehost_api.errors import Overloaded
 
 MAX_ATTACHED = 2_000
 """Sessions of one tenant that somebody listens to; a socket itself holds 32 of them at most."""
+MAX_OF_USER = 64
+"""Of them, sessions of one end user: whoever holds a token must not take all of the tenant's places."""
 MAX_FOLD_BYTES = 268_435_456
 """All folds of this process together: 256 MiB."""
 TENANT_SHARE = 4
@@ -23,6 +25,10 @@ class Room:
     def __init__(self, max_bytes: int = MAX_FOLD_BYTES, max_attached: int = MAX_ATTACHED) -> None:
         self._max_bytes, self._max_attached = max_bytes, max_attached
         self._attached: dict[str, set[str]] = {}
+        self._of_user: dict[str, set[str]] = {}
+        """By end user: their sessions among these."""
+        self._whose: dict[str, str] = {}
+        """By session: its end user, where it has one."""
         self._folds: dict[str, OrderedDict[str, int]] = {}
         """By tenant: its sessions that are awake, the longest silent first, and how heavy each is."""
         self._held: dict[str, int] = {}
@@ -34,8 +40,17 @@ class Room:
 
     # ── attached sessions ───────────────────────────────────────────────────────────
 
-    def enter(self, tenant: str, key: str) -> None:
-        """Somebody listens to this session from now on. Raises Overloaded `too_many_sessions`."""
+    def enter(self, tenant: str, key: str, user: str = "") -> None:
+        """Somebody listens to this session from now on; `user` is the end user's principal, empty for the tenant
+        itself. Raises Overloaded `too_many_sessions`.
+        """
+        theirs = self._of_user.get(user, set())
+        if user and key not in theirs and len(theirs) >= MAX_OF_USER:
+            raise Overloaded(
+                f"{MAX_OF_USER} sessions of this user are open on this gateway already",
+                hint="Close sockets on which nobody speaks; a session that is closed loses nothing",
+                code="too_many_sessions",
+            )
         attached = self._attached.get(tenant, set())
         if key not in attached and len(attached) >= self._max_attached:
             raise Overloaded(
@@ -44,6 +59,9 @@ class Room:
                 code="too_many_sessions",
             )
         self._attached.setdefault(tenant, attached).add(key)
+        if user:
+            self._of_user.setdefault(user, theirs).add(key)
+            self._whose[key] = user
 
     def leave(self, tenant: str, key: str) -> None:
         """Nobody does any more. Harmless where nobody did."""
@@ -51,6 +69,11 @@ class Room:
         attached.discard(key)
         if not attached:
             self._attached.pop(tenant, None)
+        user = self._whose.pop(key, "")
+        theirs = self._of_user.get(user, set())
+        theirs.discard(key)
+        if not theirs:
+            self._of_user.pop(user, None)
 
     # ── folds ───────────────────────────────────────────────────────────────────────
 

@@ -4,15 +4,18 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
-from rolehost_api.wire import Said, ServerFrame
+from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
+    EventsPage,
+    Head,
     HeldElsewhere,
     Links,
     ModelProvider,
@@ -21,11 +24,15 @@ from rolehost_runtime.gateway.ports import (
     Principal,
     Seat,
     SessionStore,
+    Standing,
+    StateView,
+    ignore,
 )
-from rolehost_runtime.gateway.sessions.audience import events_after
-from rolehost_runtime.gateway.sessions.handle import Handle
+from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
+from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.world import Accepted, World
@@ -37,6 +44,8 @@ SLEEP_AFTER_MS = 300_000
 """A session this silent lets go of its fold, and of its place here if nobody is attached."""
 COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
+NOTES_SECONDS = 2.0
+"""For the store to be told, at the end, that nothing is open any more."""
 MAX_PLACES = 4
 """Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
@@ -59,11 +68,15 @@ class LocalSeat:
     def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
 
-    async def say(self, said: Said) -> None:
-        await self._service.run(self._live, Accepted(said, self._channel, asyncio.get_running_loop().time()))
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
+        await self._service.run(self._live, self._live.turns.say(accepted))
 
     async def resume(self, after_seq: int) -> None:
         await self._live.resume(self._channel, after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
 
     def leave(self) -> None:
         self._live.leave(self._channel)
@@ -76,11 +89,14 @@ class AwaySeat:
         self._seat, self._left = seat, left
         self._there = True
 
-    async def say(self, said: Said) -> None:
-        await self._seat.say(said)
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        await self._seat.say(said, begun)
 
     async def resume(self, after_seq: int) -> None:
         await self._seat.resume(after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await self._seat.cancel(response_id, heard)
 
     def leave(self) -> None:
         if self._there:
@@ -129,6 +145,8 @@ class SessionService:
         self._world = World(
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
         )
+        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY)
+        """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
         """By session: places of clients of this gateway at sessions that others answer."""
@@ -139,13 +157,26 @@ class SessionService:
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
     async def attach(
-        self, principal: Principal, role: RoleEntry, session_id: str | None, channel: Channel, *, revision: str = ""
+        self,
+        principal: Principal,
+        role: RoleEntry,
+        session_id: str | None,
+        channel: Channel,
+        *,
+        revision: str = "",
+        told: Told | None = None,
     ) -> Handle:
-        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`."""
+        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`.
+
+        With `told`, a session that nobody keeps: that is its past, and it is over with this handle.
+        """
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
         guest = Guest(self, principal, role, sid, wanted)
-        handle = Handle(guest, sid, principal, channel, self._world.now_ms)
+        seating: Seating = guest
+        if told is not None:
+            seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
+        handle = Handle(seating, sid, channel, self._world.now_ms)
         await handle.sit()
         return handle
 
@@ -167,7 +198,9 @@ class SessionService:
         raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
 
     async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
-        self._world.room.enter(guest.role.tenant.uid, guest.key)  # a refused one is not even held
+        self._world.room.enter(
+            guest.role.tenant.uid, guest.key, guest.principal.end_user
+        )  # a refused one is not even held
         live = self._touched(guest)
         live.wanted = guest.wanted or live.wanted
         await live.join(place, yield_to)
@@ -188,7 +221,7 @@ class SessionService:
         )
         self._away[key] += 1
         try:
-            self._world.room.enter(tenant.uid, key)
+            self._world.room.enter(tenant.uid, key, guest.principal.end_user)
             seat = await self._world.peers.attach(owner, asked, channel, moved)
         except BaseException:
             self._left_away(tenant.uid, key)
@@ -217,7 +250,9 @@ class SessionService:
         if role is None or role.tenant.uid != asked.tenant_uid:
             raise NotFound("there is no Role at this address", code="role_not_found")
         wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
-        guest = Guest(self, Principal(role.tenant, asked.principal, frozenset()), role, asked.session_id, wanted)
+        user = identity.user_of(asked.tenant_uid, asked.principal)
+        principal = Principal(role.tenant, asked.principal, frozenset(), user=user)
+        guest = Guest(self, principal, role, asked.session_id, wanted)
         live = self._live.get(guest.key)
         if live is None or not (live.busy or (live.attached and not self._leaving)):
             if live is not None:
@@ -239,13 +274,31 @@ class SessionService:
         if not live.busy:
             live.scatter(guests_only=True)
 
-    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> list[ServerFrame]:
-        """The log's events after `after_seq`. Raises NotFound for a session that this principal does not have."""
+    async def standing(self, principal: Principal, role: RoleEntry, session_id: str) -> Standing:
+        """Where the log stands. Raises NotFound for a session that this principal does not have; creates nothing."""
+        _, head = await self._head(principal, role, session_id)
+        return Standing(head.seq, head.version)
+
+    async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
+        """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
+        key, head = await self._head(principal, role, session_id)
+        return await reading.events(self._world.store, key, session_id, after_seq, head)
+
+    async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
+        """The session's state after its newest turn. Raises NotFound as `standing` does."""
+        key, head = await self._head(principal, role, session_id)
+        live = self._live.get(key)
+        awake = live.state_at(head) if live is not None else None
+        if awake is not None:
+            return StateView(Standing(head.seq, head.version), awake)
+        return await reading.state(self._world.store, key)
+
+    async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key
-        records = await self._world.store.read(key)
-        if not records and key not in self._live:
+        head = await self._world.store.head(key)
+        if head is None:
             raise NotFound("there is no such session", code="session_not_found")
-        return events_after(records, session_id, after_seq)
+        return key, head
 
     async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
         """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
@@ -258,14 +311,22 @@ class SessionService:
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
-    async def run(self, live: LiveSession, accepted: Accepted) -> None:
+    async def run(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
         """A turn is a task of its own: whoever waits for it may go, it goes on."""
+        await asyncio.shield(self._start(live, work))
+
+    def _start(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same, without waiting for it."""
         self._live.setdefault(live.key, live)  # it may have been let go while nobody was attached
         self._live.move_to_end(live.key)
-        turn = asyncio.create_task(live.say(accepted), name="turn")
+        return self._begin(live, work)
+
+    def _begin(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The same for a session that is not held here."""
+        turn = asyncio.create_task(work, name="turn")
         self._turns.add(turn)
         turn.add_done_callback(lambda over: self._turn_over(over, live))
-        await asyncio.shield(turn)
+        return turn
 
     def _turn_over(self, turn: asyncio.Task[None], live: LiveSession) -> None:
         self._turns.discard(turn)
@@ -288,6 +349,11 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
+        if notes:
+            await asyncio.wait(notes, timeout=NOTES_SECONDS)
+        for note in notes:
+            note.cancel()
 
     # ── what is held ────────────────────────────────────────────────────────────────
 
@@ -296,7 +362,9 @@ class SessionService:
         key = guest.key
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveSession(self._world, guest.principal, guest.role, guest.session_id, key)
+            live = self._live[key] = LiveSession(
+                self._world, guest.principal, guest.role, guest.session_id, key, self._start
+            )
         live.touched_ms = self._world.now_ms()
         self._live.move_to_end(key)
         self._let_go(but=key)

@@ -3,12 +3,20 @@
 What was done is kept in a journal, so that a turn whose pod was lost runs again on
 another pod without asking a model twice or saying a word twice. A re-run that asks for
 something else than the first run did cannot be joined to it and fails.
+
+A turn that the user interrupts ends at the answer that was being given: the model's stream
+is closed, and the pod is told so in that answer's place. Where the answer was complete
+already and hooks went on with it, the turn runs again up to it: what they did after it
+never was.
+
+A turn that the user steers goes on with the same answer: the model is asked once more, with
+what it has said so far and the user's new words after it.
 """
 
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -17,6 +25,7 @@ from msgspec.structs import replace
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.errors import BadRequest, Conflict, Forbidden, LogicError, Overloaded, RolehostError, Unavailable
 from rolehost_api.link.messages import (
+    INTERRUPTED,
     MAX_REPLY_CHARS,
     CallModel,
     Commit,
@@ -25,17 +34,22 @@ from rolehost_api.link.messages import (
     StartTurn,
     TurnFailed,
 )
-from rolehost_api.wire import Usage
-from rolehost_runtime.core.prompt import Exchange, build
+from rolehost_api.wire import FinishReason, HeardPart, Usage
+from rolehost_runtime.core.prompt import Exchange, Told, build, estimate
 from rolehost_runtime.core.record import JournalEntry
+from rolehost_runtime.core.session import cut
 from rolehost_runtime.gateway.link.bind import persona_of
 from rolehost_runtime.gateway.ports import Links, ModelEnd, ModelMessage, ModelProvider, ModelRequest, TurnCall
 from rolehost_runtime.gateway.sessions.metrics import TurnSink, outcome_of
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
 MAX_MODEL_CALLS = 16
+MAX_STEERS = 8
+"""Messages that may join one turn."""
 MAX_RESULT_BYTES = 1_000_000
 """Of a model's text on its way to the pod: with its envelope it must fit the link's 1 MiB."""
+PAUSE = "\n\n"
+"""Between what an answer said before the user spoke up in it and what it says after."""
 MAX_JOURNAL_BYTES = 65_536
 MAY_PASS = frozenset({"overloaded", "not_bound", "logic_unavailable", "replay_diverged"})
 """Codes of a given-up turn that another try may well not meet."""
@@ -59,6 +73,10 @@ class Done:
     result: ModelResult | None = None
 
 
+class _Rewound(Exception):
+    """The turn was interrupted behind an answer that hooks went on with: it runs again, up to that answer."""
+
+
 @dataclass(slots=True)
 class TurnRun:
     """One turn, over as many pods as it takes (two at most)."""
@@ -67,7 +85,7 @@ class TurnRun:
     revision: RevisionEntry
     session_key: str
     start: StartTurn
-    past: list[Exchange]
+    past: Sequence[Exchange] | Told
     emit: Callable[[str], None]
     """Text of the reply, at once to the clients."""
     tables: Tables
@@ -75,8 +93,23 @@ class TurnRun:
     models: ModelProvider
     sink: TurnSink
     reply: list[str] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    """Why the model stopped that spoke the (last part of the) reply."""
     usage: Usage = field(default_factory=Usage)
     clockings: Clockings = field(default_factory=Clockings)
+    interrupted: bool = False
+    heard: HeardPart | None = None
+    """Of an interrupted turn's reply; None: all that was sent."""
+    _asking: CallModel | None = None
+    _patience: asyncio.Timeout | None = None
+    """Ends at once what the turn waits for just now."""
+    _rewound: bool = False
+    _steers: list[tuple[int, str]] = field(default_factory=list)
+    """What the user said while an answer was given, and how much of that answer there was."""
+    _steered: bool = False
+    """The model has not been asked with the newest of them yet."""
+    _answered: list[str] = field(default_factory=list)
+    """The answer that is being given, piece by piece."""
     _chars: int = 0
     _asked: int = 0
     _journal: list[Done] = field(default_factory=list)
@@ -87,12 +120,16 @@ class TurnRun:
 
         Raises what the turn failed with; the call is aborted then.
         """
-        try:
-            return await self._on_a_pod()
-        except Unavailable as error:
-            if error.code != "pod_lost":
-                raise
-        return await self._on_a_pod()
+        lost = False
+        while True:
+            try:
+                return await self._on_a_pod()
+            except _Rewound:
+                self._rewound = False
+            except Unavailable as error:
+                if error.code != "pod_lost" or lost:
+                    raise
+                lost = True
 
     async def _on_a_pod(self) -> tuple[TurnCall, Commit]:
         call = await self._route()
@@ -100,6 +137,9 @@ class TurnRun:
             return call, await self._drive(call)
         except asyncio.CancelledError:
             call.abort("cancelled")
+            raise
+        except _Rewound:
+            call.abort(INTERRUPTED)
             raise
         except BaseException as error:
             call.abort(outcome_of(error))
@@ -129,25 +169,93 @@ class TurnRun:
         while True:
             left, began = self._left(), loop.time()
             try:
-                asked = await call.next(left)
+                asked = await self._hear(call, left)
             finally:
                 self.clockings.hooks += loop.time() - began
             match asked:
                 case Commit():
                     return asked
+                case TurnFailed() if self.interrupted and asked.code == INTERRUPTED:
+                    return Commit()  # a pod that knows of no interruptions took it for a model that failed
                 case TurnFailed():
                     raise self._failure(asked)
                 case Say():
                     if self._recorded(asked) is None:
                         self._journal.append(Done(asked))
-                        self._say(asked.text)
+                        if not self.interrupted:
+                            self._say(asked.text)
                 case CallModel():
                     done = self._recorded(asked)
                     if done is None:
                         done = Done(asked, await self._ask(asked))
+                        self._go_back()
                         self._journal.append(done)
                     if done.result is not None:
                         call.answer(done.result)
+
+    async def _hear(self, call: TurnCall, left: float) -> Say | CallModel | Commit | TurnFailed:
+        """What the pod asks for next."""
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                asked = await call.next(left)
+        except TimeoutError:
+            self._go_back()
+            raise
+        finally:
+            self._patience = None
+        self._go_back()
+        return asked
+
+    # ── the user interrupts ─────────────────────────────────────────────────────────
+
+    def interrupt(self, heard: HeardPart | None) -> None:
+        """The user hears no more than `heard` of the reply. Said again, it can only become less."""
+        if self.interrupted:
+            self.heard = min(filter(None, (self.heard, heard)), key=lambda part: part.chars, default=None)
+            return
+        self.interrupted, self.heard = True, heard
+        streamed = self._streamed()
+        if self._asking is None or not (self._asking.stream or streamed is None):
+            self._rewind(streamed)
+        if self._patience is not None and (self._asking is not None or self._rewound):
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    def steer(self, message: str) -> bool:
+        """The answer that is being given goes on with these words of the user known. False: none is, or too often."""
+        asking = self._asking
+        if asking is None or not asking.stream or self.interrupted or len(self._steers) >= MAX_STEERS:
+            return False
+        self._steers.append((len("".join(self._answered)), message))
+        self._steered = True
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+        return True
+
+    def _streamed(self) -> int | None:
+        """Place in the journal of the last answer that went to the user and that hooks went on with."""
+        for place in range(len(self._journal) - 1, -1, -1):
+            effect = self._journal[place].effect
+            if isinstance(effect, CallModel) and effect.stream:
+                return place
+        return None
+
+    def _rewind(self, place: int | None) -> None:
+        """The turn ends at that answer; where there is none, at the next that is asked for."""
+        if place is None:
+            return
+        done = self._journal[place]
+        text = done.result.text if done.result is not None else ""
+        self._journal[place:] = [Done(done.effect, self._unheard(done.effect.index, text))]
+        self._rewound = True
+
+    def _go_back(self) -> None:
+        if self._rewound:
+            raise _Rewound
+
+    def _unheard(self, index: int, text: str) -> ModelResult:
+        """In place of an answer: the user heard the reply up to here."""
+        chars = cut("".join(self.reply), self.heard).chars
+        return ModelResult(index=index, text=text, error=INTERRUPTED, finish_reason=INTERRUPTED, heard=chars)
 
     def _recorded(self, effect: Say | CallModel) -> Done | None:
         """What came of this effect in an earlier run; None where this run is the first to ask for it."""
@@ -175,39 +283,68 @@ class TurnRun:
 
     async def _ask(self, ask: CallModel) -> ModelResult:
         """Ask the revision's model. Its failure is an answer too: the logic may handle it."""
+        if self.interrupted:
+            return self._unheard(ask.index, "")
         loop = asyncio.get_running_loop()
         began = loop.time()
         error: RolehostError | None = None
-        heard: list[str] = []
+        heard = self._answered = []
+        first = len(self._steers)
         finish_reason = ""
-        try:
-            finish_reason = await self._listen(ask, heard)
-        except RolehostError as failed:
-            error = self._model_errors[failed.code] = failed
+        while True:
+            self._asking, self._steered = ask, False
+            try:
+                async with asyncio.timeout(None) as self._patience:
+                    finish_reason = await self._listen(ask, heard, first)
+                if ask.stream:
+                    self.finish_reason = finished(finish_reason)
+            except TimeoutError:
+                if not (self.interrupted or self._steered):
+                    raise
+            except RolehostError as failed:
+                error = self._model_errors[failed.code] = failed
+            finally:
+                self._asking = self._patience = None
+            if not self._steered or self.interrupted or error is not None:
+                break
+            if heard and self._chars + len(PAUSE) <= MAX_REPLY_CHARS:
+                heard.append(PAUSE)
+                self._say(PAUSE)
         tenant, role = self.role.tenant.name, self.role.name
-        self.sink.model_call(tenant, role, outcome_of(error), loop.time() - began)
+        outcome = "cancelled" if self.interrupted else outcome_of(error)
+        self.sink.model_call(tenant, role, outcome, loop.time() - began)
+        if self.interrupted:
+            return self._unheard(ask.index, "".join(heard))
         return ModelResult(
             index=ask.index, text="".join(heard), error=error.code if error else "", finish_reason=finish_reason
         )
 
-    async def _listen(self, ask: CallModel, heard: list[str]) -> str:
-        """The model's text into `heard`, and to the clients where it is the reply. Returns why it ended."""
-        backend, request = self._request(ask)
-        size = 0
-        async with aclosing(self.models.stream(backend, request)) as stream:  # type: ignore[type-var]
-            async for item in stream:
-                if isinstance(item, ModelEnd):
-                    self.usage = _sum(self.usage, item.usage)
-                    return item.finish_reason
-                size += len(item.encode())
-                if size > MAX_RESULT_BYTES or (ask.stream and self._chars + len(item) > MAX_REPLY_CHARS):
-                    return "length"
-                heard.append(item)
-                if ask.stream:
-                    self._say(item)
+    async def _listen(self, ask: CallModel, heard: list[str], first: int) -> str:
+        """The model's text into `heard`, and to the clients where it is the reply. Returns why it ended.
+
+        Steers from number `first` on came during this answer.
+        """
+        backend, request = self._request(ask, "".join(heard), first)
+        size, ended = 0, None
+        try:
+            async with aclosing(self.models.stream(backend, request)) as stream:  # type: ignore[type-var]
+                async for item in stream:
+                    if isinstance(item, ModelEnd):
+                        ended = item
+                        return item.finish_reason
+                    if self.interrupted or self._steered:
+                        break
+                    size += len(item.encode())
+                    if size > MAX_RESULT_BYTES or (ask.stream and self._chars + len(item) > MAX_REPLY_CHARS):
+                        return "length"
+                    heard.append(item)
+                    if ask.stream:
+                        self._say(item)
+        finally:  # of a call that was broken off nobody says any more what it cost
+            self.usage = _sum(self.usage, ended.usage if ended else _estimated(request, heard))
         return ""
 
-    def _request(self, ask: CallModel) -> tuple[BackendSpec, ModelRequest]:
+    def _request(self, ask: CallModel, said: str, first: int) -> tuple[BackendSpec, ModelRequest]:
         template = self.revision.spec.template
         self._asked += 1
         if self._asked > MAX_MODEL_CALLS:
@@ -219,9 +356,12 @@ class TurnRun:
         backend = self.tables.backends.get(template.model.backend)
         if backend is None:
             raise Unavailable("this Role's ModelBackend does not exist", code="backend_not_found")
+        message = "\n\n".join((self.start.message, *(text for _, text in self._steers[:first])))
         messages = [
             ModelMessage(_VENDOR_ROLE[speaker], text)  # type: ignore[arg-type]
-            for speaker, text in build(ask.segments, persona_of(self.revision), self.past, self.start.message)
+            for speaker, text in build(
+                ask.segments, persona_of(self.revision), self.past, message, said, self._steers[first:]
+            )
         ]
         return backend, ModelRequest(
             model=_served(backend, template.model.name),
@@ -260,6 +400,17 @@ class TurnRun:
         return tuple(entries)
 
 
+def finished(reason: str) -> FinishReason:
+    """Why a model stopped, in the words that clients know; vendors have many for stopping by itself.
+
+    >>> finished("length"), finished("max_tokens"), finished("content_filter"), finished("eos")
+    ('length', 'length', 'content_filter', 'stop')
+    """
+    if reason in ("length", "max_tokens"):
+        return "length"
+    return "content_filter" if reason == "content_filter" else "stop"
+
+
 def _served(backend: BackendSpec, name: str) -> str:
     """What the server calls the model that the Role names; the backend's first where it names none."""
     if not name:
@@ -270,6 +421,11 @@ def _served(backend: BackendSpec, name: str) -> str:
     if backend.models:
         raise BadRequest("this Role's ModelBackend does not serve that model", code="model_not_served")
     return name
+
+
+def _estimated(request: ModelRequest, heard: Sequence[str]) -> Usage:
+    shown = sum(estimate(message.content) for message in request.messages)
+    return Usage(input_tokens=shown, output_tokens=estimate("".join(heard)), estimated=True)
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolehost_api.wire import Said
-from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore
+from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore, ignore
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.tables import Tables
@@ -35,8 +35,19 @@ class Accepted:
     said: Said
     channel: Channel
     at: float
+    begun: Callable[[str], None] = ignore
+    """Called with the id of the response that answers it."""
 
     @property
     def deadline(self) -> float | None:
-        """The client's own. It gives the turn up, but never a commit that is on its way."""
+        """The client's own. It gives the turn up, in line or running, but never a commit that is on its way."""
         return self.at + self.said.deadline_ms / 1000 if self.said.deadline_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Of one turn, by the loop's clock: when its message came, when its turn in line came, when it is given up."""
+
+    at: float
+    began: float
+    deadline: float | None

@@ -30,12 +30,11 @@ class ClusterFeed:
         tables: Tables,
         metrics: Metrics,
         *,
-        sandbox_images: frozenset[str],
         namespace: str,
         silence_seconds: float = READ_SECONDS,
     ) -> None:
-        filler = Filler(tables, sandbox_images, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
-        keys = f"/api/v1/namespaces/{namespace}/configmaps"
+        filler = Filler(tables, lambda key_id: log.warning("skipped key %s: it cannot be read", key_id))
+        maps = f"/api/v1/namespaces/{namespace}/configmaps"
         gateways = f"/api/v1/namespaces/{namespace}/pods"
 
         def watch(path: str, kind: type[Any], sink: Sink[Any], **given: str) -> ListWatch[Any]:
@@ -43,12 +42,13 @@ class ClusterFeed:
 
         self._watches: list[ListWatch[Any]] = [  # in the order of KINDS
             watch("/api/v1/namespaces", NamespaceView, filler.namespaces, labels=names.TENANT),
+            watch(maps, ConfigMapView, filler.images, fields=f"metadata.name={names.TRUSTED_IMAGES}", name="images"),
             watch(f"{OURS}/{names.ROLES}", Role, filler.roles),
             watch(f"{OURS}/{names.REVISIONS}", RoleRevision, filler.revisions),
             watch("/api/v1/pods", PodView, filler.pods, labels=names.REVISION),
             watch(f"{OURS}/{names.BACKENDS}", ModelBackend, filler.backends),
             watch(gateways, PodView, filler.gateways, labels=f"{names.COMPONENT}={names.GATEWAY}", name="gateways"),
-            watch(keys, ConfigMapView, filler.keys, fields=f"metadata.name={names.KEYS}"),
+            watch(maps, ConfigMapView, filler.keys, fields=f"metadata.name={names.KEYS}"),
         ]
 
     def places(self, now_ms: int) -> dict[str, Place]:

@@ -7,6 +7,7 @@ order, so an object is kept and looked at again when its namespace turns up, cha
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec
@@ -42,22 +43,13 @@ _key_row = msgspec.json.Decoder(KeyRow)
 class Filler:
     """All sinks of the watches, over one set of tables."""
 
-    def __init__(self, tables: Tables, sandbox_images: frozenset[str], skipped: Callable[[str], None]) -> None:
+    def __init__(self, tables: Tables, skipped: Callable[[str], None]) -> None:
         """`skipped` hears the id of a key whose entry cannot be read."""
         tenant_of = tables.tenants.get
-
-        def pod(item: PodView, tenant: Tenant) -> PodEntry | None:
-            return pod_entry(item, tenant, sandbox_images)
-
-        def stranger(item: PodView, tenant: Tenant) -> PodEntry | None:
-            return stranger_entry(item, tenant, sandbox_images)
-
         self.roles = Namespaced(tables.roles, tenant_of, role_entry, _by_name)
         self.revisions = Namespaced(tables.revisions, tenant_of, revision_entry, _by_name)
-        self.pods = Both(
-            Namespaced(tables.pods, tenant_of, pod, _by_uid),
-            Namespaced(tables.strangers, tenant_of, stranger, _by_uid),
-        )
+        self.pods = Pods(tables)
+        self.images = TrustedImages(tables, self.pods.review)
         self.backends = Backends(tables)
         self.keys = Keys(tables, skipped)
         self.namespaces = Namespaces(tables)
@@ -119,72 +111,138 @@ class Namespaced(Generic[K, V]):
         return None if tenant is None else self._entry(item, tenant)
 
 
-class Both(Generic[K, V]):
-    """Implements listwatch.Sink: one watch for two tables."""
+class Pods:
+    """Implements listwatch.Sink: what may be dialled in one table, what only says that it is a sandbox in another.
 
-    def __init__(self, one: Namespaced[K, V], other: Namespaced[K, V]) -> None:
-        self._sinks = (one, other)
+    Which is which depends on the images that are trusted, so nothing is shown before those are known.
+    """
 
-    def replace(self, objects: list[K]) -> None:
-        for sink in self._sinks:
-            sink.replace(objects)
+    def __init__(self, tables: Tables) -> None:
+        self._tenants, self._images = tables.tenants, tables.images
+        self._sandboxes, self._strangers = tables.pods, tables.strangers
+        self._seen: dict[Key, PodView] = {}
+        self._listed = False
 
-    def put(self, item: K) -> None:
-        for sink in self._sinks:
-            sink.put(item)
+    def replace(self, objects: list[PodView]) -> None:
+        self._seen = {_by_uid(item.metadata): item for item in objects}
+        self._listed = True
+        self.review()
+
+    def put(self, item: PodView) -> None:
+        key = _by_uid(item.metadata)
+        self._seen[key] = item
+        if self._shown:
+            self._show(key, self._entry(item))
 
     def drop(self, meta: ObjectMeta) -> None:
-        for sink in self._sinks:
-            sink.drop(meta)
+        self._seen.pop(_by_uid(meta), None)
+        self._show(_by_uid(meta), None)
 
     def tenant_changed(self, row: Key) -> None:
-        for sink in self._sinks:
-            sink.tenant_changed(row)
+        (namespace,) = row
+        for key, item in self._seen.items() if self._shown else ():
+            if item.metadata.namespace == namespace:
+                self._show(key, self._entry(item))
+
+    def review(self) -> None:
+        """Look at all of them again: other images are trusted."""
+        if not self._shown:
+            return
+        entries = {key: entry for key, item in self._seen.items() if (entry := self._entry(item)) is not None}
+        self._strangers.replace_all({key: entry for key, entry in entries.items() if not entry.host.proved})
+        self._sandboxes.replace_all({key: entry for key, entry in entries.items() if _may_be_dialled(entry)})
+
+    @property
+    def _shown(self) -> bool:
+        return self._listed and self._images.filled
+
+    def _show(self, key: Key, entry: PodEntry | None) -> None:
+        for table, belongs in (
+            (self._strangers, entry is not None and not entry.host.proved),
+            (self._sandboxes, entry is not None and _may_be_dialled(entry)),
+        ):
+            if entry is not None and belongs:
+                table.put(key, entry)
+            else:
+                table.drop(key)
+
+    def _entry(self, item: PodView) -> PodEntry | None:
+        tenant = self._tenants.get(item.metadata.namespace)
+        return None if tenant is None else pod_entry(item, tenant, self._images)
+
+
+def _may_be_dialled(entry: PodEntry) -> bool:
+    """All its host facts are so, and it has an address of its own."""
+    return entry.host.proved and entry.address != ""
+
+
+class TrustedImages:
+    """Implements listwatch.Sink for the one ConfigMap that lists sandbox images.
+
+    Without it nothing changes: helm takes it away for a moment at every upgrade.
+    """
+
+    def __init__(self, tables: Tables, changed: Callable[[], None]) -> None:
+        self._table, self._changed = tables.images, changed
+
+    def replace(self, objects: list[ConfigMapView]) -> None:
+        for item in objects:
+            self.put(item)
+
+    def put(self, item: ConfigMapView) -> None:
+        listed = item.data.get(names.TRUSTED_IMAGES_ENTRY, "").split(",")
+        self._table.replace_all({(image,): image for word in listed if (image := word.strip())})
+        self._changed()
+
+    def drop(self, meta: ObjectMeta) -> None:
+        """Nothing."""
 
 
 def role_entry(role: Role, tenant: Tenant) -> RoleEntry:
     meta = role.metadata
     follow = meta.annotations.get(names.FOLLOW) == "true"
-    return RoleEntry(tenant, meta.name, role.spec, role.status.stable_revision, follow)
+    return RoleEntry(
+        tenant, meta.name, role.spec, role.status.stable_revision, follow, seconds_of(meta.creation_timestamp)
+    )
+
+
+def seconds_of(timestamp: str) -> int:
+    """A time of Kubernetes' as seconds of Unix time; 0 where it is none.
+
+    >>> seconds_of("2030-01-01T00:00:00Z"), seconds_of("")
+    (1893456000, 0)
+    """
+    try:
+        return int(datetime.fromisoformat(timestamp).timestamp())
+    except ValueError:
+        return 0
 
 
 def revision_entry(revision: RoleRevision, tenant: Tenant) -> RevisionEntry:
     return RevisionEntry(tenant, revision.metadata.name, revision.spec)
 
 
-def host_facts(pod: PodView, sandbox_images: frozenset[str]) -> HostFacts:
+def host_facts(pod: PodView, images: Table[str]) -> HostFacts:
     """What Kubernetes says of the pod. Its own labels name the revision; who controls it must agree.
 
     The Deployment controller names a ReplicaSet after its Deployment (which has the
     revision's name) and the hash of the template, and labels the pods with that hash.
     """
     spec, meta = pod.spec, pod.metadata
-    images = {c.image for c in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)}
+    run = {c.image for c in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)}
     revision, template = meta.labels.get(names.REVISION), meta.labels.get(names.POD_TEMPLATE_HASH)
     owners = [(owner.api_version, owner.kind, owner.name) for owner in meta.owner_references if owner.controller]
     return HostFacts(
         runtime=spec.runtime_class_name == names.RUNTIME_CLASS,
         account=spec.service_account_name == names.SANDBOX_SERVICE_ACCOUNT,
-        image=bool(images) and images <= sandbox_images,
+        image=bool(run) and all(images.get(image) for image in run),
         apart=not spec.host_network,
         owned=bool(revision and template) and owners == [("apps/v1", "ReplicaSet", f"{revision}-{template}")],
     )
 
 
-def pod_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
-    """The pod if it may be dialled: all its host facts are so, and it has an address of its own."""
-    entry = _sandbox(pod, tenant, sandbox_images)
-    return entry if entry is not None and entry.host.proved and entry.address else None
-
-
-def stranger_entry(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
-    """The pod if it only says that it is a sandbox."""
-    entry = _sandbox(pod, tenant, sandbox_images)
-    return entry if entry is not None and not entry.host.proved else None
-
-
-def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> PodEntry | None:
-    """What the pod says it is; None where it says nothing, or has ended."""
+def pod_entry(pod: PodView, tenant: Tenant, images: Table[str]) -> PodEntry | None:
+    """What the pod says it is, and what Kubernetes says of it; None where it says nothing, or has ended."""
     meta, ip = pod.metadata, pod.status.pod_ip
     role, revision = meta.labels.get(names.ROLE), meta.labels.get(names.REVISION)
     if not (role and revision) or pod.status.phase in ("Succeeded", "Failed"):
@@ -202,7 +260,7 @@ def _sandbox(pod: PodView, tenant: Tenant, sandbox_images: frozenset[str]) -> Po
         names.host_port(ip, names.LINK_PORT) if listens else "",
         leaving=leaving,
         ready=said.get("Ready", False),
-        host=host_facts(pod, sandbox_images),
+        host=host_facts(pod, images),
     )
 
 

@@ -33,6 +33,7 @@ _rows: dict[str, msgspec.msgpack.Decoder[list[Row]]] = {
     kind: msgspec.msgpack.Decoder(list[tuple[tuple[str, ...], row]])  # type: ignore[valid-type]
     for kind, row in (
         ("tenants", Tenant),
+        ("images", str),
         ("roles", RoleEntry),
         ("revisions", RevisionEntry),
         ("pods", PodEntry),

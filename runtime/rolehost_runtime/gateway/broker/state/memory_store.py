@@ -5,8 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from rolehost_api.errors import Conflict
-from rolehost_runtime.core.record import TurnRecord, decode, encode
+from rolehost_runtime.core.record import Amend, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere
 
 
@@ -26,56 +27,63 @@ class MemorySessionStore:
         self.shelf = shelf or Shelf()
         self._owner = owner or secrets.token_hex(16)
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[TurnRecord]]:
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
         if (holder := self.shelf.owners.get(key, "")) in yield_to:
             raise HeldElsewhere(holder)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
-        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1)
+        died = head.open is not None and holder != self._owner
+        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died)
         self.shelf.owners[key] = self._owner
         return head, await self.read(key)
 
-    async def read(self, key: str) -> list[TurnRecord]:
+    async def read(self, key: str) -> list[Record]:
         return [decode(fields) for fields in self.shelf.logs.get(key, [])]
 
-    async def page(self, key: str, after_turn: int, count: int) -> list[TurnRecord]:
-        return [decode(fields) for fields in self.shelf.logs.get(key, [])[after_turn : after_turn + count]]
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        return [record for record in await self.read(key) if record.position >= start][:count]
 
-    async def last_seq(self, key: str) -> int:
-        head = self.shelf.heads.get(key)
-        return head.seq if head else 0
+    async def head(self, key: str) -> Head | None:
+        return self.shelf.heads.get(key)
 
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)
-        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.turn)
+        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.seq)
 
     async def rename(self, key: str, head: Head) -> Head:
         there = self.shelf.heads.get(key)
-        ours = there is not None and (there.log_id, there.epoch) == (head.log_id, head.epoch)
-        if there is None or not ours or self.shelf.owners[key] != self._owner:
+        if there is None or not self._ours(key, there, head.log_id, head.epoch):
             raise _superseded()
         self.shelf.heads[key] = replace(there, log_id=secrets.token_hex(16))
         return replace(head, log_id=self.shelf.heads[key].log_id)
 
-    async def commit(self, key: str, record: TurnRecord) -> None:
+    async def commit(self, key: str, record: Record) -> None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
         fields = {name.encode(): value for name, value in encode(record).items()}
-        ours = head is not None and (head.log_id, head.epoch) == (record.log_id, record.epoch)
-        if head is None or not ours or self.shelf.owners[key] != self._owner:
+        if head is None or not self._ours(key, head, record.log_id, record.epoch):
             raise _superseded()
-        if head.turn == record.turn and log[-1] == fields:
+        next_turn, next_amend = (head.turn + 1, 0), (head.turn, head.amends + 1)
+        if record.position in ((head.turn, 0), (head.turn, head.amends)) and fields in log:
             return
-        if head.turn != record.turn - 1:
+        if record.position not in (next_turn, next_amend) or record.seq_first != head.seq + 1:
             raise _superseded()
         log.append(fields)
-        self.shelf.heads[key] = replace(
-            head,
-            turn=record.turn,
-            seq=record.seq_first + record.seq_count - 1,
-            version=record.version,
-            revision=record.revision,
-            last_at_ms=record.at_ms,
-        )
+        head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms)
+        if isinstance(record, Amend):
+            self.shelf.heads[key] = replace(head, amends=record.number)
+        else:
+            self.shelf.heads[key] = replace(
+                head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0
+            )
+
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+        head = self.shelf.heads.get(key)
+        if head is not None and self._ours(key, head, log_id, epoch) and head.turn == turn - 1:
+            kept = decode_open(encode_open(opened)) if opened is not None else None
+            self.shelf.heads[key] = replace(head, open=kept, deaths=0)
+
+    def _ours(self, key: str, head: Head, log_id: str, epoch: int) -> bool:
+        return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self._owner
 
 
 def _superseded() -> Conflict:

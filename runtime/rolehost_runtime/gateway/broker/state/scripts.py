@@ -1,4 +1,4 @@
-"""What Redis does by itself, in one step: taking a session over, and appending a turn.
+"""What Redis does by itself, in one step: taking a session over, appending a record, noting the open turn.
 
 A script validates everything before its first write, so that it writes whole or not at
 all. Redis 6.2 is enough. Both keys of a session carry the same hash tag. What was there
@@ -7,7 +7,7 @@ own connection, and the first time may have been another one's.
 """
 
 OPEN = """
-local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner')
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open')
 for other = 4, #ARGV do
   if head[3] == ARGV[other] then return {'held', head[3]} end
 end
@@ -18,13 +18,19 @@ if not head[1] then
 elseif head[2] == '0' then
   redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
+if head[4] and head[3] ~= ARGV[1] then
+  redis.call('HINCRBY', KEYS[1], 'deaths', 1)
+end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms')
+local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
+  'amends', 'deaths', 'open')
 table.insert(taken, 1, 'taken')
 return taken
 """
-"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to."""
+"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to.
+
+An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other."""
 
 RENAME = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch')
@@ -36,16 +42,18 @@ return 'ok'
 """KEYS head. ARGV log id, owner, epoch, new log id."""
 
 COMMIT = """
-local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn', 'seq', 'amends')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
   return 'superseded'
 end
-local id = ARGV[4] .. '-0'
-if head[4] == ARGV[4] then
+local id = ARGV[4] .. '-' .. ARGV[5]
+local amends = head[6] or '0'
+local amend = ARGV[5] ~= '0'
+if head[4] == ARGV[4] and (not amend or amends == ARGV[5]) then
   local kept = redis.call('XRANGE', KEYS[2], id, id)[1]
   if kept then
     for field = 1, #kept[2], 2 do
-      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[11] then
+      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[13] then
         redis.call('HSET', KEYS[1], 'turn', ARGV[4])
         return 'ok'
       end
@@ -53,12 +61,43 @@ if head[4] == ARGV[4] then
   end
   return 'superseded'
 end
-if tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
+if tonumber(head[5]) ~= tonumber(ARGV[6]) - 1 then
   return 'superseded'
 end
-redis.call('XADD', KEYS[2], id, 'v', ARGV[9], 'crc32', ARGV[10], 'body', ARGV[11])
-redis.call('HSET', KEYS[1], 'turn', ARGV[4], 'seq', ARGV[5], 'version', ARGV[6], 'revision', ARGV[7], 'at_ms', ARGV[8])
+if amend then
+  if head[4] ~= ARGV[4] or tonumber(amends) ~= tonumber(ARGV[5]) - 1 then
+    return 'superseded'
+  end
+elseif tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
+  return 'superseded'
+end
+redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13])
+if amend then
+  redis.call('HSET', KEYS[1], 'seq', ARGV[7], 'at_ms', ARGV[10], 'amends', ARGV[5])
+else
+  redis.call('HSET', KEYS[1], 'turn', ARGV[4], 'seq', ARGV[7], 'version', ARGV[8], 'revision', ARGV[9],
+    'at_ms', ARGV[10])
+  redis.call('HDEL', KEYS[1], 'open', 'deaths')
+end
 redis.call('PERSIST', KEYS[1])
 return 'ok'
 """
-"""KEYS head, wal. ARGV log id, owner, epoch, turn, last seq, version, revision, at_ms, v, crc32, body."""
+"""KEYS head, wal. ARGV log id, owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32,
+body. Number 0 is the turn itself, and the note of the open turn goes with it; any other is an amend of the newest
+turn, counted over the whole log, which leaves version, revision and the open turn as they are."""
+
+NOTE = """
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
+if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
+  return 'superseded'
+end
+if tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
+  return 'superseded'
+end
+redis.call('HDEL', KEYS[1], 'open', 'deaths')
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], 'open', ARGV[5])
+end
+return 'ok'
+"""
+"""KEYS head. ARGV log id, owner, epoch, turn, the open turn or nothing: it is given up."""

@@ -1,12 +1,13 @@
-// The playground: one Role, one session, one socket. No dependencies; text enters the page
-// as text nodes only. A lost socket is taken up again with the same session, from the last
-// event that was seen; the words that you said are kept on this machine only.
+// The playground: one Role, one session, by rolehost.js. Text enters the page as text nodes
+// only; the words that you said are kept on this machine only.
+
+import { connect } from "/rolehost.js";
 
 const byId = (id) => document.getElementById(id);
 const [role, status, turns, empty, form, message, send] =
   ["role", "status", "turns", "empty", "say", "message", "send"].map(byId);
 const MAX_ROWS = 300;
-const RETRY_MS = [300, 700, 1500, 3000, 5000];
+const PATIENCE_SECONDS = 300;
 
 const element = (name, className, text) => {
   const made = document.createElement(name);
@@ -36,6 +37,7 @@ class Page {
     byId("timing").replaceChildren();
     byId("patch").replaceChildren();
     this.answers = new Map();
+    this.told = new Map();
     this.count = 0;
     empty.hidden = false;
   }
@@ -58,23 +60,27 @@ class Page {
   }
 
   delta(event) {
-    const row = this.answer(event.response_id);
-    const shown = [...row.textContent].length;
-    if (event.offset + [...event.delta].length <= shown) return;
-    row.append([...event.delta].slice(Math.max(0, shown - event.offset)).join(""));
+    this.answer(event.response_id).append(event.delta);
     this.follow();
   }
 
+  /** Less of it was heard than was thought. */
+  amended(event) { this.told.get(event.response_id)?.replaceChildren(event.message); }
+
+  reset(responseId) { this.answers.get(responseId)?.replaceChildren(); }
+
   done(event) {
-    if (event.status === "failed" && !event.message && !this.answers.has(event.response_id)) {
-      this.note(sentence(event.error), true);
+    if (event.status === "failed") {
+      this.answers.get(event.response_id)?.remove();
+      this.answers.delete(event.response_id);
       return;
     }
     const row = this.answer(event.response_id);
     row.textContent = event.message;
     row.classList.remove("open");
     this.answers.delete(event.response_id);
-    if (event.status === "failed") this.note(sentence(event.error), true);
+    this.told.set(event.response_id, row);
+    if (this.told.size > MAX_ROWS) this.told.delete(this.told.keys().next().value);
     for (const hook of event.degraded ?? []) this.note(`${hook.hook} was left out: ${hook.code} ${hook.where}`, true);
     this.follow();
   }
@@ -107,116 +113,109 @@ const page = new Page();
 
 // ── the session ─────────────────────────────────────────────────────────────────────
 
-class Session {
+class Talk {
   constructor(name, sessionId) {
     this.name = name;
-    this.id = sessionId;
-    this.seen = 0;
-    this.attempt = 0;
     this.words = kept.read(`words.${sessionId}`) ?? {};
     this.onPage = new Set();
     this.waiting = null;
     page.clear();
     byId("session").textContent = sessionId;
     for (const field of ["revision", "seq", "version"]) byId(field).textContent = "–";
-    this.connect();
-  }
-
-  connect() {
-    if (this.ended) return;
     show("connecting");
-    const address = new URL(`/role/${encodeURIComponent(this.name)}`, location.href);
-    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    address.searchParams.set("session_id", this.id);
-    const socket = (this.socket = new WebSocket(address, "role.v1"));
-    socket.onmessage = ({ data }) => socket === this.socket && this.receive(JSON.parse(data));
-    socket.onclose = ({ code, reason }) => socket === this.socket && this.lost(code, reason);
+    this.session = connect(location.origin, name, { sessionId, afterSeq: 0, patience: PATIENCE_SECONDS });
+    this.listen();
   }
 
-  drop() { this.socket.close(); }
+  async listen() {
+    for await (const event of this.session.events()) {
+      if (this.ended) return;
+      this.receive(event);
+      byId("seq").textContent = String(this.session.seq ?? "–");
+    }
+  }
+
+  drop() { this.session.reconnect(); }
 
   end() {
     this.ended = true;
-    clearTimeout(this.retry);
-    this.socket.onclose = this.socket.onmessage = null;
-    this.socket.close();
-  }
-
-  lost(code, reason) {
-    if (code >= 4400 && code < 4500 && code !== 4429) {
-      show("refused", reason || `refused (${code})`);
-      return;
-    }
-    show("lost", "reconnecting");
-    this.retry = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.attempt++, RETRY_MS.length - 1)]);
+    this.session.close();
   }
 
   say(text) {
-    const said = { message: text, session_id: this.id, client_msg_id: id() };
-    this.words[said.client_msg_id] = text;
+    const messageId = id();
+    this.words[messageId] = text;
     this.words = Object.fromEntries(Object.entries(this.words).slice(-200));
-    kept.write(`words.${this.id}`, this.words);
-    this.onPage.add(said.client_msg_id);
+    kept.write(`words.${this.session.id}`, this.words);
+    this.onPage.add(messageId);
     page.mine(text);
-    this.waiting = said;
-    this.send(said);
+    this.waiting = messageId;
     form.toggleAttribute("data-busy", true);
     allow();
+    this.session.say(text, { client_msg_id: messageId }).catch((error) => {
+      if (this.ended) return;
+      page.note(error.message, true);
+      this.free(messageId);
+    });
   }
 
-  send(frame) { if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(frame)); }
-
   receive(event) {
-    if (event.seq) {
-      this.seen = Math.max(this.seen, event.seq);
-      byId("seq").textContent = String(this.seen);
-    }
     const act = {
       "session.created": () => this.created(event),
-      "response.created": () => page.answer(event.response_id),
+      "session.resumed": () => { if (event.gap) page.note("a part of this session's history is lost", true); },
+      "response.created": () => { this.said(event); page.answer(event.response_id); },
       "response.output_text.delta": () => page.delta(event),
+      "response.amended": () => page.amended(event),
+      "response.reset": () => page.reset(event.response_id),
       "role.state.delta": () => page.state(event),
       "response.done": () => this.done(event),
       "role.revision": () => { byId("revision").textContent = event.to; page.note(`now ${event.to} answers`); },
-      error: () => { page.note(sentence(event.error), true); this.free(); },
+      "client.lost": () => show("lost", "reconnecting"),
+      "client.retry": () => this.retried(event),
+      "client.ended": () => show("refused", sentence(event.error)),
     }[event.type];
     act?.();
   }
 
   created(event) {
-    this.attempt = 0;
     byId("revision").textContent = event.role;
     byId("version").textContent = `version ${event.version}`;
-    byId("seq").textContent = String(event.head);
     if (event.greeting && !turns.children.length) page.append(element("li", "theirs", event.greeting));
-    if (event.head > this.seen) this.send({ type: "session.resume", session_id: this.id, after_seq: this.seen });
-    // A message without an answer is sent again under its id: a turn that was committed is only shown again.
-    if (this.waiting) this.send(this.waiting);
     show("open");
   }
 
-  done(event) {
-    const said = this.words[event.client_msg_id];
-    if (event.replay && event.seq && this.shown?.has(event.seq)) return;
-    (this.shown ??= new Set()).add(event.seq);
-    if (said !== undefined && !this.onPage.has(event.client_msg_id)) {
-      this.onPage.add(event.client_msg_id);
-      page.mine(said);
-    }
-    page.done(event);
-    page.timing(event);
-    if (event.revision) refresh();
-    if (this.waiting?.client_msg_id === event.client_msg_id || !event.replay) this.free();
+  /** The words that are answered, where they were said before this page was loaded. */
+  said({ client_msg_id: messageId }) {
+    const words = this.words[messageId];
+    if (words === undefined || this.onPage.has(messageId)) return;
+    this.onPage.add(messageId);
+    page.mine(words);
   }
 
-  free() {
+  retried({ error }) {
+    if (this.trouble !== error.code) page.note(`${sentence(error)}; it is tried again`);
+    this.trouble = error.code;
+  }
+
+  done(event) {
+    if (event.status !== "failed") this.said(event);
+    page.done(event);
+    if (event.status === "failed") return;
+    this.trouble = null;
+    page.timing(event);
+    if (event.revision) refresh();
+    this.free(event.client_msg_id);
+  }
+
+  free(messageId) {
+    if (this.waiting !== messageId) return;
     this.waiting = null;
     form.toggleAttribute("data-busy", false);
     allow();
   }
 }
 
-let session = null;
+let talk = null;
 
 function show(state, text = state) {
   status.dataset.state = state;
@@ -229,13 +228,13 @@ function allow() {
 }
 
 function open(name, fresh = false) {
-  session?.end();
+  talk?.end();
   form.toggleAttribute("data-busy", false);
   const known = kept.read(`session.${name}`);
   const sessionId = !fresh && known ? known : `play-${id()}`;
   kept.write(`session.${name}`, sessionId);
   kept.write("role", name);
-  session = new Session(name, sessionId);
+  talk = new Talk(name, sessionId);
   follow(name);
 }
 
@@ -253,7 +252,7 @@ async function refresh() {
   const signature = JSON.stringify(roles);
   if (role.dataset.signature === signature) return;
   role.dataset.signature = signature;
-  const chosen = session?.name ?? kept.read("role");
+  const chosen = talk?.name ?? kept.read("role");
   role.replaceChildren(...roles.map(({ name, display_name, ready }) => {
     const option = element("option", "", ready ? display_name : `${display_name} (not ready)`);
     option.value = name;
@@ -263,7 +262,7 @@ async function refresh() {
   const name = roles.some((one) => one.name === chosen) ? chosen : roles[0]?.name;
   if (!name) { show("refused", "no Role yet"); return; }
   role.value = name;
-  if (session?.name !== name) open(name);
+  if (talk?.name !== name) open(name);
 }
 
 // ── what the logic printed ──────────────────────────────────────────────────────────
@@ -321,7 +320,7 @@ form.addEventListener("submit", (event) => {
   const text = message.value.trim();
   if (!text || send.disabled) return;
   message.value = "";
-  session.say(text);
+  talk.say(text);
 });
 message.addEventListener("input", allow);
 message.addEventListener("keydown", (event) => {
@@ -333,6 +332,6 @@ message.addEventListener("keydown", (event) => {
 });
 role.addEventListener("change", () => open(role.value));
 byId("fresh").addEventListener("click", () => { open(role.value, true); message.focus(); });
-byId("reconnect").addEventListener("click", () => session?.drop());
+byId("reconnect").addEventListener("click", () => talk?.drop());
 setInterval(() => { if (!document.hidden) refresh(); }, 4000);
 refresh();

@@ -14,30 +14,36 @@ import logging
 import ssl
 from asyncio import Future
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rolehost_api.errors import Unavailable
-from rolehost_runtime.gateway.broker.state.resp.address import Address, Target
+from rolehost_runtime.gateway.broker.state.resp.address import Address, Kind, Target
 from rolehost_runtime.gateway.broker.state.resp.call import Call, Word, pack
+from rolehost_runtime.gateway.broker.state.resp.cluster import Cluster
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, Script
+from rolehost_runtime.gateway.broker.state.resp.lines import Lines
+from rolehost_runtime.gateway.broker.state.resp.lookout import Lookout
 from rolehost_runtime.gateway.broker.state.resp.node import READS, WRITES
 from rolehost_runtime.gateway.broker.state.resp.refusals import (
     AGAIN,
     NOT_REPLICATED,
     Refusal,
     Remedy,
+    label,
     meaning,
     moved_to,
     told,
 )
-from rolehost_runtime.gateway.broker.state.resp.topology import topology_of
+from rolehost_runtime.gateway.broker.state.resp.sentinel import Sentinels
+from rolehost_runtime.gateway.broker.state.resp.topology import Single, Topology
 
 OPERATION_SECONDS = 2.0
 TICK_SECONDS = 0.1
 """How often deadlines and stalled connections are looked for while anything is on its way."""
 PAUSE_SECONDS = 0.05
-"""Before a call that passes by itself is sent again, and between two looks at who is where."""
+"""Before a call that was refused for a moment is sent again."""
 PINNED_LOSSES = 2
 MAX_CALLS = 16_384
 MAX_BYTES = 64 << 20
@@ -71,6 +77,8 @@ class Client:
             master_only=bool(target.master),
         )
         self.target = target
+        self.noticed: Callable[[str], None] = lambda what: None
+        """Told of every refusal by its word, of every `lost` connection under a call, and of what is `overdue`."""
         self._topology = topology_of(target, greeting)
         self._shas = {script: script.sha for script in scripts}
         self._seconds = seconds - TICK_SECONDS
@@ -79,11 +87,8 @@ class Client:
         self._calls: deque[Call] = deque()
         """In the order of their deadlines, those that are over among them until they are first."""
         self._open = self._bytes = 0
-        self._lines: dict[bytes, deque[Call] | None] = {}
-        """Lines of which a call is on its way, and what waits behind it."""
-        self._parked: list[Call] = []
-        """Calls of which nobody knows where to."""
-        self._looking: asyncio.Task[None] | None = None
+        self._lines = Lines()
+        self._lookout = Lookout(self._topology, self._route)
         self._ticking = self._closed = False
 
     # ── what is asked ───────────────────────────────────────────────────────────────
@@ -102,7 +107,9 @@ class Client:
     async def everywhere(self, *words: Word) -> list[Any]:
         """One command to every server that takes writes; an exception in place of an answer."""
         if not self._topology.nodes():
-            await self._topology.look()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._topology.look()
         nodes = self._topology.nodes()
         if not nodes:
             return [told(None)]
@@ -140,16 +147,8 @@ class Client:
             call.script, call.durable = script.source, True
         if pinned is not None:
             call.pinned = pinned
-        if line is not None:
-            if line in self._lines:
-                behind = self._lines[line]
-                if behind is None:
-                    behind = self._lines[line] = deque()
-                behind.append(call)
-                return call
-            self._lines[line] = None
-            call.line = line
-        self._route(call)
+        if line is None or self._lines.enter(line, call):
+            self._route(call)
         return call
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -166,7 +165,7 @@ class Client:
         if node is not None:
             node.send(call)
         else:
-            self._park(call)
+            self._lookout.park(call)
 
     # ── what comes back: call.Desk ──────────────────────────────────────────────────
 
@@ -181,6 +180,7 @@ class Client:
         if call.over:
             return
         call.trouble = refusal
+        self.noticed(label(refusal))
         match meaning(refusal).remedy:
             case Remedy.SEND_SOURCE if call.script:
                 self._repack(call, ("EVAL", call.script, *call.words[2:]))
@@ -191,12 +191,12 @@ class Client:
                 node = self._topology.node(call.key)
                 if node is not None and refusal.word == "READONLY":
                     node.drop()
-                self.lost(call)
+                self._elsewhere(call)
             case Remedy.PAUSE:
                 self._later(call)
             case _:
                 if refusal is NOT_REPLICATED:
-                    self._look()  # perhaps it is the master no more
+                    self._lookout.look()  # perhaps it is the master no more
                 elif meaning(refusal).code == "state_unavailable":
                     log.warning("the store refused a command: %s", refusal.word)
                 self._fail(call, told(refusal))
@@ -204,6 +204,12 @@ class Client:
     def lost(self, call: Call) -> None:
         if call.over:
             return
+        self.noticed("lost")
+        self._elsewhere(call)
+
+    def _elsewhere(self, call: Call) -> None:
+        if not self._topology.fixed:
+            self._lookout.look()  # also for a ping: nothing else may ever be asked of a gateway that is not ready
         if not self._may_again(call):
             self._fail(call, told(call.trouble))
         elif call.pinned is not None:
@@ -211,10 +217,11 @@ class Client:
         elif self._topology.fixed:
             self._route(call)
         else:
-            self._park(call)
+            self._lookout.park(call)
 
     def hopeless(self, call: Call, refusal: Refusal) -> None:
         if not call.over:
+            self.noticed(label(refusal))
             self._fail(call, told(refusal))
 
     def _may_again(self, call: Call) -> bool:
@@ -230,7 +237,7 @@ class Client:
             self._topology.at(address).send(call)
             return
         self._topology.moved(slot, address)
-        self._look()
+        self._lookout.look()
         self._route(call)
 
     def _repack(self, call: Call, words: tuple[Word, ...]) -> None:
@@ -246,34 +253,6 @@ class Client:
         if not call.over:
             self._route(call)
 
-    # ── looking ─────────────────────────────────────────────────────────────────────
-
-    def _park(self, call: Call) -> None:
-        self._parked.append(call)
-        self._look()
-
-    def _look(self) -> None:
-        if self._looking is None and not self._closed:
-            self._looking = asyncio.create_task(self._look_around(), name="redis topology")
-
-    async def _look_around(self) -> None:
-        """One look at a time, with a pause behind it. What is parked goes where it says, or waits for the next."""
-        try:
-            await self._topology.look()
-            parked, self._parked = self._parked, []
-            for call in parked:
-                if call.over:
-                    continue
-                if self._topology.node(call.key) is not None:  # as far as is known; who is there says what it is
-                    self._route(call)
-                else:
-                    self._parked.append(call)
-            await asyncio.sleep(PAUSE_SECONDS)
-        finally:
-            self._looking = None
-        if self._parked:
-            self._look()
-
     # ── ends ────────────────────────────────────────────────────────────────────────
 
     def _tick(self) -> None:
@@ -285,6 +264,7 @@ class Client:
         while calls and (calls[0].over or calls[0].deadline <= now):
             call = calls.popleft()
             if not call.over:
+                self.noticed("overdue")
                 self._fail(call, told(call.trouble))
         for node in self._topology.nodes():
             node.break_stalled(now)
@@ -301,26 +281,28 @@ class Client:
         call.over = True
         self._open -= 1
         self._bytes -= len(call.packed)
-        line = call.line
-        if line is None:
+        if call.line is None or self._closed:
             return
-        behind = self._lines.get(line)
-        while behind:
-            following = behind.popleft()
-            if not following.over:
-                following.line = line
-                self._route(following)
-                return
-        self._lines.pop(line, None)
+        if (following := self._lines.leave(call.line)) is not None:
+            self._route(following)
 
     async def close(self) -> None:
         """Let go of every connection. What was still asked is told that the gateway stops."""
         self._closed = True
-        if self._looking is not None:
-            self._looking.cancel()
+        self._lookout.close()
         self._topology.close()
         for call in tuple(self._calls):
             if not call.over:
                 self._fail(call, self._full())
         self._calls.clear()
         await asyncio.sleep(0)
+
+
+def topology_of(target: Target, greeting: Greeting) -> Topology:
+    """`greeting` is what servers of data hear; questions about them need less."""
+    if target.kind is Kind.CLUSTER:
+        question = Greeting(user=greeting.user, password=greeting.password, tls=greeting.tls, name=greeting.name)
+        return Cluster(target, greeting, question)
+    if target.kind is Kind.SENTINEL:
+        return Sentinels(target, greeting, Greeting(tls=greeting.tls, name=greeting.name))
+    return Single(target.addresses[0], greeting)

@@ -92,6 +92,15 @@ def meaning(refusal: Refusal) -> Meaning:
     return MEANINGS.get(refusal.word, UNKNOWN)
 
 
+def label(refusal: Refusal) -> str:
+    """Its word, for a counter: one of a few.
+
+    >>> label(Refusal("OOM command not allowed")), label(Refusal("WHATEVER somebody made up"))
+    ('OOM', 'other')
+    """
+    return refusal.word if refusal.word in MEANINGS or refusal is NOT_REPLICATED else "other"
+
+
 def told(refusal: Refusal | None) -> RolehostError:
     """The error for whoever asked; None: there was no answer at all."""
     if refusal is None:

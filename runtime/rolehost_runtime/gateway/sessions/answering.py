@@ -1,0 +1,361 @@
+"""The turns of one session: whose message is answered next, what interrupts it, and what a dead gateway left open."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rolehost_api.errors import NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.wire import HeardPart
+from rolehost_runtime.core.busy import MAX_WAITING, Verdict, decide
+from rolehost_runtime.core.record import Position, following, render
+from rolehost_runtime.core.session import OpenTurn, SessionFold
+from rolehost_runtime.gateway.ports import Channel, Head
+from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
+from rolehost_runtime.gateway.sessions.audience import Audience, Running
+from rolehost_runtime.gateway.sessions.line import Line
+from rolehost_runtime.gateway.sessions.pen import Pen
+from rolehost_runtime.gateway.sessions.remembered import Remembered
+from rolehost_runtime.gateway.sessions.world import Accepted, Timing, World
+from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
+
+ANSWER_PAGE = 2
+"""Records read at once for who says something again: the turn, and what is said of it or comes next."""
+
+
+class Home(Protocol):
+    """The session, as its turns see it."""
+
+    key: str
+    session_id: str
+    audience: Audience
+    remembered: Remembered
+    user: str | None
+    """Whose session it is, where it is an end user's."""
+
+    @property
+    def fold(self) -> SessionFold | None:
+        """The session as its log says, where it is awake."""
+
+    @property
+    def told_seq(self) -> int | None:
+        """The newest event that whoever listened here was told of."""
+
+    async def loaded(self) -> SessionFold:
+        """Awake, and ours. Raises HeldElsewhere where another gateway that is alive answers it."""
+
+    def weigh(self, fold: SessionFold) -> None:
+        """The fold has changed, or is lost."""
+
+    def settle_down(self) -> None:
+        """Something is over; perhaps nobody needs the session any more."""
+
+    def role(self) -> RoleEntry:
+        """The Role as it is declared now. Raises NotFound."""
+
+    def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
+        """The revision of the next turn."""
+
+    def moved_back(self, role: RoleEntry, revision: str) -> RevisionEntry:
+        """That revision, or the one in its place."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it, whoever waits for it."""
+
+
+@dataclass(slots=True)
+class Orphan:
+    """A turn whose gateway died in it. It runs once more here, unless that was a second death."""
+
+    opened: OpenTurn
+    given_up: bool
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """It runs again, or its end was told."""
+
+
+class Answering:
+    def __init__(self, world: World, home: Home) -> None:
+        self._world, self._home = world, home
+        self._line = Line()
+        self._pen = Pen(world, home.audience, home.key, home.session_id, home.remembered, home.settle_down)
+        self._attempt: Attempt | None = None
+        """The newest one."""
+        self._orphan: Orphan | None = None
+        self._ended = ""
+        """The newest response that ended here, whatever became of it."""
+        self._cancelling = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._line.taken or self._cancelling > 0 or self._pen.notes.pending
+
+    async def noted(self) -> None:
+        """Until the store knows whether a turn is open."""
+        await self._pen.notes.written()
+
+    # ── messages ────────────────────────────────────────────────────────────────────
+
+    async def say(self, accepted: Accepted) -> None:
+        """One message in, until its turn is durable. Raises what it failed with."""
+        said, running = accepted.said, self._home.audience.running
+        if running is not None and running.answers(said.client_msg_id):
+            accepted.begun(running.opened.response_id)
+            self._home.audience.catch_up(accepted.channel)
+            await asyncio.shield(running.done)
+            return
+        fold = self._home.fold
+        known = fold is not None and fold.turn_of(said.client_msg_id) is not None
+        policy = "queue" if known else said.busy_policy or "queue"  # what was answered before touches nothing that runs
+        verdict = decide(policy, answering=self._line.taken, waiting=self._line.waiting)
+        if verdict is Verdict.STEER:
+            if running is not None and self._steer(running, accepted):
+                await asyncio.shield(running.done)
+                return
+            verdict = decide("queue", answering=self._line.taken, waiting=self._line.waiting)
+        if verdict is Verdict.REFUSE:
+            raise busy()
+        place = self._line.join(said.client_msg_id, ahead=verdict is Verdict.INTERRUPT)
+        amends = self._amended_by(accepted, verdict) if policy == "interrupt" else None
+        try:
+            await self._line.come(place, accepted.deadline)
+        except TimeoutError:
+            raise overdue() from None
+        try:
+            await self._turn(accepted, amends)
+        finally:
+            self._leave_line()
+
+    def _steer(self, running: Running, accepted: Accepted) -> bool:
+        """Let a message join the answer that is being given. False: none is."""
+        said = accepted.said
+        if self._attempt is None or self._home.fold is None or not self._attempt.steer(said.message):
+            return False
+        opened = running.opened.steered(said.message, said.client_msg_id)
+        self._pen.notes.opened(self._home.fold, opened)
+        accepted.begun(opened.response_id)
+        self._home.audience.steered(running, opened, accepted.channel, said.client_msg_id)
+        return True
+
+    def _leave_line(self) -> None:
+        self._line.leave()
+        if self._home.fold is not None:
+            self._home.weigh(self._home.fold)
+        self.take_up()
+        if self._orphan is not None and not self._line.taken:
+            self._orphan.begun.set()  # it waits for the log to be read again
+        self._home.settle_down()
+
+    def _amended_by(self, accepted: Accepted, verdict: Verdict) -> str | None:
+        """An interrupting message cuts short what runs. The response that its `heard` amends where nothing could be
+        cut short: the one whose record is on its way, or (empty) the newest."""
+        running, heard = self._home.audience.running, accepted.said.heard
+        if verdict is Verdict.ANSWER:
+            return "" if heard is not None else None
+        if running is None or self._attempt is None or self._attempt.interrupt(heard):
+            return None
+        return running.opened.response_id if heard is not None else None
+
+    async def _turn(self, accepted: Accepted, amends: str | None) -> None:
+        began = asyncio.get_running_loop().time()
+        said = accepted.said
+        told = self._home.told_seq
+        fold = await self._home.loaded()
+        if self._orphan is not None:
+            if await self._orphan_first(fold, accepted):
+                return
+            amends = None if said.busy_policy == "interrupt" else amends
+            fold = await self._home.loaded()
+        known = fold.turn_of(said.client_msg_id)
+        if known is not None:
+            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
+                await self._replay(accepted.channel, known)
+            return
+        if amends is not None and fold.turn:
+            with suppress(NotFound):
+                async with self._pen.held:
+                    await self._pen.amend(fold, amends or fold.response_id, said.heard)
+        if accepted.deadline is not None and asyncio.get_running_loop().time() >= accepted.deadline:
+            raise overdue()
+        role = self._home.role()
+        revision = self._home.moved_for(role, fold, said.revision)
+        opened = fold.begin(
+            said.message,
+            revision=revision.name,
+            response_id=f"r{secrets.token_hex(8)}",
+            rng_seed=secrets.randbits(63),
+            now_ms=self._world.now_ms(),
+            client_msg_id=said.client_msg_id,
+            user=self._home.user,
+            deadline_at_ms=None if said.deadline_ms is None else self._wall_ms(accepted.at) + said.deadline_ms,
+        )
+        self._pen.notes.opened(fold, opened)
+        accepted.begun(opened.response_id)
+        running = self._home.audience.begin(opened)
+        await self._run(fold, running, role, revision, Timing(accepted.at, began, accepted.deadline))
+
+    async def _orphan_first(self, fold: SessionFold, accepted: Accepted) -> bool:
+        """The turn that was left open, before this message; whether it is this message's own. Raises what that one
+        failed with."""
+        said = accepted.said
+        if self._orphan is None:
+            return False
+        opened = self._orphan.opened
+        ours = said.client_msg_id is not None and said.client_msg_id in (opened.client_msg_id, *opened.joined)
+        if ours:
+            accepted.begun(opened.response_id)
+        try:
+            again = self._begin_again(fold)
+            if not ours and said.busy_policy == "interrupt" and self._attempt is not None:
+                self._attempt.interrupt(said.heard)
+            await again
+        except Exception:  # everybody was told
+            if ours:
+                raise
+        return ours
+
+    def _run(
+        self, fold: SessionFold, running: Running, role: RoleEntry, revision: RevisionEntry, timing: Timing
+    ) -> Coroutine[Any, Any, None]:
+        """A turn that has begun; what is left is to see it through."""
+        self._ended = running.opened.response_id
+        attempt = self._attempt = Attempt(
+            self._world,
+            self._home.audience,
+            self._home.key,
+            self._home.session_id,
+            role,
+            revision,
+            fold,
+            running,
+            self._pen,
+            timing,
+        )
+        if self._line.pressed(running.opened.client_msg_id):
+            attempt.interrupt(None)
+        return attempt.answer()
+
+    def _wall_ms(self, moment: float) -> int:
+        """A moment of the loop's clock, by the clock that survives this process."""
+        return self._world.now_ms() - round(1000 * (asyncio.get_running_loop().time() - moment))
+
+    async def _replay(self, channel: Channel, turn: int) -> None:
+        """The message was answered before: the same events again, and what was heard, to who asks."""
+        place: Position = (turn, 0)
+        while page := await self._world.store.page(self._home.key, place, ANSWER_PAGE):
+            for record in page:
+                if record.turn != turn:
+                    return
+                for event in render(record, self._home.session_id, replay=True):
+                    channel.send(event)
+            place = following(page[-1])
+
+    # ── a turn whose gateway died in it ─────────────────────────────────────────────
+
+    def left_open(self, head: Head | None, fold: SessionFold | None) -> None:
+        """The log was read, or is another's to read. A turn that another owner left open waits to be taken up; one of
+        our own has ended, and whoever listened was told. Whoever waited for an earlier one looks again."""
+        before, self._orphan = self._orphan, None
+        if before is not None:
+            before.begun.set()
+        opened = head.open if head is not None else None
+        if head is None or fold is None or opened is None or opened.turn != fold.turn + 1:
+            return
+        if not head.deaths or opened.response_id == self._ended:
+            self._pen.notes.given_up(fold, opened.turn)
+        else:
+            self._orphan = Orphan(opened, given_up=head.deaths > 1)
+
+    async def taken_up(self) -> None:
+        """Until no turn waits to be taken up, or it waits for the log to be read again."""
+        if self._orphan is not None:
+            await self._orphan.begun.wait()
+
+    def take_up(self) -> None:
+        """Run it beside whoever came, unless a message that has its turn in line will do so first."""
+        if self._orphan is None or self._home.fold is None or not self._line.take():
+            return
+        try:
+            work = self._begin_again(self._home.fold)
+        except BaseException as error:
+            self._leave_line()
+            if isinstance(error, RolehostError):
+                return  # everybody was told
+            raise
+        self._home.start(self._see_through(work))
+
+    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._leave_line()
+
+    def _begin_again(self, fold: SessionFold) -> Coroutine[Any, Any, None]:
+        """The turn begins once more, before everybody who is here; what is left is to run it.
+
+        Raises RolehostError where it cannot: everybody was told then, as of any turn that failed.
+        """
+        orphan, self._orphan = self._orphan, None
+        if orphan is None:
+            raise KeyError("no turn was left open")
+        opened = orphan.opened
+        try:
+            if orphan.given_up:
+                raise Unavailable(
+                    "two gateways died while they answered this message; it was given up",
+                    hint="Send it again, with the same client_msg_id: what was kept is not answered twice",
+                    code="turn_given_up",
+                )
+            role = self._home.role()
+            revision = self._home.moved_back(role, opened.revision)
+            fold.begin_again(opened)
+        except RolehostError as error:
+            self._ended = opened.response_id
+            self._pen.notes.given_up(fold, opened.turn)
+            self._home.audience.failed(opened, error)
+            raise
+        finally:
+            orphan.begun.set()
+        running = self._home.audience.begin(opened, again=True)
+        now = asyncio.get_running_loop().time()
+        left_ms = None if opened.deadline_at_ms is None else opened.deadline_at_ms - self._world.now_ms()
+        timing = Timing(now, now, None if left_ms is None else now + left_ms / 1000)
+        return self._run(fold, running, role, revision, timing)
+
+    # ── what the user heard ─────────────────────────────────────────────────────────
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        """The user hears no more of this response. One that runs ends as cancelled; of the newest that is durable the
+        log says what was heard. Nothing where that is known already. Raises NotFound for any other."""
+        self._cancelling += 1
+        try:
+            running = self._home.audience.running
+            if running is not None and running.opened.response_id == response_id and self._attempt is not None:
+                cut_short = self._attempt.interrupt(heard)
+                with suppress(RolehostError):  # its end was told
+                    await asyncio.shield(running.done)
+                if cut_short:
+                    return
+            async with self._pen.held:
+                fold = await self._home.loaded()
+                orphan = self._orphan
+                if orphan is None or orphan.opened.response_id != response_id:
+                    await self._pen.amend(fold, response_id, heard)
+                    self._home.weigh(fold)
+                    return
+            self.take_up()
+            await orphan.begun.wait()
+        finally:
+            self._cancelling -= 1
+            self.take_up()
+            self._home.settle_down()
+        await self.cancel(response_id, heard)
+
+
+def busy() -> Overloaded:
+    return Overloaded(
+        f"this session is answering another message; at most {MAX_WAITING} wait",
+        hint="Send it again when the answer is there, or with busy_policy interrupt",
+        code="busy",
+    )

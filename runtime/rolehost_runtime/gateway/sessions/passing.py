@@ -1,0 +1,94 @@
+"""A session that nobody keeps: its client tells the past itself, and its turns are in no log."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.core.record import Position, Record
+from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.session import OpenTurn
+from rolehost_runtime.gateway.ports import Channel, Head, Principal, ignore
+from rolehost_runtime.gateway.sessions.live import LiveSession, Place, Start
+from rolehost_runtime.gateway.sessions.world import Accepted, World
+from rolehost_runtime.gateway.tables import RoleEntry
+
+DURABILITY = "none"
+"""What session.created says of such a session."""
+
+
+class NoLog:
+    """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
+
+    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+        return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
+
+    async def head(self, key: str) -> Head | None:
+        return None
+
+    async def read(self, key: str) -> list[Record]:
+        return []
+
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        return []
+
+    async def fence(self, key: str) -> Fence | None:
+        return None
+
+    async def rename(self, key: str, head: Head) -> Head:
+        return head
+
+    async def commit(self, key: str, record: Record) -> None:
+        """Nothing is kept."""
+
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+        """Who would take it over would not find it."""
+
+
+class PassingSeat:
+    """Its one place. Implements ports.Seat."""
+
+    def __init__(self, live: LiveSession, channel: Channel, start: Start) -> None:
+        self._live, self._channel, self._start = live, channel, start
+
+    async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
+        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
+        await asyncio.shield(self._start(self._live, self._live.turns.say(accepted)))
+
+    async def resume(self, after_seq: int) -> None:
+        await self._live.resume(self._channel, after_seq)
+
+    async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
+        await asyncio.shield(self._start(self._live, self._live.turns.cancel(response_id, heard)))
+
+    def leave(self) -> None:
+        self._live.leave(self._channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """Implements handle.Seating for one handle: always here, whatever the other gateways do."""
+
+    world: World
+    """With NoLog for its store."""
+    principal: Principal
+    role: RoleEntry
+    session_id: str
+    key: str
+    told: Told
+    wanted: str
+    start: Start
+    errand: Callable[[Coroutine[Any, Any, None]], None]
+
+    async def place(self, channel: Channel, moved: Callable[[], None]) -> PassingSeat:
+        self.world.room.enter(self.role.tenant.uid, self.key, self.principal.end_user)
+        live = LiveSession(self.world, self.principal, self.role, self.session_id, self.key, self.start, told=self.told)
+        live.wanted = self.wanted
+        await live.join(Place(channel, moved, guest=False), ())
+        return PassingSeat(live, channel, self.start)
+
+    def go(self, work: Coroutine[Any, Any, None]) -> None:
+        self.errand(work)

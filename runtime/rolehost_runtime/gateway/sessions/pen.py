@@ -1,0 +1,79 @@
+"""The one hand that writes in a session's log: a record at a time, each durable before the next is numbered."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from rolehost_api.errors import Conflict, Unavailable
+from rolehost_api.wire import HeardPart
+from rolehost_runtime.core.record import Record, render
+from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.gateway.sessions.audience import Audience
+from rolehost_runtime.gateway.sessions.notes import Notes
+from rolehost_runtime.gateway.sessions.remembered import Remembered
+from rolehost_runtime.gateway.sessions.world import World
+
+R = TypeVar("R", bound=Record)
+
+
+class Pen:
+    def __init__(
+        self,
+        world: World,
+        audience: Audience,
+        key: str,
+        session_id: str,
+        remembered: Remembered,
+        rests: Callable[[], None],
+    ) -> None:
+        """`rests` is called whenever no note is left to write."""
+        self._world, self._audience, self._remembered = world, audience, remembered
+        self._key, self._session_id = key, session_id
+        self.notes = Notes(world.store, key, rests)
+        self.held = asyncio.Lock()
+        """By whoever proposes a record, until it is durable or lost."""
+
+    async def write(self, fold: SessionFold, record: R) -> R:
+        """Durable, or lost; as it was written. A commit without an answer is sent again as it is: its text was
+        streamed already, and the store takes the same record once. A store that went back in time is mended first,
+        once."""
+        pauses, mended = iter(self._world.commit_pauses), False
+        try:
+            while True:
+                try:
+                    await self._world.store.commit(self._key, record)
+                    break
+                except Conflict as refusal:
+                    if mended:
+                        raise
+                    again = await self._remembered.refence(fold, refusal)
+                    record, mended = replace(record, log_id=again.log_id, epoch=again.epoch), True
+                except Unavailable as away:
+                    pause = next(pauses, None)
+                    if pause is None or not away.retryable:
+                        raise
+                    await asyncio.sleep(pause)
+        except BaseException:
+            fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
+            raise
+        self._remembered.committed(record)
+        return record
+
+    async def amend(self, fold: SessionFold, response_id: str, heard: HeardPart | None) -> None:
+        """Keep how much was heard of the newest response, and tell everybody. Nothing where that is known.
+
+        Only with the pen held. Raises NotFound for another response, or what the commit failed with.
+        """
+        amend = fold.amend(response_id, heard, now_ms=self._world.now_ms())
+        if amend is None:
+            return
+        self._audience.amending = amend.seq_first
+        try:
+            amend = await self.write(fold, amend)
+            fold.amended()
+            for event in render(amend, self._session_id):
+                self._audience.broadcast(event)
+        finally:
+            self._audience.amending = None

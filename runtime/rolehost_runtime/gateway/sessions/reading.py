@@ -1,0 +1,57 @@
+"""Reading a session without taking it over: its events by the page, its state."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from rolehost_api import wire
+from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
+from rolehost_runtime.core.record import Amend, Position, following, last_seq, place_after
+from rolehost_runtime.gateway.ports import EventsPage, Head, SessionStore, Standing, StateView
+from rolehost_runtime.gateway.sessions.audience import events_after
+
+MAX_PAGE_BYTES = 1 << 20
+"""Of events in one answer, as JSON. A single event may be larger by itself: it comes alone then."""
+MAX_PAGE_EVENTS = 512
+RECORDS = 4
+"""Read at once: each may be over 1 MiB."""
+
+
+async def events(store: SessionStore, key: str, session_id: str, after_seq: int, head: Head) -> EventsPage:
+    """The log's events after `after_seq`, in order, as many as one answer holds. Raises CorruptRecord."""
+    gap = after_seq > head.seq
+    after_seq = 0 if gap else after_seq
+    found: list[wire.ServerFrame] = []
+    size, last = 0, after_seq
+    place = place_after(after_seq, head.turn, head.seq, head.amends)
+    while True:
+        records = await store.page(key, place, RECORDS)
+        for event in events_after(records, session_id, after_seq):
+            size += len(wire.encode(event))
+            if found and (size > MAX_PAGE_BYTES or len(found) >= MAX_PAGE_EVENTS):
+                return EventsPage(found, last, more=True, gap=gap)
+            found.append(event)
+            last = event.seq or last
+        if len(records) < RECORDS:
+            return EventsPage(found, last, more=False, gap=gap)
+        place = following(records[-1])
+        await asyncio.sleep(0)
+
+
+async def state(store: SessionStore, key: str) -> StateView:
+    """The state that the log adds up to, with few of its records in memory. Raises CorruptRecord."""
+    folded: dict[str, Any] = {}
+    at = Standing(0, 0)
+    place: Position = (1, 0)
+    while True:
+        records = await store.page(key, place, RECORDS)
+        for record in records:
+            if isinstance(record, Amend):  # what was heard changes no state
+                at = replace(at, seq=last_seq(record))
+                continue
+            folded = apply(folded, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else folded
+            at = Standing(last_seq(record), record.version)
+        if len(records) < RECORDS:
+            return StateView(at, folded)
+        place = following(records[-1])
+        await asyncio.sleep(0)
