@@ -77,6 +77,8 @@ METRICS_PORT = 9090
 PEER_PORT = 8083
 """On the gateway: other gateways come in here, and nobody else."""
 UPLOAD_PORT = 8082
+GRPC_PORT = 8084
+"""On the gateway: clients that speak gRPC."""
 
 # Conditions of a Role. True is good for all of them but RuntimeDrift, which is there only while it is True.
 READY = "Ready"

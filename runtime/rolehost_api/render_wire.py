@@ -1,7 +1,7 @@
-"""The wire's types as JSON Schema and AsyncAPI: `python -m rolehost_api.render_wire [--check]`.
+"""The wire's types as JSON Schema, AsyncAPI and `.proto`: `python -m rolehost_api.render_wire [--check]`.
 
-Both documents are made of the same components, so that a client generated from either
-reads the same frames.
+All are made of the same types, so that a client generated from any of them reads the same
+frames. What is new gets its numbers for the `.proto` here, and keeps them.
 """
 
 import argparse
@@ -14,9 +14,12 @@ import msgspec
 import yaml
 
 from rolehost_api import __version__, wire
+from rolehost_api.proto import numbers, shapes, text
 
 SCHEMA = Path("docs/reference/wire.schema.json")
 ASYNCAPI = Path("docs/reference/asyncapi.yaml")
+PROTO = Path("docs/reference/role_session.proto")
+NUMBERS = Path("runtime/rolehost_api/proto") / numbers.FILE
 NOTICE = "Rendered from the types by `make render`; do not edit."
 FRAMES = {"ClientFrame": wire.ClientFrame, "ServerFrame": wire.ServerFrame}
 
@@ -120,10 +123,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def rendered() -> dict[Path, str]:
-    """Every rendered file, by its path under the root."""
+    """Every rendered file, by its path under the root. Raises ValueError where a field has changed its type."""
+    messages = shapes.messages()
+    table = numbers.extended(numbers.read(NUMBERS.read_bytes()) if NUMBERS.is_file() else {}, messages)
     return {
         SCHEMA: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
         ASYNCAPI: yaml.dump(asyncapi(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110),
+        NUMBERS: numbers.written(table),
+        PROTO: text.proto(table, messages, NOTICE),
     }
 
 
@@ -133,11 +140,16 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
     check = parser.parse_args(arguments).check
-    stale = [path for path, text in rendered().items() if not path.is_file() or path.read_text() != text]
+    try:
+        whole = rendered()
+    except ValueError as error:
+        print(error)
+        return 1
+    stale = [path for path, text in whole.items() if not path.is_file() or path.read_text() != text]
     for path in stale:
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(rendered()[path])
+            path.write_text(whole[path])
         print(f"{path} is not what the types say; run `make render`" if check else f"wrote {path}")
     return 1 if check and stale else 0
 

@@ -345,6 +345,27 @@ def error_body(error: RolehostError, *, retry_after_ms: int | None = None) -> Er
     )
 
 
+def failed(
+    error: RolehostError,
+    *,
+    session_id: str | None,
+    ts: int,
+    response_id: str,
+    client_msg_id: str | None = None,
+) -> ResponseDone:
+    """The end of a response of which nothing is in the log."""
+    return ResponseDone(
+        session_id=session_id,
+        seq=None,
+        ts=ts,
+        response_id=response_id,
+        status="failed",
+        message="",
+        client_msg_id=client_msg_id,
+        error=error_body(error),
+    )
+
+
 def error_of(body: ErrorBody, status: int = 0) -> RolehostError:
     """An error that was raised elsewhere, as it would have been raised here. `status`: of HTTP, 0 where nobody says."""
     error = RolehostError(body.message, hint=body.hint, code=body.code, retryable=body.retryable)

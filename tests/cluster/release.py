@@ -13,6 +13,8 @@ from tests.cluster.common import REPOSITORY, ClusterError, Paths, call
 
 SHIPPED = ("runtime", "operator", "charts", "Containerfile", "pyproject.toml")
 """What of a working tree reaches a cluster."""
+DEPTH = 200
+"""Commits that are looked through."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,20 @@ def previous_commit() -> str:
     """
     if named := os.environ.get("ROLEHOST_UPGRADE_FROM"):
         return _git("rev-parse", "--verify", f"{named}^{{commit}}").strip()
-    for commit in _git("rev-list", "--first-parent", "--max-count=200", "HEAD").split():
+    if (found := _newest_other()) is None and _git("rev-parse", "--is-shallow-repository").strip() == "true":
+        _git("fetch", "--quiet", f"--deepen={DEPTH}")
+        found = _newest_other()
+    if found is None:
+        raise ClusterError("there is no earlier version here to upgrade from: this needs the repository's history")
+    return found
+
+
+def _newest_other() -> str | None:
+    for commit in _git("rev-list", "--first-parent", f"--max-count={DEPTH}", "HEAD").split():
         differs = subprocess.run(["git", "diff", "--quiet", commit, "--", *SHIPPED], cwd=REPOSITORY, check=False)
         if differs.returncode == 1:
             return commit
-    raise ClusterError("there is no earlier version here to upgrade from: `git fetch --deepen=200` gets some")
+    return None
 
 
 def checked_out(where: Paths, commit: str) -> Release:

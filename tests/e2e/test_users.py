@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.testing import Cluster, Tenant
 from tests.support.talk import talk
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 QUOTES = {"model": {"backend": "default"}}
@@ -52,11 +53,19 @@ def test_every_gateway_believes_a_token_and_none_after_its_key_is_revoked(cluste
         assert person.close_code() == 4401
     refused = 0
     for _ in range(40):  # the gateways hear of it one by one, within seconds
-        with cluster.talk("clerk", mine) as person:
-            refused = refused + 1 if person.say("hello").get("error", {}).get("code") == "token_revoked" else 0
+        refused = refused + 1 if refusal(cluster, mine) == "token_revoked" else 0
         if refused == 8:
             break
     assert refused == 8
+
+
+def refusal(cluster: Cluster, mine: str) -> str:
+    """Code of what a socket is refused with; its close may overtake our first word."""
+    try:
+        with cluster.talk("clerk", mine) as person:
+            return str(person.say("hello").get("error", {}).get("code", ""))
+    except ConnectionClosed as closed:
+        return closed.rcvd.reason if closed.rcvd is not None else ""
 
 
 def test_a_token_expires_in_the_middle_of_a_session(cluster: Cluster, shop: Tenant) -> None:

@@ -85,14 +85,21 @@ class Server:
             self._process = None
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """With its cluster port, below those that the system gives to whoever connects: servers connect to each other."""
+    """One that nobody listens on and that was not given before, for it stays free until its server has started. With
+    its cluster port it is below what a Kubernetes node may give to services, and what the system gives to whoever
+    connects: servers connect to each other."""
     while True:
-        port = random.randrange(18_000, 22_000)
+        port = random.randrange(12_000, 19_000)
         with socket.socket() as found, socket.socket() as bus, contextlib.suppress(OSError):
             found.bind((HOST, port))
             bus.bind((HOST, port + BUS))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

@@ -75,7 +75,7 @@ class CountingStore(MemorySessionStore):
 class Talkers:
     """Two tenants with a Role `cat` each, whose pod counts turns in its state; `async with` starts it."""
 
-    def __init__(self, *, model: ModelProvider | None = None) -> None:
+    def __init__(self, *, model: ModelProvider | None = None, grpc: bool = False) -> None:
         self.tables, self.clock, self.dialer = world(ACME, EVIL), Clock(), PodDialer()
         self.store, self.metrics, self.hub = CountingStore(), Metrics(), Hub(self.tables.keys)
         self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
@@ -88,9 +88,18 @@ class Talkers:
             put(self.tables, pod_entry(f"pod-{tenant.name}", tenant, revision=role.stable))
         self.auth = auth_of(self.tables, self.clock)
         self._ears: dict[str, tuple[SessionHandle, Ear]] = {}
+        self._grpc = grpc
+        self.grpc: Any = None
+        """The port for gRPC, where it was asked for."""
 
     async def __aenter__(self) -> Self:
         self.server = edge_on(self.tables, self.service, self.pool, self.clock, self.hub, self.metrics)
+        if self._grpc:
+            from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
+
+            rooms = rooms_of(self.tables, self.service, self.pool, self.clock, self.hub, self.metrics)
+            self.grpc = GrpcServer(rooms, host="127.0.0.1", port=0, max_connections=1000, full=self.server.full)
+            await self.grpc.start()
         await self.pool.start()
         await self.server.start()
         return self
@@ -98,6 +107,8 @@ class Talkers:
     async def __aexit__(self, *_: object) -> None:
         await self.hub.drain(0, 1)
         await self.service.stop(1)
+        if self.grpc is not None:
+            await self.grpc.stop(1)
         await self.server.stop()
         await self.pool.stop()
 
@@ -152,11 +163,18 @@ def edge_on(
         add_key(tables, key, tenant, *scopes)
     for table in tables.named().values():
         table.filled = True
-    policy, auth = Policy(), auth_of(tables, clock)
-    gate = Gate(tables=tables, sessions=service, hub=hub, metrics=metrics, now_ms=clock)
-    rooms = Rooms(
-        gate=gate,
-        auth=auth,
+    rooms, policy = rooms_of(tables, service, pool, clock, hub, metrics), Policy()
+    door = Door(policy, rooms.auth, rooms.gate)
+    return EdgeServer(make_rest(rooms, policy), door, host="127.0.0.1", port=0, max_connections=1000)
+
+
+def rooms_of(
+    tables: Tables, service: SessionService, pool: LinkPool, clock: Clock, hub: Hub, metrics: Metrics
+) -> Rooms:
+    """What stands behind any port for clients."""
+    return Rooms(
+        gate=Gate(tables=tables, sessions=service, hub=hub, metrics=metrics, now_ms=clock),
+        auth=auth_of(tables, clock),
         logs=pool,
         uploads=None,
         store_answers=_yes,
@@ -164,8 +182,6 @@ def edge_on(
         page=False,
         platform=PlatformHealth(None, clock, tuple),
     )
-    door = Door(policy, auth, gate)
-    return EdgeServer(make_rest(rooms, policy), door, host="127.0.0.1", port=0, max_connections=1000)
 
 
 async def _yes() -> bool:

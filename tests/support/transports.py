@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+from tests.support import rpc
 from tests.support.rooms import ACME
 from tests.support.sse import listening
 from tests.support.talking import KEYS, Talkers
@@ -319,6 +320,51 @@ class FacadeWhole(Facade):
     }
 
 
+class Grpc(Way):
+    name = "gRPC"
+    _talking: rpc.Talking | None = None
+
+    async def say(self, message: str, client_msg_id: str, **more: str) -> Heard:
+        talking = self._talking = self._talking or await self._opened()
+        await talking.send(rpc.said(message, session_id=self._session_id, client_msg_id=client_msg_id, **more))
+        heard = Heard()
+        while True:
+            event = await self._event(talking)
+            heard.take(event)
+            if event["type"] in ("response.done", "error"):
+                return heard
+
+    async def cancel(self, response_id: str, chars: int) -> None:
+        assert self._talking is not None
+        heard = {"heard": {"chars": chars}}
+        await self._talking.send(rpc.cancel(response_id, session_id=self._session_id, **heard))
+
+    async def overhear(self, act: Callable[[], Awaitable[None]], last_seq: int) -> Heard:
+        await act()
+        assert self._talking is not None
+        return await self._until(self._talking, last_seq)
+
+    async def come_back(self, after_seq: int, last_seq: int) -> Heard:
+        await self._held.aclose()
+        self._talking = await self._opened(session_id=self._session_id, after_seq=after_seq)
+        return await self._until(self._talking, last_seq)
+
+    async def _until(self, talking: rpc.Talking, last_seq: int) -> Heard:
+        heard = Heard()
+        while not heard.events or heard.events[-1]["seq"] < last_seq:
+            heard.take(await self._event(talking))
+        return heard
+
+    async def _opened(self, **more: Any) -> rpc.Talking:
+        made = await self._held.enter_async_context(rpc.client(self._house.grpc.port, KEY))
+        talking = made.converse()
+        await talking.send(rpc.opened("cat", **more))
+        return talking
+
+    async def _event(self, talking: rpc.Talking) -> Event:
+        return {"seq": None, **await asyncio.wait_for(talking.next(), 10)}
+
+
 WAYS: tuple[type[Way], ...] = (
-    WebSocketText, WebSocketPacked, WebSocketBare, EventStream, Rest, Facade, FacadeWhole,
+    WebSocketText, WebSocketPacked, WebSocketBare, EventStream, Rest, Facade, FacadeWhole, Grpc,
 )  # fmt: skip

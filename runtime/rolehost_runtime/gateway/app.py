@@ -15,9 +15,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rolehost_api.crd.modelbackend import BackendType
+from rolehost_api.errors import Unavailable
 from rolehost_api.link.root_secret import attestation_root
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
@@ -34,7 +35,7 @@ from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.rest import make_rest
 from rolehost_runtime.gateway.edge.rooms import Rooms
-from rolehost_runtime.gateway.edge.server import EdgeServer
+from rolehost_runtime.gateway.edge.server import GRACE_SECONDS, EdgeServer
 from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
@@ -57,6 +58,9 @@ from rolehost_runtime.gateway.watch.api import in_cluster as access_of_pod
 from rolehost_runtime.gateway.watch.cluster import ClusterFeed
 from rolehost_runtime.gateway.watch.lastgood import LastGood
 from rolehost_runtime.gateway.watch.review import TokenReview
+
+if TYPE_CHECKING:
+    from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
 
 FEED_PAUSE_SECONDS = 1.0
 LAST_TURNS_SECONDS = 1.0
@@ -98,6 +102,8 @@ class Options:
     migrate_seconds: float = 0.0
     """Over how long at most the sockets are asked to move then."""
     peer_port: int | None = None
+    grpc_port: int | None = None
+    """None: gRPC is not served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +185,7 @@ class Gateway:
         )
         self._peer_server: asyncio.Server | None = None
         self._edge: EdgeServer | None = None
+        self._grpc: GrpcServer | None = None
         self._small: list[SmallServer] = []
         self._running: list[asyncio.Task[None]] = []
 
@@ -192,6 +199,13 @@ class Gateway:
         if self._edge is None:
             raise RuntimeError("the gateway is not started")
         return self._edge.port
+
+    @property
+    def grpc_port(self) -> int:
+        """Of gRPC's port; known once started."""
+        if self._grpc is None:
+            raise RuntimeError("the gateway is not started, or serves no gRPC")
+        return self._grpc.port
 
     @property
     def report(self) -> Report:
@@ -232,6 +246,8 @@ class Gateway:
             max_connections=options.max_connections,
             gateways=lambda: len(self._members()),
         )
+        if options.grpc_port is not None:
+            self._grpc = _grpc_server(rooms, self._edge, options, options.grpc_port)
         if options.internal_port is not None and adapters.reviewer is not None:
             door = OperatorOnly(adapters.reviewer, options.operator_service_account)
             self._small.append(SmallServer(internal_app(self._pool, door), options.host, options.internal_port))
@@ -248,6 +264,8 @@ class Gateway:
                     await self._mesh.until_settled()
         await self._pool.start()
         await self._edge.start()
+        if self._grpc is not None:
+            await self._grpc.start()
         self._pool.listens(True)
 
     async def _open_to_peers(self) -> None:
@@ -275,12 +293,17 @@ class Gateway:
         """Ask clients to connect again, let running turns end, give sessions away, then let go of everything."""
         if self._edge is not None:
             self._edge.stop_accepting()
+            if self._grpc is not None:
+                longest = self._options.migrate_seconds + self._options.drain_seconds + LAST_TURNS_SECONDS
+                self._grpc.stop_accepting(longest)
             self._pool.listens(False)
             if self._mesh is not None:
                 self._mesh.leave()
             self._sessions.leave()
             await self._hub.drain(self._options.migrate_seconds, self._options.drain_seconds)
             await self._sessions.stop(LAST_TURNS_SECONDS)
+            if self._grpc is not None:
+                await self._grpc.stop(GRACE_SECONDS)
             await self._edge.stop()
         if self._peer_server is not None:
             self._peer_server.close()
@@ -311,6 +334,20 @@ class Gateway:
         await asked.wait()
         log.info("stopping: running turns have %.0f s", self._options.drain_seconds)
         await self.stop()
+
+
+def _grpc_server(rooms: Rooms, edge: EdgeServer, options: Options, port: int) -> "GrpcServer":
+    """Loaded only where it is served: it is heavy. Raises Unavailable `port_taken`, or where it is not installed."""
+    try:
+        from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"gRPC cannot be served: {error.name} is not installed",
+            hint="pip install 'rolehost[gateway]', or set grpc_port to 0",
+            code="grpc_not_installed",
+            retryable=False,
+        ) from None
+    return GrpcServer(rooms, host=options.host, port=port, max_connections=options.max_connections, full=edge.full)
 
 
 async def in_cluster(settings: GatewaySettings) -> Gateway:
@@ -362,5 +399,6 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         drain_seconds=settings.drain_seconds,
         migrate_seconds=settings.migrate_seconds,
         peer_port=settings.peer_port,
+        grpc_port=settings.grpc_port or None,
     )
     return Gateway(options, adapters, metrics)

@@ -19,6 +19,13 @@ class Metrics:
         self.frames_out = 0
         self.sockets = Gauge("rolehost_gateway_sockets", "Open WebSockets.", registry=self.registry)
         self.streams = Gauge("rolehost_gateway_streams", "Open event streams over HTTP.", registry=self.registry)
+        self.calls = Gauge("rolehost_gateway_grpc_open_calls", "Open gRPC calls.", registry=self.registry)
+        self.called = Counter(
+            "rolehost_gateway_grpc_calls",
+            "gRPC calls that ended, by status.",
+            ["rpc", "status"],
+            registry=self.registry,
+        )
         self.handshakes = Counter(
             "rolehost_gateway_handshakes", "WebSocket handshakes by outcome.", ["code"], registry=self.registry
         )
@@ -95,7 +102,9 @@ class _Frames(Collector):
 
     def collect(self) -> Iterable[Metric]:
         frames = CounterMetricFamily(
-            "rolehost_gateway_frames", "WebSocket frames that carry text or msgpack.", labels=["direction"]
+            "rolehost_gateway_frames",
+            "WebSocket frames that carry text or msgpack, and gRPC messages.",
+            labels=["direction"],
         )
         frames.add_metric(["in"], self._metrics.frames_in)
         frames.add_metric(["out"], self._metrics.frames_out)

@@ -179,6 +179,15 @@ class HeldElsewhere(Conflict):
         self.owner = owner
 
 
+class Superseded(Conflict):
+    """What is to be written is not this owner's to write any more."""
+
+    code = "superseded"
+
+    def __init__(self, message: str = "another gateway took this session over in mid-turn") -> None:
+        super().__init__(message, hint="Send the message again", retryable=True)
+
+
 class OwnerLost(Unavailable):
     """The gateway that answered this session is gone, and what became of the message is in the log or nowhere."""
 

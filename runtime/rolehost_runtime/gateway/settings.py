@@ -33,6 +33,8 @@ class GatewaySettings(_Settings):
     internal_port: int = Field(default=names.INTERNAL_PORT, ge=0, le=65535)
     metrics_port: int = Field(default=names.METRICS_PORT, ge=0, le=65535)
     peer_port: int = Field(default=names.PEER_PORT, ge=0, le=65535)
+    grpc_port: int = Field(default=names.GRPC_PORT, ge=0, le=65535)
+    """0: gRPC is not served, and not loaded."""
 
     pod_name: str = "gateway"
     namespace: str = "rolehost-system"

@@ -15,6 +15,8 @@ class Facts:
     sandbox: str
     """What the logic runs under; empty: nothing that holds it."""
     data: Path
+    grpc_port: int | None = None
+    """None: gRPC is not served."""
 
 
 def banner(facts: Facts) -> str:
@@ -23,6 +25,8 @@ def banner(facts: Facts) -> str:
     lines = ["", f"  page      {base}"]
     for name, shown in facts.roles:
         lines.append(f"  {'Role':9} ws://localhost:{facts.port}/role/{shown if shown.lower() == name else name}")
+    if facts.grpc_port is not None:
+        lines.append(f"  gRPC      localhost:{facts.grpc_port}")
     lines.append(f"  model     {facts.model}")
     if facts.advice:
         lines.append(f"            change it: {facts.advice}")

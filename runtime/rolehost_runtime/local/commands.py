@@ -22,12 +22,13 @@ from rolehost_runtime.local.dev import run
     type=click.Path(file_okay=False, path_type=Path),
     help="Where sessions are kept; they outlive this command.",
 )
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Serve gRPC there too. 0: any free port.")
 @click.option("--model", default="", help="scripted, ollama/NAME, openai/NAME or NAME@URL.")
-def dev(paths: tuple[Path, ...], port: int, data: Path, model: str) -> None:
+def dev(paths: tuple[Path, ...], port: int, data: Path, grpc_port: int | None, model: str) -> None:
     """Run the Roles in PATHS (default: this folder) here, follow every edit, and serve a page to talk to them.
 
     The model is --model, else the key in OPENAI_API_KEY (OPENAI_BASE_URL, OPENAI_MODEL), else an
     Ollama on this machine, else a script that needs no model.
     """
     with told():
-        asyncio.run(run(paths or (Path(),), port, data.resolve(), model))
+        asyncio.run(run(paths or (Path(),), port, data.resolve(), model, grpc_port))

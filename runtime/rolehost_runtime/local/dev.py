@@ -48,12 +48,12 @@ class Running:
     sandbox: str
 
 
-async def run(paths: Sequence[Path], port: int, data: Path, wish: str) -> None:
-    """Until SIGINT or SIGTERM. Raises RolehostError or OSError where it cannot start."""
+async def run(paths: Sequence[Path], port: int, data: Path, wish: str, grpc_port: int | None = None) -> None:
+    """Until SIGINT or SIGTERM; gRPC where it has a port. Raises RolehostError or OSError where it cannot start."""
     asked = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    async with local(paths, port, data, wish, os.environ) as running:
+    async with local(paths, port, data, wish, os.environ, grpc_port) as running:
         entries = sorted(running.files.tables.roles.values(), key=lambda entry: entry.name)
         facts = Facts(
             port=running.gateway.port,
@@ -62,6 +62,7 @@ async def run(paths: Sequence[Path], port: int, data: Path, wish: str) -> None:
             advice=running.choice.advice,
             sandbox=running.sandbox,
             data=data,
+            grpc_port=running.gateway.grpc_port if grpc_port is not None else None,
         )
         _tell(banner(facts))
         await asked.wait()
@@ -70,7 +71,12 @@ async def run(paths: Sequence[Path], port: int, data: Path, wish: str) -> None:
 
 @contextlib.asynccontextmanager
 async def local(
-    paths: Sequence[Path], port: int, data: Path, wish: str, environment: Mapping[str, str]
+    paths: Sequence[Path],
+    port: int,
+    data: Path,
+    wish: str,
+    environment: Mapping[str, str],
+    grpc_port: int | None = None,
 ) -> AsyncIterator[Running]:
     """Local mode for as long as the block runs."""
     watched = folders_of(paths)
@@ -109,7 +115,7 @@ async def local(
             require_gvisor=False,
             closing=(model.close, store.close, dialer.close),
         )
-        options = Options(port=port, allowed_hosts=HOSTS, page=True, drain_seconds=DRAIN_SECONDS)
+        options = Options(port=port, allowed_hosts=HOSTS, page=True, drain_seconds=DRAIN_SECONDS, grpc_port=grpc_port)
         gateway = Gateway(options, adapters)
         await gateway.start()
         held.push_async_callback(gateway.stop)

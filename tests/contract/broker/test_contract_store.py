@@ -1,13 +1,11 @@
 """ports.SessionStore: one suite for Redis and for its fake."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
-from tests.support import redis_fleet
-from tests.support.redis import RedisServer, running
 
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
@@ -24,24 +22,6 @@ class Stores(Protocol):
     """Makes gateways' stores over one and the same Redis, or shelf."""
 
     def __call__(self, owner: str = "") -> SessionStore: ...
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running() as redis:
-        yield redis
-
-
-@pytest.fixture(scope="module")
-def sentinels() -> Iterator[redis_fleet.Fleet]:
-    with redis_fleet.sentinels(1) as fleet:
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[redis_fleet.Fleet]:
-    with redis_fleet.cluster() as fleet:
-        yield fleet
 
 
 @pytest.fixture(params=["server", "sentinels", "cluster", "memory"])

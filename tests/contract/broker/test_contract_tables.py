@@ -1,11 +1,10 @@
 """ports.LastGoodStore: one suite for Redis and for its fake."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
-from tests.support import redis_fleet
-from tests.support.redis import RedisServer, running
+from tests.support.redis import RedisServer
 
 from rolehost_api.errors import Unavailable
 from rolehost_runtime.gateway.broker.state.memory_tables import MemoryLastGood
@@ -19,24 +18,6 @@ class Stores(Protocol):
     """Makes gateways' stores over one and the same Redis, or memory."""
 
     def __call__(self) -> LastGoodStore: ...
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running() as redis:
-        yield redis
-
-
-@pytest.fixture(scope="module")
-def sentinels() -> Iterator[redis_fleet.Fleet]:
-    with redis_fleet.sentinels(1) as fleet:
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[redis_fleet.Fleet]:
-    with redis_fleet.cluster() as fleet:
-        yield fleet
 
 
 @pytest.fixture(params=["server", "sentinels", "cluster", "memory"])

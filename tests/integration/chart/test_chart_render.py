@@ -205,6 +205,24 @@ def test_gateways_alone_reach_the_port_by_which_they_pass_sessions(helm: Helm) -
     assert "8083" not in str([one for one in objects if one["kind"] == "Service"])
 
 
+def test_grpc_has_its_port_or_is_not_served_at_all(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def places(*arguments: str) -> list[bool]:
+        objects = {(one["kind"], one["metadata"]["name"]): one for one in helm.template(*arguments)}
+        service = objects["Service", "rolehost-gateway"]["spec"]["ports"]
+        [container] = objects["Deployment", "rolehost-gateway"]["spec"]["template"]["spec"]["containers"]
+        opening = objects["NetworkPolicy", "rolehost-gateway"]["spec"]["ingress"][0]
+        return [
+            {"name": "grpc", "port": names.GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"} in service,
+            {"name": "grpc", "containerPort": names.GRPC_PORT} in container["ports"],
+            {"port": names.GRPC_PORT} in opening["ports"] and "from" not in opening,
+        ]
+
+    off = ("--set", "gateway.grpc.enabled=false")
+    assert (places(), places(*off)) == ([True] * 3, [False] * 3)
+    assert settings_of(helm, monkeypatch)[0].grpc_port == names.GRPC_PORT
+    assert settings_of(helm, monkeypatch, *off)[0].grpc_port == 0
+
+
 def test_gateways_are_two_and_go_one_at_a_time(helm: Helm) -> None:
     objects = {(one["kind"], one["metadata"]["name"]): one for one in helm.template()}
     gateway = objects["Deployment", "rolehost-gateway"]["spec"]
@@ -320,7 +338,8 @@ def test_clients_come_in_by_every_way_and_the_internal_port_stays_the_operators(
     assert 8081 not in open_to_all
     for service in (one for one in objects if one["kind"] == "Service"):
         if service["spec"]["selector"].get("app.kubernetes.io/component") == "gateway":
-            assert {port["targetPort"] for port in service["spec"]["ports"]} == {"http"}
+            inside = service["metadata"]["name"] == "rolehost-gateway"
+            assert {port["targetPort"] for port in service["spec"]["ports"]} == {"http", *(["grpc"] if inside else [])}
 
 
 def test_an_ingress_ends_tls_with_the_secret_or_the_controllers_own(helm: Helm) -> None:

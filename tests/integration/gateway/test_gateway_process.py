@@ -186,7 +186,9 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
     assert (upload_status, upload_err) == (0, "")
     lines = [json.loads(line) for line in (log + upload_log).splitlines()]
     assert {"ts", "level", "logger", "message"} == set(lines[0])
-    assert [line for line in lines if line["level"] in ("error", "warning")] == []
+    # An apiserver whose caches are not warm yet says 429 to a watch: that is told, and no fault of ours.
+    loud = [line["message"] for line in lines if line["level"] in ("error", "warning")]
+    assert [message for message in loud if "the apiserver said 429" not in message] == []
     assert not any(secret in log for secret in (key, mine))
     assert "hi" not in [word for line in lines for word in str(line["message"]).split()]
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.support.pod import AgentProcess, agent, template_of
+from tests.support.pod import AgentProcess, agent, children, template_of
 
 from rolehost_api.link.messages import (
     Abort,
@@ -239,7 +239,10 @@ async def test_a_template_that_dies_again_and_again_ends_the_pod() -> None:
         end = await doomed.link()
         await end.bind(LOGIC, hook_wall_ms=2000)
         for _ in range(4):
-            os.kill(template_of(doomed), signal.SIGKILL)
+            while not (templates := children(doomed.pid)) and doomed.process.returncode is None:
+                await asyncio.sleep(0.01)  # the next one is on its way
+            for template in templates:
+                os.kill(template, signal.SIGKILL)
             try:
                 await end.turn("hello")
             except EOFError:

@@ -85,6 +85,14 @@ async def hear(socket: ClientConnection, *types: str) -> list[Frame]:
     return frames
 
 
+async def hear_text(socket: ClientConnection, chars: int) -> None:
+    """Until so much of an answer was told: nobody has heard more than was sent."""
+    told = 0
+    while told < chars:
+        delta = (await hear(socket, "response.output_text.delta"))[-1]
+        told = int(delta["offset"]) + len(delta["delta"])
+
+
 async def answered(socket: ClientConnection, message: str) -> None:
     """Say something until it is answered."""
     message_id, done = secrets.token_hex(8), Frame()
@@ -170,7 +178,7 @@ async def test_a_cancel_over_the_socket_in_mid_stream_and_after_it(on: tuple[Pla
     await hear(socket, "session.resumed")
     await socket.send(json.dumps({"message": LONG}))
     created = (await hear(socket, "response.created"))[-1]
-    await hear(socket, "response.output_text.delta")
+    await hear_text(socket, 3)
     cancel = {"type": "response.cancel", "response_id": created["response_id"], "heard": {"chars": 3, "audio_ms": 90}}
     await socket.send(json.dumps(cancel))
     done = (await hear(socket, "response.done"))[-1]
@@ -247,13 +255,13 @@ async def test_a_relayed_client_cancels_and_interrupts(two: tuple[Platform, Redi
     before = len(await records(store))
     await client.send(json.dumps({"message": LONG}))
     created = (await hear(client, "response.created"))[-1]
-    await hear(client, "response.output_text.delta")
+    await hear_text(client, 5)
     cancel = {"type": "response.cancel", "response_id": created["response_id"], "heard": {"chars": 5}}
     await client.send(json.dumps(cancel))
     done = (await hear(client, "response.done"))[-1]
     assert (done["status"], done["message"]) == ("cancelled", "After")
     await client.send(json.dumps({"message": LONG}))
-    await hear(client, "response.output_text.delta")
+    await hear_text(client, 7)
     await client.send(json.dumps({"message": "wait", "busy_policy": "interrupt", "heard": {"chars": 7}}))
     done = (await hear(client, "response.done"))[-1]
     assert (done["status"], done["message"]) == ("cancelled", "After <")

@@ -338,3 +338,22 @@ async def test_bad_frames_are_counted_by_code(frame: bytes, code: str) -> None:
     talk.conversation.on_text(frame)
     assert talk.wire.errors() == [code]
     assert talk.conversation._gate.metrics.errors.labels(code)._value.get() == 1
+
+
+async def test_who_says_no_more_is_closed_once_all_was_answered() -> None:
+    talk = Talk()
+    for session in ("a", "b"):
+        talk.say("wait", session_id=session)
+    talk.conversation.finish()
+    await asyncio.sleep(0)
+    assert talk.wire.closed is None
+    talk.sessions.gate.set()
+    await talk.quiet()
+    assert talk.wire.types().count("response.done") == 2
+    assert talk.wire.closed == 1000
+
+
+async def test_who_says_nothing_is_closed_at_once() -> None:
+    talk = Talk()
+    talk.conversation.finish()
+    assert talk.wire.closed == 1000

@@ -14,5 +14,8 @@
 - {name: ROLEHOST_OPERATOR_SERVICE_ACCOUNT, value: {{ .Release.Namespace }}/{{ include "rolehost.operator" . }}}
 - {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | join "," | quote }}}
 - {name: ROLEHOST_PAGE, value: {{ .Values.playground.enabled | quote }}}
+{{- if not .Values.gateway.grpc.enabled }}
+- {name: ROLEHOST_GRPC_PORT, value: "0"}
+{{- end }}
 - {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

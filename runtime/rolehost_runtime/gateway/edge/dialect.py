@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 32
 MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
+NORMAL = 1000
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
@@ -112,6 +113,7 @@ class Conversation:
         self._out = Outbox(socket)
         self._gone = False
         self._migrating = False
+        self._finishing = False
         self._hears = _hears(opening)
 
     def start(self) -> None:
@@ -125,13 +127,14 @@ class Conversation:
     # ── from the client ─────────────────────────────────────────────────────────────
 
     def on_text(self, data: bytes) -> None:
-        self._on_frame(wire.read_frame, data)
+        self.on_frame(wire.read_frame, data)
 
     def on_packed(self, data: bytes) -> None:
         """A frame in msgpack."""
-        self._on_frame(wire.read_packed, data)
+        self.on_frame(wire.read_packed, data)
 
-    def _on_frame(self, read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
+    def on_frame(self, read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
+        """A frame in whatever `read` reads; what is wrong with it is told, and the next one is listened to."""
         self._gate.metrics.frames_in += 1
         try:
             frame = read(data)
@@ -187,6 +190,12 @@ class Conversation:
         self._migrating = True
         if not self._pending:
             self._leave()
+
+    def finish(self) -> None:
+        """The client says no more, and listens until all that it said was answered."""
+        self._finishing = True
+        if not self._pending:
+            self._socket.close(NORMAL)
 
     def _leave(self) -> None:
         for line in self._lines.values():
@@ -298,6 +307,8 @@ class Conversation:
             line.handle.detach()
         if self._migrating and not self._pending and not self._gone:
             self._leave()
+        elif self._finishing and not self._pending and not self._gone:
+            self._socket.close(NORMAL)
 
     async def _run(self, line: _Line, frame: Frame | None) -> None:
         if line.handle is None:

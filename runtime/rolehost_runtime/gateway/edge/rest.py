@@ -75,15 +75,8 @@ def _health(app: FastAPI, rooms: Rooms) -> None:
     @app.get("/readyz", responses=answers(HealthAnswer), response_class=Json)
     async def readyz() -> Response:
         """Everything that a new session needs was seen, and Redis answers."""
-        tables = rooms.gate.tables
-        waiting = tables.unfilled
-        if rooms.gate.hub.draining:
-            waiting.append("draining")
-        if not rooms.settled():
-            waiting.append("peers")
-        if not await rooms.store_answers():
-            waiting.append("state")
-        answer = HealthAnswer(ok=not waiting, waiting_for=waiting, stale=tables.stale)
+        waiting = await rooms.waiting_for()
+        answer = HealthAnswer(ok=not waiting, waiting_for=waiting, stale=rooms.gate.tables.stale)
         return Json(answer, 503 if waiting else 200)
 
 

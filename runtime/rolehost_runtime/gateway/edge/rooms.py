@@ -31,6 +31,17 @@ class Rooms:
     page: bool
     platform: PlatformHealth
 
+    async def waiting_for(self) -> list[str]:
+        """What a new session needs and was not seen yet; empty: this gateway is ready."""
+        waiting = self.gate.tables.unfilled
+        if self.gate.hub.draining:
+            waiting.append("draining")
+        if not self.settled():
+            waiting.append("peers")
+        if not await self.store_answers():
+            waiting.append("state")
+        return waiting
+
     def caller(self, request: Request, scope: Scope) -> Principal:
         """Who asks. Raises Unauthorized, or Forbidden where the key lacks the scope."""
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]

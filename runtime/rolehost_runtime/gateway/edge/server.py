@@ -59,16 +59,13 @@ class EdgeServer:
         def socket_factory() -> WebSocket:
             return WebSocket(door)
 
-        def full() -> bool:
-            taken = len(self._server.server_state.connections) + door.gate.hub.connections
-            return taken >= admitted(max_connections, gateways())
-
+        self._hub, self._max_connections, self._gateways = door.gate.hub, max_connections, gateways
         http = type(
             "Http",
             (GuardedHttp,),
             {
                 "metrics": door.gate.metrics,
-                "full": staticmethod(full),
+                "full": staticmethod(self.full),
                 "socket_factory": staticmethod(socket_factory),
             },
         )
@@ -87,6 +84,11 @@ class EdgeServer:
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
+
+    def full(self) -> bool:
+        """No room for another client, on this port or another one."""
+        taken = len(self._server.server_state.connections) + self._hub.connections
+        return taken >= admitted(self._max_connections, self._gateways())
 
     async def start(self) -> None:
         self._listener.listen(BACKLOG)

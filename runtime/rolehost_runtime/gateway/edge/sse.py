@@ -172,8 +172,4 @@ class Rest:
             hint="Send the message again, with the same client_msg_id",
             code="response_lost",
         )
-        done = wire.ResponseDone(
-            session_id=near.session_id, seq=None, ts=near.ts, response_id=awaited, status="failed", message="",
-            error=wire.error_body(error),
-        )  # fmt: skip
-        return [done]
+        return [wire.failed(error, session_id=near.session_id, ts=near.ts, response_id=awaited)]

@@ -5,14 +5,14 @@ import logging
 
 from msgspec.structs import replace
 
-from rolehost_api.errors import Conflict, RolehostError, Unavailable
+from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.link.messages import StartTurn
 from rolehost_api.wire import HeardPart, Metrics
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link import hearsay
-from rolehost_runtime.gateway.ports import TurnCall
+from rolehost_runtime.gateway.ports import Superseded, TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
 from rolehost_runtime.gateway.sessions.pen import Pen
@@ -109,12 +109,7 @@ class Attempt:
         try:
             async with self._pen.held:
                 if self._fold.phase is not Phase.OPEN:
-                    raise Conflict(
-                        "the session was lost in mid-turn",
-                        hint="Send the message again",
-                        code="superseded",
-                        retryable=True,
-                    )
+                    raise Superseded("the session was lost in mid-turn")
                 record = self._fold.propose(
                     self._running.opened,
                     Outcome(

@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from rolehost_api.errors import Overloaded, RolehostError
 from rolehost_api.wire import (
     Metrics,
     ResponseCreated,
-    ResponseDone,
     ResponseReset,
     Resumed,
     ServerFrame,
     TextDelta,
     Usage,
-    error_body,
+    failed,
 )
 from rolehost_runtime.core.record import Record, last_seq, render
 from rolehost_runtime.core.session import OpenTurn
@@ -119,21 +120,15 @@ class Audience:
         self, opened: OpenTurn, error: RolehostError, usage: Usage | None = None, metrics: Metrics | None = None
     ) -> None:
         """Tell everybody that nothing of this turn is in the log."""
-        self.broadcast(
-            ResponseDone(
-                session_id=self._session_id,
-                seq=None,
-                ts=self._now_ms(),
-                response_id=opened.response_id,
-                status="failed",
-                message="",
-                client_msg_id=opened.client_msg_id,
-                revision=opened.revision,
-                usage=usage or Usage(),
-                metrics=metrics or Metrics(),
-                error=error_body(error),
-            )
+        end = failed(
+            error,
+            session_id=self._session_id,
+            ts=self._now_ms(),
+            response_id=opened.response_id,
+            client_msg_id=opened.client_msg_id,
         )
+        told = replace(end, revision=opened.revision, usage=usage or Usage(), metrics=metrics or Metrics())
+        self.broadcast(told)
 
     def end(self, running: Running, error: Exception | None) -> None:
         self.running = None

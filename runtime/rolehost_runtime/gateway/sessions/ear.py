@@ -17,8 +17,8 @@ from rolehost_api.wire import (
     Resumed,
     ServerFrame,
     SessionCreated,
-    error_body,
     error_of,
+    failed,
 )
 from rolehost_runtime.gateway.ports import Channel
 
@@ -122,14 +122,11 @@ class Ear:
         hear their end."""
         for opened in tuple(self._left.values()):
             self.send(
-                ResponseDone(
+                failed(
+                    error,
                     session_id=opened.session_id,
-                    seq=None,
                     ts=self._now_ms(),
                     response_id=opened.response_id,
-                    status="failed",
-                    message="",
                     client_msg_id=opened.client_msg_id,
-                    error=error_body(error),
                 )
             )

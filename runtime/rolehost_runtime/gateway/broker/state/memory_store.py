@@ -4,11 +4,10 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from rolehost_api.errors import Conflict
 from rolehost_runtime.core.record import Amend, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Superseded
 
 
 @dataclass
@@ -53,7 +52,7 @@ class MemorySessionStore:
     async def rename(self, key: str, head: Head) -> Head:
         there = self.shelf.heads.get(key)
         if there is None or not self._ours(key, there, head.log_id, head.epoch):
-            raise _superseded()
+            raise Superseded()
         self.shelf.heads[key] = replace(there, log_id=secrets.token_hex(16))
         return replace(head, log_id=self.shelf.heads[key].log_id)
 
@@ -61,12 +60,12 @@ class MemorySessionStore:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
         fields = {name.encode(): value for name, value in encode(record).items()}
         if head is None or not self._ours(key, head, record.log_id, record.epoch):
-            raise _superseded()
+            raise Superseded()
         next_turn, next_amend = (head.turn + 1, 0), (head.turn, head.amends + 1)
         if record.position in ((head.turn, 0), (head.turn, head.amends)) and fields in log:
             return
         if record.position not in (next_turn, next_amend) or record.seq_first != head.seq + 1:
-            raise _superseded()
+            raise Superseded()
         log.append(fields)
         head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms)
         if isinstance(record, Amend):
@@ -84,12 +83,3 @@ class MemorySessionStore:
 
     def _ours(self, key: str, head: Head, log_id: str, epoch: int) -> bool:
         return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self._owner
-
-
-def _superseded() -> Conflict:
-    return Conflict(
-        "another gateway took this session over in mid-turn",
-        hint="Send the message again",
-        code="superseded",
-        retryable=True,
-    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rolehost_api.errors import Conflict, RolehostError
+from rolehost_api.errors import RolehostError
 from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, following, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
@@ -21,7 +21,7 @@ from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts, Superseded
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
@@ -124,7 +124,7 @@ class RedisSessionStore:
         named = replace(head, log_id=secrets.token_hex(16))
         arguments = (head.log_id, self._owner, head.epoch, named.log_id)
         if await self._redis.call(RENAME_SCRIPT, (_head(key),), arguments, line=key.encode()) != b"ok":
-            raise _superseded()
+            raise Superseded()
         return named
 
     async def commit(self, key: str, record: Record) -> None:
@@ -148,7 +148,7 @@ class RedisSessionStore:
         keys = (_head(key), _wal(key))
         outcome = await self._redis.call(COMMIT_SCRIPT, keys, arguments, line=key.encode())
         if outcome != b"ok":
-            raise _superseded()
+            raise Superseded()
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         """Note that this turn is open, or given up; nothing where epoch, owner or turn are not right any more."""
@@ -164,15 +164,6 @@ class RedisSessionStore:
         if not len(infos) == len(times) == len(settings):
             raise told(None)  # it was changed in between
         return weakest([_facts(*one) for one in zip(infos, times, settings, strict=True)])
-
-
-def _superseded() -> Conflict:
-    return Conflict(
-        "another gateway took this session over in mid-turn",
-        hint="Send the message again",
-        code="superseded",
-        retryable=True,
-    )
 
 
 def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
