@@ -35,6 +35,8 @@ MAX_SEEN = 4096
 """Ids of client messages that are remembered per session."""
 MAX_PAST_CHARS = 524_288
 """Characters of the newest turns that are held for prompts; the log itself keeps all."""
+MAX_PAST_TURNS = 512
+"""As many of them, however short they are: what is read beside a snapshot is bounded by it."""
 MAX_COUNTED = 4096
 """Values of a state that are counted when it is weighed; past them every encoded byte counts as a value."""
 _SEEN = struct.Struct(">8sI")
@@ -187,8 +189,12 @@ class SessionFold:
 
     @classmethod
     def restored(cls, log_id: str, epoch: int, snapshot: Snapshot, size: int) -> "SessionFold":
-        """The session as this snapshot of `size` bytes has it; `recall` gives it its past. Raises CorruptRecord."""
-        if snapshot.log_id != log_id or len(snapshot.seen) % _SEEN.size:
+        """The session as this snapshot of `size` bytes has it; `recall` gives it its past. Raises CorruptRecord.
+
+        As with records, one of an earlier epoch may carry an earlier name of the log.
+        """
+        foreign = snapshot.log_id != log_id and snapshot.epoch >= epoch
+        if foreign or len(snapshot.seen) % _SEEN.size:
             raise CorruptRecord("a snapshot does not belong to its session's log")
         fold = cls(log_id, epoch)
         fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
@@ -424,7 +430,7 @@ class SessionFold:
         self.past.append(Exchange(record.input, record.reply))
         self._past_chars += len(record.input) + len(record.reply)
         self._held_bytes += _exchange_weight(self.past[-1])
-        while self._past_chars > MAX_PAST_CHARS:
+        while len(self.past) > MAX_PAST_TURNS or (self._past_chars > MAX_PAST_CHARS and len(self.past) > 1):
             oldest = self.past.popleft()
             self._past_chars -= len(oldest.input) + len(oldest.reply)
             self._held_bytes -= _exchange_weight(oldest)

@@ -5,12 +5,13 @@ is as large as the state and the ids that are remembered, whatever was said.
 """
 
 import zlib
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from rolehost_runtime.core.record import CorruptRecord
+from rolehost_runtime.core.record import CorruptRecord, Record, UnknownVersion, last_seq
 
 SNAPSHOT_VERSION = 1
 EVERY_TURNS = 64
@@ -35,7 +36,15 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     past_from: Annotated[int, Meta(ge=1)]
     """The first turn whose words prompts may still need; the log keeps what is from there on."""
     seen: bytes = b""
-    """Ids of client messages, oldest first: SEEN_BYTES each, a digest and the turn that answered it."""
+    """Ids of client messages, oldest first: twelve bytes each, a digest and the turn that answered it."""
+
+    def ends_with(self, records: Iterable[Record]) -> bool:
+        """Whether the log has, among these records, the turn that this snapshot was taken after, and ends there as it did.
+
+        A store may have gone back in time and on from there: a position is not enough to know a turn by.
+        """
+        last = [record for record in records if record.turn == self.turn and last_seq(record) == self.seq]
+        return bool(last) and last[0].response_id == self.response_id
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -53,7 +62,7 @@ def decode(data: bytes) -> Snapshot:
     version, _, rest = data.partition(b" ")
     checksum, _, body = rest.partition(b" ")
     if version != b"%d" % SNAPSHOT_VERSION:
-        raise CorruptRecord("a snapshot has a schema version that is not known here", hint="Upgrade the gateway")
+        raise UnknownVersion("a snapshot has a schema version that is not known here", hint="Upgrade the gateway")
     if checksum != b"%08x" % zlib.crc32(body):
         raise CorruptRecord("a snapshot's checksum is wrong")
     try:
