@@ -1,8 +1,9 @@
 """The store's fake: the same rules in this process's memory, with the same bytes kept."""
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
@@ -55,20 +56,20 @@ class MemorySessionStore:
         return await restore(self, key, head, max(found, key=lambda one: int(one.seq), default=None))
 
     async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
-        return [record for record in map(self._reader(key), self.shelf.logs.get(key, [])) if record.position >= start]
+        return list(self._records(key, start))
 
-    def _reader(self, key: str) -> Callable[[dict[bytes, bytes]], Record]:
-        def read(fields: dict[bytes, bytes]) -> Record:
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        return list(islice(self._records(key, start), count))
+
+    def _records(self, key: str, start: Position) -> Iterator[Record]:
+        for fields in self.shelf.logs.get(key, []):
             try:
-                return decode(fields)
+                record = decode(fields)
             except CorruptRecord as error:
                 self._set_aside(key, "wal", b" ".join(fields.values()), of_record(error))
                 raise
-
-        return read
-
-    async def page(self, key: str, start: Position, count: int) -> list[Record]:
-        return (await self.read(key, start))[:count]
+            if record.position >= start:
+                yield record
 
     async def head(self, key: str) -> Head | None:
         return self.shelf.heads.get(key)
@@ -129,17 +130,18 @@ class MemorySessionStore:
         return [Found(b"%d" % seq, there[seq]) for seq in sorted(there, reverse=True)]
 
     async def doubt(self, key: str, found: Found, why: Doubt) -> None:
-        if why is not Doubt.UNKNOWN_SNAPSHOT:
+        kept = self._set_aside(key, f"snap:{found.seq.decode()}", found.data, why)
+        if kept and why is not Doubt.UNKNOWN_SNAPSHOT:
             del self.shelf.snaps[key][int(found.seq)]
-        self._set_aside(key, f"snap:{found.seq.decode()}", found.data, why)
 
-    def _set_aside(self, key: str, name: str, data: bytes, why: Doubt) -> None:
+    def _set_aside(self, key: str, name: str, data: bytes, why: Doubt) -> bool:
         self.doubted(why)
         copies = self.shelf.aside.setdefault(key, {})
         kept = name in copies or len(copies) < MAX_COPIES
         if kept:
             copies.setdefault(name, data[:MAX_COPY_BYTES])
         said(key, name, why, "kept" if kept else "not kept: there are enough")
+        return kept
 
     def _ours(self, key: str, head: Head, log_id: str, epoch: int) -> bool:
         return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self._owner
