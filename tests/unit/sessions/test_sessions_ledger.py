@@ -9,10 +9,10 @@ import asyncio
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from pytest import MonkeyPatch
 from tests.support.house import House, playing
 from tests.support.proof import SOAK
 from tests.support.rooms import ACME, Ear, principal, world
@@ -93,7 +93,7 @@ class Conversation(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.patch = MonkeyPatch()
+        self.patch = pytest.MonkeyPatch()
         self.patch.setattr(snapshot, "EVERY_TURNS", self.every_turns)
         self.patch.setattr(session, "MAX_PAST_TURNS", self.past_turns)
         self.loop = asyncio.new_event_loop()
