@@ -17,6 +17,8 @@ SNAPSHOT_VERSION = 1
 EVERY_TURNS = 64
 EVERY_BYTES = 262_144
 """Of records since the last snapshot: so many of either bound what a restore reads."""
+MOST_TURNS = 256
+"""However large the state is: a turn that changes the largest is folded in some milliseconds, so many in a second."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,12 +76,12 @@ def decode(data: bytes) -> Snapshot:
 def due(turns: int, size: int, last_size: int) -> bool:
     """Whether a session needs a snapshot: `turns` and `size` bytes of records after the last one, which had `last_size`.
 
-    A large state is not written again before the records weigh as much, so that what is written per turn does
-    not grow with the session.
+    A large state is not written again before the records weigh as much, or there are MOST_TURNS of them, so that
+    what is written per turn does not grow with the session.
 
     >>> due(64, 20_000, 300), due(63, 20_000, 300), due(3, 262_144, 300)
     (True, False, True)
-    >>> due(64, 20_000, 250_000), due(900, 250_000, 250_000)
-    (False, True)
+    >>> due(64, 20_000, 250_000), due(90, 250_000, 250_000), due(256, 80_000, 250_000)
+    (False, True, True)
     """
-    return (turns >= EVERY_TURNS or size >= EVERY_BYTES) and size >= last_size
+    return (turns >= EVERY_TURNS or size >= EVERY_BYTES) and (size >= last_size or turns >= MOST_TURNS)

@@ -13,6 +13,7 @@ from tests.unit.sessions.test_sessions_ledger import counting
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import ResponseDone, Resumed, Said
 from rolehost_runtime.core import session, snapshot
+from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record, TurnRecord, decode
 from rolehost_runtime.core.rewind import MAX_RECORDS
 from rolehost_runtime.core.session import SessionFold
@@ -220,7 +221,7 @@ async def test_where_snapshots_cannot_be_kept_turns_go_on_and_it_is_counted(hous
         (ValueError(), "internal"),
     ):
 
-        async def fails(key: str, taken: Snapshot, error: Exception = error) -> int:
+        async def fails(key: str, snapshot: Snapshot, error: Exception = error) -> int:
             raise error
 
         house.store.keep = fails  # type: ignore[method-assign]
@@ -236,9 +237,9 @@ async def test_a_fenced_owner_keeps_none(house: House) -> None:
     house.service._world.keeping._count = outcomes.append
     keep, store = house.store.keep, house.store
 
-    async def too_late(key: str, taken: Snapshot) -> int:
+    async def too_late(key: str, snapshot: Snapshot) -> int:
         await MemorySessionStore(store.shelf).open(key)
-        return await keep(key, taken)
+        return await keep(key, snapshot)
 
     store.keep = too_late  # type: ignore[method-assign]
     handle, _ = await house.attach()
@@ -253,7 +254,7 @@ class Waiting(MemorySessionStore):
         super().__init__()
         self.go, self.asked = asyncio.Event(), 0
 
-    async def keep(self, key: str, taken: Snapshot) -> int:
+    async def keep(self, key: str, snapshot: Snapshot) -> int:
         self.asked += 1
         await self.go.wait()
         return 100
@@ -297,7 +298,7 @@ async def test_what_is_being_taken_is_given_up_at_the_end() -> None:
 async def test_no_turn_waits_for_a_snapshot(house: House) -> None:
     go = asyncio.Event()
 
-    async def never(key: str, taken: Snapshot) -> int:
+    async def never(key: str, snapshot: Snapshot) -> int:
         await go.wait()
         return 1
 
@@ -311,7 +312,7 @@ async def test_no_turn_waits_for_a_snapshot(house: House) -> None:
 
 async def test_a_session_that_nobody_keeps_has_none() -> None:
     made = await built()
-    handle, ear = await made.attach(told=session.Told())
+    handle, ear = await made.attach(told=Told())
     await say(made, handle, *words(EVERY + 1))
     assert len(ear.of(ResponseDone)) == EVERY + 1
     assert made.store.shelf.snaps == {}
