@@ -170,7 +170,8 @@ async def test_redis_dies_between_a_snapshot_and_the_trim(redis: RedisServer, st
 
 async def rot(store: Counted, place: int) -> None:
     """Flip a bit of the newest snapshot but `place`."""
-    found = (await store.snapshots("k"))[place]
+    found = await store.snapshot("k", (await store.snapshots("k"))[place])
+    assert found is not None
     middle = len(found.data) // 2
     data = found.data[:middle] + bytes([found.data[middle] ^ 8]) + found.data[middle + 1 :]
     await ask(store, "HSET", SNAP, found.seq, data)

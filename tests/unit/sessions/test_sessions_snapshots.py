@@ -141,6 +141,31 @@ async def test_who_listened_is_told_of_what_lies_before_all_that_was_read(house:
     await end(other)
 
 
+async def test_a_store_that_goes_away_while_they_are_told_is_asked_again_and_nothing_is_told_twice(
+    house: House,
+) -> None:
+    handle, ear = await house.attach()
+    await say(house, handle, "one")
+    other = await built(house.store.shelf)
+    theirs, _ = await other.attach()
+    await say(other, theirs, *words(17))
+    page, asked = house.store.page, list[Position]()
+
+    async def away_at_the_third(key: str, start: Position, count: int) -> list[Record]:
+        asked.append(start)
+        if len(asked) == 3:
+            raise Unavailable("the store does not answer", code="state_unavailable")
+        return await page(key, start, count)
+
+    house.store.page = away_at_the_third  # type: ignore[method-assign]
+    for refusal in (Conflict, Unavailable):
+        with pytest.raises(refusal):
+            await say(house, handle, "mine")
+    await say(house, handle, "mine")
+    assert told(ear) == list(range(1, 2 * 19 + 1))
+    await end(other)
+
+
 async def test_nobody_is_told_where_nobody_listens(house: House) -> None:
     handle, _ = await house.attach()
     await say(house, handle, "one")

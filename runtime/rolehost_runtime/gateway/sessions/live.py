@@ -193,6 +193,7 @@ class LiveSession:
                 break
             self._tell(page, told)
             start, told = following(page[-1]), max(told, last_seq(page[-1]))
+            self._told_seq = told  # should the store fail now, the next load goes on from here
         self._tell(records, told)
 
     def _tell(self, records: Sequence[Record], after_seq: int) -> None:

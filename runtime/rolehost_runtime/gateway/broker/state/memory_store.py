@@ -125,9 +125,12 @@ class MemorySessionStore:
     async def covered(self, key: str) -> Snapshot | None:
         return await older_of_two(self, key)
 
-    async def snapshots(self, key: str) -> list[Found]:
-        there = self.shelf.snaps.get(key, {})
-        return [Found(b"%d" % seq, there[seq]) for seq in sorted(there, reverse=True)]
+    async def snapshots(self, key: str) -> list[bytes]:
+        return [b"%d" % seq for seq in sorted(self.shelf.snaps.get(key, {}), reverse=True)]
+
+    async def snapshot(self, key: str, seq: bytes) -> Found | None:
+        data = self.shelf.snaps.get(key, {}).get(int(seq))
+        return None if data is None else Found(seq, data)
 
     async def doubt(self, key: str, found: Found, why: Doubt) -> None:
         kept = self._set_aside(key, f"snap:{found.seq.decode()}", found.data, why)

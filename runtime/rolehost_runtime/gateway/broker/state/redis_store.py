@@ -192,15 +192,17 @@ class RedisSessionStore:
         """The older one of two good ones; None where there are not two."""
         return await snapshots.older_of_two(self, key)
 
-    async def snapshots(self, key: str) -> list[Found]:
-        """Whatever stands there, the newest first."""
+    async def snapshots(self, key: str) -> list[bytes]:
+        """The seqs of whatever stands there, the newest first."""
         snap = _snap(key)
-        seqs = await self._redis.run("HKEYS", snap, key=snap.encode())
-        if not seqs:
-            return []
-        found = await self._redis.run("HMGET", snap, *seqs, key=snap.encode())
-        there = [Found(seq, data) for seq, data in zip(seqs, found, strict=True) if data is not None]
-        return sorted(there, key=lambda one: int(one.seq), reverse=True)
+        seqs: list[bytes] = await self._redis.run("HKEYS", snap, key=snap.encode())
+        return sorted(seqs, key=int, reverse=True)
+
+    async def snapshot(self, key: str, seq: bytes) -> Found | None:
+        """What stands there; None where it went meanwhile."""
+        snap = _snap(key)
+        data = await self._redis.run("HGET", snap, seq, key=snap.encode())
+        return None if data is None else Found(seq, data)
 
     async def doubt(self, key: str, found: Found, why: Doubt) -> None:
         """Set a snapshot aside, and say so."""

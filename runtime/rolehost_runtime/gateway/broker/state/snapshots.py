@@ -52,8 +52,11 @@ class Shelves(Protocol):
 
     async def read(self, key: str, start: Position = (1, 0)) -> list[Record]: ...
 
-    async def snapshots(self, key: str) -> list[Found]:
-        """All that are kept, the newest first."""
+    async def snapshots(self, key: str) -> list[bytes]:
+        """The seqs of all that are kept, the newest first."""
+
+    async def snapshot(self, key: str, seq: bytes) -> Found | None:
+        """What stands there; None where it went meanwhile."""
 
     async def doubt(self, key: str, found: Found, why: Doubt) -> None:
         """Set it aside, and say so."""
@@ -72,13 +75,13 @@ async def restore(store: Shelves, key: str, head: Head, newest: Found | None) ->
                 return replace(head, kept=Kept(snapshot, len(found.data))), records
             await store.doubt(key, found, Doubt.STRAY_SNAPSHOT)
         if not looked:
-            looked, left = True, [other for other in await store.snapshots(key) if other.seq != found.seq]
+            looked, left = True, [other async for other in _found(store, key) if other.seq != found.seq]
     return head, await store.read(key)
 
 
 async def good(store: Shelves, key: str) -> AsyncIterator[Kept]:
     """Those of them that are good, the newest first. Raises CorruptRecord."""
-    for found in await store.snapshots(key):
+    async for found in _found(store, key):
         snapshot = await _readable(store, key, found)
         if snapshot is None:
             continue
@@ -98,6 +101,13 @@ async def newest(store: Shelves, key: str) -> Kept | None:
 async def older_of_two(store: Shelves, key: str) -> Snapshot | None:
     both = [kept.snapshot async for kept in good(store, key)]
     return both[1] if len(both) > 1 else None
+
+
+async def _found(store: Shelves, key: str) -> AsyncIterator[Found]:
+    """One after the other, as they are asked for: each may be some 300 KiB."""
+    for seq in await store.snapshots(key):
+        if (found := await store.snapshot(key, seq)) is not None:
+            yield found
 
 
 async def _readable(store: Shelves, key: str, found: Found) -> Snapshot | None:
