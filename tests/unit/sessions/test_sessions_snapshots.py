@@ -238,6 +238,31 @@ async def test_a_store_that_goes_back_below_a_snapshot_gives_nothing_that_is_not
     await end(other)
 
 
+async def test_a_snapshot_of_turns_in_whose_place_others_stand_is_not_taken(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log went back, and another owner, who knew of nothing, went on from there past where it had been."""
+    handle, _ = await house.attach()
+    await say(house, handle, *words(EVERY))
+    shelf = house.store.shelf
+    rewind(shelf, 2, snapshots=False)
+    monkeypatch.setattr(snapshot, "EVERY_TURNS", 1000)
+    other = await built(shelf)
+    theirs, _ = await other.attach()
+    await say(other, theirs, *words(3, 100))
+    third = await built(shelf)
+    why: list[str] = []
+    third.store.doubted = why.append
+    await third.attach()
+    (live,) = third.service._live.values()
+    assert live.fold is not None
+    assert [exchange.input for exchange in live.fold.past] == ["w100", "w101", "w102"]
+    assert [live.fold.turn_of(word) for word in ("w2", "w3", "w102")] == [2, None, 5]
+    assert why == ["stray_snapshot"]
+    for each in (other, third):
+        await end(each)
+
+
 async def test_where_snapshots_cannot_be_kept_turns_go_on_and_it_is_counted(house: House) -> None:
     outcomes: list[str] = []
     house.service._world.keeping._count = outcomes.append
