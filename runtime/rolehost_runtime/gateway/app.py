@@ -177,6 +177,7 @@ class Gateway:
             PrometheusSink(self.metrics.registry),
             durability=adapters.durability,
             peers=self._mesh,
+            snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
         )
         self._guests = (
             Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)
@@ -360,6 +361,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
     noticed = metrics.store_troubles
     store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
+    store.doubted = lambda why: metrics.set_aside.labels(why).inc()
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
     feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)

@@ -39,10 +39,18 @@ async def events(store: SessionStore, key: str, session_id: str, after_seq: int,
 
 
 async def state(store: SessionStore, key: str) -> StateView:
-    """The state that the log adds up to, with few of its records in memory. Raises CorruptRecord."""
+    """The state that the log adds up to, from its newest snapshot on, with few of its records in memory. Raises
+    CorruptRecord."""
     folded: dict[str, Any] = {}
     at = Standing(0, 0)
     place: Position = (1, 0)
+    if (kept := await store.kept(key)) is not None:
+        snapshot = kept.snapshot
+        folded, at, place = (
+            snapshot.state,
+            Standing(snapshot.seq, snapshot.version),
+            (snapshot.turn, snapshot.amends + 1),
+        )
     while True:
         records = await store.page(key, place, RECORDS)
         for record in records:

@@ -30,6 +30,7 @@ from rolehost_runtime.gateway.ports import (
 )
 from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
+from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
@@ -140,12 +141,16 @@ class SessionService:
         commit_pauses: Sequence[float] = COMMIT_PAUSES,
         room: Room | None = None,
         peers: Peers | None = None,
+        snapshots: Callable[[str], None] = lambda outcome: None,
     ) -> None:
+        """`snapshots` is told the outcome of each that was taken."""
         room, peers = room or Room(), peers or Alone()
+        keeping = Keeping(store, snapshots)
         self._world = World(
-            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping
         )
-        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY)
+        no_log = NoLog()
+        self._unkept = replace(self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log))
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
@@ -349,6 +354,7 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await self._world.keeping.stop()
         notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)
