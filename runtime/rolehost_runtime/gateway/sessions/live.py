@@ -228,15 +228,14 @@ class LiveSession:
         from the log as well, so that what is told is in order and told once.
         """
         await self.turns.taken_up()
-        store, replaying = self._world.store, self.audience.withhold(channel)
+        history, replaying = self._world.history(self.key), self.audience.withhold(channel)
         try:
-            head = await store.head(self.key)
+            head = await self._world.store.head(self.key)
             turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
-            heard = self.audience.resumed(channel, seq, after_seq)
-            start = place_after(heard, turn, seq, amends)
+            start = place_after(after_seq if after_seq <= seq else 0, turn, seq, amends)
+            missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
+            heard = self.audience.resumed(channel, seq, after_seq, page)
             while True:
-                missed = replaying.missed_seq
-                page = await store.page(self.key, start, REPLAY_PAGE)
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
                         break
@@ -245,6 +244,7 @@ class LiveSession:
                         return
                 if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
                     return
+                missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
         finally:
             self.audience.rejoin(replaying)
 

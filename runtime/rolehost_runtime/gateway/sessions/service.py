@@ -29,6 +29,7 @@ from rolehost_runtime.gateway.ports import (
     ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
@@ -140,12 +141,23 @@ class SessionService:
         commit_pauses: Sequence[float] = COMMIT_PAUSES,
         room: Room | None = None,
         peers: Peers | None = None,
+        archive: Archive | None = None,
     ) -> None:
         room, peers = room or Room(), peers or Alone()
         self._world = World(
-            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers
+            tables,
+            links,
+            store,
+            models,
+            now_ms,
+            sink or NoSink(),
+            durability,
+            commit_pauses,
+            room,
+            peers,
+            archive=archive,
         )
-        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY)
+        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY, archive=None)
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
@@ -282,7 +294,7 @@ class SessionService:
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
         """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
-        return await reading.events(self._world.store, key, session_id, after_seq, head)
+        return await reading.events(self._world.history(key), session_id, after_seq, head)
 
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""

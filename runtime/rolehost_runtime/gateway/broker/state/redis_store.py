@@ -15,6 +15,7 @@ from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record,
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
@@ -52,7 +53,7 @@ class RedisSessionStore:
         `owner` is the process's own name, never used by another one; by default a random one.
         `noticed` is told in a word of everything that Redis refuses or does not answer.
         """
-        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT)
+        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, SHORTEN_SCRIPT)
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
         return cls(redis, owner)
@@ -61,6 +62,11 @@ class RedisSessionStore:
     def durability(self) -> str:
         """What an acknowledged turn has survived, as `session.created` says it."""
         return self._redis.target.durability
+
+    @property
+    def shortened(self) -> RedisShortenedLog:
+        """The same logs, as whoever takes their begin away sees them."""
+        return RedisShortenedLog(self._redis, self._owner)
 
     async def close(self) -> None:
         await self._redis.close()
