@@ -251,6 +251,32 @@ async def test_who_resumes_or_reads_events_hears_all_of_it_in_order_from_both() 
         assert ([event.seq for event in page.events], page.gap) == ([*range(1, 25)], False)
 
 
+async def test_a_session_whose_begin_is_in_the_archive_is_opened_whole_and_goes_on() -> None:
+    async with Talkers() as talkers:
+        await talkers.say("s", *(f"m{number}" for number in range(12)))
+        await moved(talkers, (9, 0))
+        role = talkers.tables.roles.get("acme", "cat")
+        assert role is not None
+        talkers.leave("s")
+        [live] = talkers.service._live.values()
+        live.sleep()
+        ear = await talkers.say("s", "what did I say?")
+        assert ear.heard[-1].seq == 26
+        assert (await talkers.service.state(principal(ACME), role, "s")).at.seq == 26
+
+
+async def test_a_session_that_is_forgotten_leaves_no_segment_behind_and_no_others_go() -> None:
+    kept = Kept()
+    head, _ = await talk(kept.store, [0] * 12)
+    archive = Archive(kept.past())
+    await archive.move(kept.old(head, (9, 0)))
+    await kept.segments.put("u-1/k2/l/orphan", b"of another session")
+    await kept.segments.put(f"u-1/{KEY}/l/orphan", b"that nobody refers to")
+    assert await archive.clear("u-1", KEY) == 4
+    assert list(kept.segments.kept) == ["u-1/k2/l/orphan"]
+    assert await archive.clear("u-1", KEY) == 0
+
+
 async def test_where_history_ends_it_is_said_and_what_is_there_is_told() -> None:
     async with Talkers() as talkers:
         await talkers.say("s", *(f"m{number}" for number in range(12)))

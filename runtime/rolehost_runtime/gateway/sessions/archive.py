@@ -15,7 +15,7 @@ from typing import Protocol
 
 from rolehost_api.errors import Conflict, RolehostError
 from rolehost_runtime.core.record import CorruptRecord, Position
-from rolehost_runtime.core.segment import Entry, Segment, pack, readable, room_for, unpack
+from rolehost_runtime.core.segment import Entry, Segment, folder, pack, readable, room_for, unpack
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.sessions.history import Past
 
@@ -24,6 +24,7 @@ MAX_WAITING = 4096
 AT_ONCE = 2
 PAGE = 8
 """Entries read at once: each may be over 1 MiB."""
+CLEARED_AT_ONCE = 100
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,17 @@ class Archive:
             self._sink.archived(len(entries), size)
             moved += len(entries)
         return moved
+
+    async def clear(self, tenant_uid: str, key: str) -> int:
+        """Delete all segments of a session that is to be forgotten, orphans too; how many there were.
+
+        Raises Unavailable `archive_unavailable`; said again, it goes on.
+        """
+        store, gone, where = self.past.segments, 0, folder(tenant_uid, key)
+        while store is not None and (names := await store.list(where, CLEARED_AT_ONCE)):
+            await store.delete(names)
+            gone += len(names)
+        return gone
 
     async def _oldest(self, old: Old) -> list[Entry]:
         """What the next segment takes."""

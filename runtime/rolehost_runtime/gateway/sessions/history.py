@@ -13,6 +13,9 @@ from rolehost_runtime.core.record import CorruptRecord, Position, Record, follow
 from rolehost_runtime.core.segment import Entry, Shelved, unpack
 from rolehost_runtime.gateway.ports import SegmentStore, SessionStore, ShortenedLog
 
+WHOLE_PAGE = 32
+"""Records decoded before the other sessions have their turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -62,6 +65,15 @@ class History:
             if ended:
                 break
         return found
+
+    async def whole(self) -> list[Record]:
+        """All of it in memory, for whoever can do with no less. Raises as `page` does."""
+        found: list[Record] = []
+        while True:
+            more = await self.page(following(found[-1]) if found else (1, 0), WHOLE_PAGE)
+            found += more
+            if len(more) < WHOLE_PAGE:
+                return found
 
     async def _some(self, start: Position, count: int) -> tuple[list[Record], bool]:
         """Some records, all from one place, and whether the log ends with them."""

@@ -148,6 +148,8 @@ class LiveSession:
                 self.turns.left_open(None, None)
                 self.scatter()
                 raise
+            if records and records[0].position != (1, 0):  # its begin is in the archive
+                records = await self._world.history(self.key).whole()
             head, records, lost = await self.remembered.mend(head, records)
             fold = SessionFold(head.log_id, head.epoch)
             fold.told = self._told

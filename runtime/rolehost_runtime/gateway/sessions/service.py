@@ -303,7 +303,7 @@ class SessionService:
         awake = live.state_at(head) if live is not None else None
         if awake is not None:
             return StateView(Standing(head.seq, head.version), awake)
-        return await reading.state(self._world.store, key)
+        return await reading.state(self._world.history(key))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key

@@ -48,14 +48,14 @@ class ObjectSegments:
         try:
             if parts.scheme == "file":
                 return cls(LocalStore(Path(parts.path), mkdir=True, automatic_cleanup=False))
-            timeouts = {
-                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-                "timeout": timedelta(seconds=CALL_SECONDS),
-            }
             return cls(
                 from_url(
                     url,
-                    client_options={**timeouts, "allow_http": True},  # type: ignore[typeddict-item]
+                    client_options={
+                        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+                        "timeout": timedelta(seconds=CALL_SECONDS),
+                        "allow_http": True,
+                    },
                     retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
                 )
             )
