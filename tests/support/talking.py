@@ -85,7 +85,9 @@ class Talkers:
         self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
         models = Models({BackendType.SCRIPTED: model or ScriptedProvider()})
         self.segments = MemorySegments()
-        self.archive = Archive(Past(MemoryShortenedLog(self.store.shelf, self.store.owner), self.segments), forget=True)
+        self.archive = Archive(
+            Past(MemoryShortenedLog(self.store.shelf, self.store._owner), self.segments), forget=True
+        )
         self.service = SessionService(
             self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), archive=self.archive
         )

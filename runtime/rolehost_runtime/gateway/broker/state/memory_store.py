@@ -26,16 +26,16 @@ class MemorySessionStore:
 
     def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
         self.shelf = shelf or Shelf()
-        self.owner = owner or secrets.token_hex(16)
+        self._owner = owner or secrets.token_hex(16)
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
         if (holder := self.shelf.owners.get(key, "")) in yield_to:
             raise HeldElsewhere(holder)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
-        died = head.open is not None and holder != self.owner
+        died = head.open is not None and holder != self._owner
         head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died)
-        self.shelf.owners[key] = self.owner
+        self.shelf.owners[key] = self._owner
         return head, await self.read(key)
 
     async def read(self, key: str) -> list[Record]:
@@ -49,7 +49,7 @@ class MemorySessionStore:
 
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)
-        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self.owner, head.seq)
+        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.seq)
 
     async def rename(self, key: str, head: Head) -> Head:
         there = self.shelf.heads.get(key)
@@ -84,4 +84,4 @@ class MemorySessionStore:
             self.shelf.heads[key] = replace(head, open=kept, deaths=0)
 
     def _ours(self, key: str, head: Head, log_id: str, epoch: int) -> bool:
-        return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self.owner
+        return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self._owner

@@ -101,26 +101,3 @@ end
 return 'ok'
 """
 """KEYS head. ARGV log id, owner, epoch, turn, the open turn or nothing: it is given up."""
-
-SHORTEN = """
-local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
-if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
-  return 'superseded'
-end
-if tonumber(head[4]) <= tonumber(ARGV[5]) then
-  return 'superseded'
-end
-local first, last = ARGV[4], ARGV[5] .. '-' .. ARGV[6]
-local there = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-if not there or there[1] ~= first or not redis.call('XRANGE', KEYS[2], last, last)[1] then
-  return 'elsewhere'
-end
-if ARGV[7] ~= '' then
-  redis.call('XADD', KEYS[3], last, 'name', ARGV[7])
-end
-redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[5] .. '-' .. (tonumber(ARGV[6]) + 1))
-return 'ok'
-"""
-"""KEYS head, wal, segs. ARGV log id, owner, epoch, id of the log's first record, turn and number of the last one that
-goes, name of the segment that has them or nothing. Never the newest turn. A segment is where its last record was:
-Redis itself refuses one that ends before another does, and nothing was written then."""
