@@ -45,6 +45,10 @@ class CorruptRecord(RolehostError):
     code = "corrupt_record"
 
 
+class UnknownVersion(CorruptRecord):
+    """One that a newer release wrote, most likely: it is not broken, but cannot be read here."""
+
+
 class JournalEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One effect and its outcome, as needed to run the hooks again."""
 
@@ -137,7 +141,7 @@ def decode(fields: dict[bytes, bytes]) -> Record:
     """The record out of a stream entry's fields. Raises CorruptRecord."""
     body, version = fields.get(b"body", b""), fields.get(b"v", b"")
     if version not in _decode:
-        raise CorruptRecord("a record has a schema version that is not known here", hint="Upgrade the gateway")
+        raise UnknownVersion("a record has a schema version that is not known here", hint="Upgrade the gateway")
     if fields.get(b"crc32") != f"{zlib.crc32(body):08x}".encode():
         raise CorruptRecord("a record's checksum is wrong")
     try:

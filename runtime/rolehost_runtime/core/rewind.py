@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from rolehost_runtime.core.record import Amend, Record, encode, last_seq
+from rolehost_runtime.core.record import Amend, Position, Record, encode, last_seq
 from rolehost_runtime.core.session import text_weight
 
 MAX_RECORDS, MAX_BYTES = 8, 1 << 17
@@ -72,6 +72,8 @@ class Tail:
     def __init__(self, standing: Standing | None = None, marks: Iterable[Mark] = ()) -> None:
         self.standing = standing
         """None: it knows of nothing yet."""
+        self.place: Position | None = None
+        """Of the newest record that it knows of."""
         self._marks = deque(marks, MAX_RECORDS + 1)
         """Of one more than is held: what was forgotten begins after one that both know."""
         self._held: deque[tuple[Record, int, int]] = deque()
@@ -84,7 +86,7 @@ class Tail:
 
     def acknowledged(self, record: Record) -> None:
         """One more record is durable."""
-        self.standing = Standing(record.log_id, last_seq(record))
+        self.standing, self.place = Standing(record.log_id, last_seq(record)), record.position
         self._marks.append(mark(record))
         texts, rest = _weights(record)
         self._held.append((record, texts, rest))

@@ -4,6 +4,8 @@ A turn is proposed as a record, and the session moves only when somebody says th
 record is durable. A wrong move is a KeyError: a bug of our own shell, never a client's.
 """
 
+import hashlib
+import struct
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,13 +29,20 @@ from rolehost_runtime.core.record import (
     event_count,
     last_seq,
 )
+from rolehost_runtime.core.snapshot import Snapshot, due
 
 MAX_SEEN = 4096
 """Ids of client messages that are remembered per session."""
 MAX_PAST_CHARS = 524_288
 """Characters of the newest turns that are held for prompts; the log itself keeps all."""
+MAX_PAST_TURNS = 512
+"""As many of them, however short they are: what is read beside a snapshot is bounded by it."""
 MAX_COUNTED = 4096
 """Values of a state that are counted when it is weighed; past them every encoded byte counts as a value."""
+_SEEN = struct.Struct(">8sI")
+"""One remembered id in a snapshot: its digest, and the turn that answered it."""
+RECORD_BYTES = 256
+"""What a record takes beside its texts and its patch, more or less."""
 FOLD_BYTES, TEXT_BYTES, ENTRY_BYTES, VALUE_BYTES = 2048, 64, 128, 128
 """What Python itself takes for an empty fold, and for each text, each entry of a list of ours and each value of
 a state, at most."""
@@ -163,7 +172,10 @@ class SessionFold:
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
-        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        """By digests of the ids: as short as they may be, and nothing that a client wrote."""
+        self._tail_turns = self._tail_bytes = self._snapshot_bytes = 0
+        """Since the last snapshot."""
         self._proposed: tuple[TurnRecord, dict[str, Any]] | None = None
         self._amend: Amend | None = None
 
@@ -175,13 +187,64 @@ class SessionFold:
             fold.replay(record)
         return fold
 
+    @classmethod
+    def restored(cls, log_id: str, epoch: int, snapshot: Snapshot, size: int) -> "SessionFold":
+        """The session as this snapshot of `size` bytes has it; `recall` gives it its past. Raises CorruptRecord.
+
+        As with records, one of an earlier epoch may carry an earlier name of the log.
+        """
+        foreign = snapshot.log_id != log_id and snapshot.epoch >= epoch
+        if foreign or len(snapshot.seen) % _SEEN.size:
+            raise CorruptRecord("a snapshot does not belong to its session's log")
+        fold = cls(log_id, epoch)
+        fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
+        fold.last_at_ms, fold.revision, fold.state = snapshot.at_ms, snapshot.revision, snapshot.state
+        fold.response_id, fold.amends = snapshot.response_id, snapshot.amends
+        for digest, turn in _SEEN.iter_unpack(snapshot.seen):
+            fold._remember(digest, turn)
+        fold._snapshot_bytes = size
+        return fold
+
+    def recall(self, record: Record) -> None:
+        """One more record of before the snapshot, in order from a turn on: what was said then, for prompts."""
+        if self._foreign(record) or last_seq(record) > self.seq or (isinstance(record, Amend) and not self.past):
+            raise CorruptRecord("a session's log does not fit its snapshot")
+        if isinstance(record, Amend):
+            self._cut(record.reply)
+        else:
+            self._say(record)
+
+    def snapshot(self) -> Snapshot:
+        """The session as it is now. Not before its first turn."""
+        return Snapshot(
+            log_id=self.log_id,
+            epoch=self.epoch,
+            turn=self.turn,
+            seq=self.seq,
+            version=self.version,
+            at_ms=self.last_at_ms,
+            revision=self.revision,
+            state=self.state,
+            response_id=self.response_id,
+            amends=self.amends,
+            past_from=max(1, self.turn - len(self.past) + 1),
+            seen=b"".join(_SEEN.pack(digest, turn) for digest, turn in self._seen.items()),
+        )
+
+    def needs_snapshot(self) -> bool:
+        return self.phase is Phase.IDLE and due(self._tail_turns, self._tail_bytes, self._snapshot_bytes)
+
+    def snapshotted(self, turn: int, size: int) -> None:
+        """A snapshot of that turn is kept, or it was given up: the next one is due after as much again."""
+        self._tail_turns, self._tail_bytes, self._snapshot_bytes = self.turn - turn, 0, size
+
     def replay(self, record: Record) -> None:
         """One more record of the log that the session is read from. Raises CorruptRecord.
 
         One of an earlier epoch may carry an earlier name of the log: it gets another one where a store forgot what it
         had acknowledged.
         """
-        foreign = record.log_id != self.log_id and record.epoch >= self.epoch
+        foreign = self._foreign(record)
         if isinstance(record, Amend):
             whose = (record.turn, record.response_id, record.number, record.seq_first)
             if foreign or whose != (self.turn, self.response_id, self.amends + 1, self.seq + 1):
@@ -196,6 +259,9 @@ class SessionFold:
             raise CorruptRecord("a record's patch does not fit the state before it") from None
         self._take(record, state)
 
+    def _foreign(self, record: Record) -> bool:
+        return record.log_id != self.log_id and record.epoch >= self.epoch
+
     def weight(self) -> int:
         """Bytes of memory that this fold takes, at most: what a bound over many of them adds up.
 
@@ -207,7 +273,7 @@ class SessionFold:
 
     def turn_of(self, client_msg_id: str | None) -> int | None:
         """The turn that already answered this message, if it is one of the last MAX_SEEN."""
-        return self._seen.get(client_msg_id) if client_msg_id is not None else None
+        return self._seen.get(_digest(client_msg_id)) if client_msg_id is not None else None
 
     def begin(
         self,
@@ -353,30 +419,46 @@ class SessionFold:
         self.turn, self.version, self.state = record.turn, record.version, state
         self.seq = last_seq(record)
         self.last_at_ms, self.revision, self.response_id = record.at_ms, record.revision, record.response_id
+        self._tail_turns += 1
+        self._tail_bytes += RECORD_BYTES + text_weight(record.input) + text_weight(record.reply)
+        self._tail_bytes += encoded_size(record.patch) if record.patch else 0
+        self._say(record)
+        for client_msg_id in record.joined if record.client_msg_id is None else (record.client_msg_id, *record.joined):
+            self._remember(_digest(client_msg_id), record.turn)
+
+    def _say(self, record: TurnRecord) -> None:
         self.past.append(Exchange(record.input, record.reply))
         self._past_chars += len(record.input) + len(record.reply)
         self._held_bytes += _exchange_weight(self.past[-1])
-        while self._past_chars > MAX_PAST_CHARS:
+        while len(self.past) > MAX_PAST_TURNS or (self._past_chars > MAX_PAST_CHARS and len(self.past) > 1):
             oldest = self.past.popleft()
             self._past_chars -= len(oldest.input) + len(oldest.reply)
             self._held_bytes -= _exchange_weight(oldest)
-        for client_msg_id in record.joined if record.client_msg_id is None else (record.client_msg_id, *record.joined):
-            self._see(client_msg_id, record.turn)
 
-    def _see(self, client_msg_id: str, turn: int) -> None:
-        if client_msg_id not in self._seen:
-            self._held_bytes += ENTRY_BYTES + text_weight(client_msg_id)
-        self._seen[client_msg_id] = turn
+    def _remember(self, digest: bytes, turn: int) -> None:
+        if digest not in self._seen:
+            self._held_bytes += ENTRY_BYTES + TEXT_BYTES
+        self._seen[digest] = turn
         while len(self._seen) > MAX_SEEN:
-            forgotten, _ = self._seen.popitem(last=False)
-            self._held_bytes -= ENTRY_BYTES + text_weight(forgotten)
+            self._seen.popitem(last=False)
+            self._held_bytes -= ENTRY_BYTES + TEXT_BYTES
 
     def _take_amend(self, amend: Amend) -> None:
         self.amends, self.seq, self.last_at_ms = amend.number, amend.seq_first, amend.at_ms
+        self._tail_bytes += RECORD_BYTES + text_weight(amend.reply)
+        self._cut(amend.reply)
+
+    def _cut(self, reply: str) -> None:
+        """Less of the newest reply was heard."""
         before = self.past.pop()
-        self.past.append(Exchange(before.input, amend.reply))
-        self._past_chars += len(amend.reply) - len(before.reply)
+        self.past.append(Exchange(before.input, reply))
+        self._past_chars += len(reply) - len(before.reply)
         self._held_bytes += _exchange_weight(self.past[-1]) - _exchange_weight(before)
+
+
+def _digest(client_msg_id: str) -> bytes:
+    """8 bytes that stand for the id. Two ids of a session that meet are one client's own misfortune: it chose both."""
+    return hashlib.blake2b(client_msg_id.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def text_weight(text: str) -> int:

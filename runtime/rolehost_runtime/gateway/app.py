@@ -191,6 +191,7 @@ class Gateway:
             durability=adapters.durability,
             peers=self._mesh,
             archive=adapters.archive,
+            snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
         )
         self._guests = (
             Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)
@@ -396,6 +397,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         forget=settings.archive_forget,
         sink=PrometheusArchiveSink(metrics.registry),
     )
+    store.doubted = lambda why: metrics.set_aside.labels(why).inc()
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
     feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)

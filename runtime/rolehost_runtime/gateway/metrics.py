@@ -77,6 +77,18 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self.snapshots = Counter(
+            "rolehost_snapshots",
+            "Snapshots of sessions, by outcome; without one, more of the log is read.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.set_aside = Counter(
+            "rolehost_set_aside",
+            "Records and snapshots in Redis that could not be used, by why; a copy is kept in the session's quarantine.",
+            ["why"],
+            registry=self.registry,
+        )
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",

@@ -20,6 +20,7 @@ from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Entry, Shelved
 from rolehost_runtime.core.session import OpenTurn
+from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -350,6 +351,15 @@ class ModelProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A snapshot as the store gives it back."""
+
+    snapshot: Snapshot
+    size: int
+    """Bytes that it takes there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """What the store says of a session when it is opened."""
 
@@ -367,19 +377,35 @@ class Head:
     """A turn that was begun and neither committed nor given up, as far as somebody could still say so."""
     deaths: int = 0
     """Owners that it has outlived: who takes it over now is the next after so many."""
+    kept: Kept | None = None
+    """The newest snapshot that is good, for whoever opened the session."""
 
 
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
-        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
-        Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
+        That is the newest good snapshot (`Head.kept`) and the records from its `past_from` on; without one, all of
+        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
         """
 
-    async def read(self, key: str) -> list[Record]:
-        """The whole log without taking it over; empty where there is none. Raises CorruptRecord."""
+    async def keep(self, key: str, snapshot: Snapshot) -> int:
+        """Keep this snapshot of the session that this owner holds, beside the one before it; the bytes it takes.
+
+        One of a turn that the log does not have is not kept. Raises Conflict `superseded` then, and as `commit` does.
+        """
+
+    async def kept(self, key: str) -> Kept | None:
+        """The newest good snapshot, without taking the session over."""
+
+    async def covered(self, key: str) -> Snapshot | None:
+        """The older one of two good snapshots, for whoever cuts the log: each of the two is enough without what comes
+        before `(past_from, 0)` of the older one. None where there are not two."""
+
+    async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
+        """The log from that place on, without taking it over; empty where there is none. Raises CorruptRecord."""
 
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         """At most `count` records from that place on, in order; fewer only where the log ends. Raises CorruptRecord."""

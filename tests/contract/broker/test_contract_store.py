@@ -10,12 +10,16 @@ from msgspec.structs import replace
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import HeardPart
-from rolehost_runtime.core.record import Amend, JournalEntry, Record, TurnRecord, event_count
+from rolehost_runtime.core.record import Amend, CorruptRecord, JournalEntry, Record, TurnRecord, encode, event_count
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
+from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.core.snapshot import decode as decode_snapshot
+from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, SessionStore
+from rolehost_runtime.gateway.broker.state.snapshots import MAX_COPIES, MAX_COPY_BYTES
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, SessionStore
 
 
 class Stores(Protocol):
@@ -377,3 +381,214 @@ async def test_who_yields_counts_no_death(stores: Stores) -> None:
     with pytest.raises(HeldElsewhere):
         await b.open("k", ("a/1",))
     assert (await a.open("k"))[0].deaths == 0
+
+
+# ── snapshots ───────────────────────────────────────────────────────────────────────
+
+
+def snap(head: Head, turn: int, **changes: object) -> Snapshot:
+    """One that fits after `after(head, turn)` of a log without amends."""
+    made = Snapshot(
+        log_id=head.log_id, epoch=head.epoch, turn=turn, seq=2 * turn, version=1, at_ms=turn, revision="cat-1",
+        state={"dragons": turn}, response_id=f"r{turn}", past_from=turn,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+async def lived(store: SessionStore, turns: int) -> Head:
+    head, _ = await store.open("k")
+    for turn in range(1, turns + 1):
+        await store.commit("k", after(head, turn, seq_first=2 * turn - 1))
+    return head
+
+
+async def put(store: SessionStore, seq: int, data: bytes) -> None:
+    """A snapshot as no store would write it."""
+    if isinstance(store, MemorySessionStore):
+        store.shelf.snaps.setdefault("k", {})[seq] = data
+    else:
+        assert isinstance(store, RedisSessionStore)
+        await store._redis.run("HSET", "rh:{k}:snap", seq, data, key=b"rh:{k}:snap")
+
+
+async def copies(store: SessionStore) -> dict[str, bytes]:
+    if isinstance(store, MemorySessionStore):
+        return store.shelf.aside.get("k", {})
+    assert isinstance(store, RedisSessionStore)
+    flat = await store._redis.run("HGETALL", "rh:{k}:quarantine", key=b"rh:{k}:quarantine")
+    return {name.decode(): data for name, data in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def listening(store: SessionStore) -> list[str]:
+    """Why things are set aside from now on."""
+    said: list[str] = []
+    assert isinstance(store, RedisSessionStore | MemorySessionStore)
+    store.doubted = said.append
+    return said
+
+
+async def test_who_opens_gets_the_newest_snapshot_and_the_log_from_where_it_is_needed(stores: Stores) -> None:
+    store = stores()
+    head = await lived(store, 9)
+    assert (await store.kept("k"), head.kept) == (None, None)
+    size = await store.keep("k", snap(head, 6, past_from=4))
+    assert size == len(encode_snapshot(snap(head, 6, past_from=4)))
+    again, records = await store.open("k")
+    assert again.kept == await store.kept("k") == Kept(snap(head, 6, past_from=4), size)
+    assert [record.turn for record in records] == [4, 5, 6, 7, 8, 9]
+    assert [record.turn for record in await store.read("k", (8, 0))] == [8, 9]
+    assert len(await store.read("k")) == 9
+
+
+async def test_two_snapshots_are_kept_and_the_older_says_what_of_the_log_nobody_needs(stores: Stores) -> None:
+    store = stores()
+    head = await lived(store, 8)
+    for turn in (2, 4):
+        assert await store.covered("k") is None
+        await store.keep("k", snap(head, turn))
+    assert await store.covered("k") == snap(head, 2)
+    await store.keep("k", snap(head, 8))
+    await store.keep("k", snap(head, 6))  # it comes late, and is newer than one
+    assert await store.covered("k") == snap(head, 6)
+    await store.keep("k", snap(head, 5))  # and this one than none
+    await store.keep("k", snap(head, 8))  # the same again
+    assert await store.covered("k") == snap(head, 6)
+    assert (await store.open("k"))[0].kept == Kept(snap(head, 8), len(encode_snapshot(snap(head, 8))))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"log_id": "another"}, id="of-another-log"),
+        pytest.param({"epoch": 0}, id="of-an-earlier-epoch"),
+        pytest.param({"epoch": 2}, id="of-an-epoch-to-come"),
+        pytest.param({"seq": 5}, id="of-a-turn-that-the-log-does-not-have"),
+    ],
+)
+async def test_a_snapshot_that_does_not_fit_is_refused(stores: Stores, wrong: dict[str, object]) -> None:
+    store, other = stores("a/1"), stores("b/1")
+    head = await lived(store, 2)
+    for who, snapshot in ((store, snap(head, 2, **wrong)), (other, snap(head, 2))):
+        with pytest.raises(Conflict) as raised:
+            await who.keep("k", snapshot)
+        assert raised.value.code == "superseded"
+    assert await store.kept("k") is None
+
+
+BROKEN = {
+    "cut": (lambda good: good[:-1], "corrupt_snapshot"),
+    "a-bit-flipped": (lambda good: good[:-1] + bytes([good[-1] ^ 4]), "corrupt_snapshot"),
+    "nothing": (lambda _: b"", "corrupt_snapshot"),
+    "of-a-version-to-come": (lambda good: b"7" + good[1:], "unknown_snapshot_version"),
+    "of-turns-that-are-not-there": (lambda good: encode_snapshot(replace(decode_snapshot(good), response_id="x4")),
+                                    "stray_snapshot"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", BROKEN)
+async def test_a_broken_snapshot_is_set_aside_and_the_one_before_it_is_taken(stores: Stores, harm: str) -> None:
+    store = stores()
+    said, head = listening(store), await lived(store, 5)
+    await store.keep("k", snap(head, 2))
+    broken, why = BROKEN[harm]
+    data = broken(encode_snapshot(snap(head, 4)))  # type: ignore[no-untyped-call]
+    if why == "corrupt_snapshot" and not data:
+        why = "unknown_snapshot_version"  # nothing names no version
+    await put(store, 8, data)
+    assert await store.covered("k") is None
+    await put(store, 8, data)
+    again, records = await store.open("k")
+    assert again.kept is not None
+    assert (again.kept.snapshot, [record.turn for record in records]) == (snap(head, 2), [2, 3, 4, 5])
+    assert await store.kept("k") == again.kept
+    assert await copies(store) == {"snap:8": data}
+    assert set(said) == {why}
+
+
+async def test_where_no_snapshot_is_good_the_whole_log_is_read(stores: Stores) -> None:
+    store = stores()
+    said, head = listening(store), await lived(store, 5)
+    for turn in (2, 4):
+        await put(store, 2 * turn, encode_snapshot(snap(head, turn)) + b"x")
+    again, records = await store.open("k")
+    assert (again.kept, len(records), said) == (None, 5, ["corrupt_snapshot"] * 2)
+    assert (await store.open("k"))[0].kept is None
+    assert len(said) == 2, "it is set aside once"
+    await store.keep("k", snap(replace_epoch(again, 3), 4))
+    assert await store.kept("k") is not None
+
+
+def replace_epoch(head: Head, epoch: int) -> Head:
+    return Head(head.log_id, epoch, head.turn, head.seq, head.version, head.revision)
+
+
+async def test_what_a_newer_release_wrote_is_left_to_it(stores: Stores) -> None:
+    store = stores()
+    head = await lived(store, 4)
+    newer = b"7" + encode_snapshot(snap(head, 4))[1:]
+    await put(store, 8, newer)
+    await store.open("k")
+    await put(store, 8, encode_snapshot(snap(head, 4)))
+    assert (await store.open("k"))[0].kept is not None
+
+
+async def test_a_snapshot_of_what_the_store_forgot_is_not_taken_and_goes(stores: Stores) -> None:
+    store = stores()
+    head = await lived(store, 4)
+    await put(store, 18, encode_snapshot(snap(head, 9)))
+    again, records = await store.open("k")
+    assert (again.kept, len(records)) == (None, 4)
+    head = replace_epoch(head, 2)
+    for turn in (2, 3):
+        await store.keep("k", snap(head, turn))
+    assert await store.covered("k") == snap(head, 2)
+    assert await copies(store) == {}
+
+
+async def test_a_log_with_another_name_keeps_what_was_taken_under_the_earlier_one(stores: Stores) -> None:
+    store = stores()
+    before = await lived(store, 4)
+    await store.keep("k", snap(before, 3))
+    taken, _ = await store.open("k")
+    named = await store.rename("k", taken)
+    await store.commit("k", after(named, 5, seq_first=9))
+    again, records = await store.open("k")
+    assert again.kept is not None
+    assert (again.kept.snapshot.log_id, [record.turn for record in records]) == (before.log_id, [3, 4, 5])
+    with pytest.raises(Conflict):
+        await store.keep("k", snap(before, 4))
+
+
+async def test_what_is_set_aside_is_bounded_in_number_and_size(stores: Stores) -> None:
+    store = stores()
+    said, _ = listening(store), await lived(store, 9)
+    for seq in range(1, 7):
+        await put(store, seq, b"1 " + b"x" * MAX_COPY_BYTES)
+        await store.open("k")
+    assert [len(copy) for copy in (await copies(store)).values()] == [MAX_COPY_BYTES] * MAX_COPIES
+    assert len(said) == 7, "each is said, and again while it stands there because no copy is kept"
+
+
+@pytest.mark.parametrize(("harm", "why"), [("body", "corrupt_record"), ("v", "unknown_record_version")])
+async def test_a_corrupt_record_is_set_aside_and_said(stores: Stores, harm: str, why: str) -> None:
+    store = stores()
+    said, head = listening(store), await lived(store, 2)
+    fields = {name.encode(): data for name, data in encode(after(head, 3, seq_first=5)).items()} | {harm.encode(): b"9"}
+    await append(store, 3, fields)
+    with pytest.raises(CorruptRecord):
+        await store.read("k")
+    with pytest.raises(CorruptRecord) as raised:
+        await store.page("k", (3, 0), 1)
+    assert (raised.value.code, set(said)) == ("corrupt_record", {why})
+    assert list((await copies(store)).values()) == [b" ".join(fields.values())]
+    assert len(await store.page("k", (1, 0), 2)) == 2
+
+
+async def append(store: SessionStore, turn: int, fields: dict[bytes, bytes]) -> None:
+    """A record as no store would write it."""
+    if isinstance(store, MemorySessionStore):
+        store.shelf.logs["k"].append(fields)
+    else:
+        assert isinstance(store, RedisSessionStore)
+        flat = [word for pair in fields.items() for word in pair]
+        await store._redis.run("XADD", "rh:{k}:wal", f"{turn}-0", *flat, key=b"rh:{k}:wal")

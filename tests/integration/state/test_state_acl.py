@@ -9,12 +9,13 @@ import pytest
 from tests.integration.state.helpers import turn
 from tests.support.redis_fleet import DURABLE, Server
 
+from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.broker.state.resp.address import Address
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, ask
 from rolehost_runtime.gateway.broker.state.resp.refusals import Refusal
-from rolehost_runtime.gateway.ports import Place
+from rolehost_runtime.gateway.ports import Head, Place
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operating.md"
 SECRET = "a-dragon"
@@ -49,7 +50,9 @@ async def use(server: Server) -> None:
     await store.commit("k", turn(head, 1, SECRET))
     await store.commit("k", turn(head, 1, SECRET))
     head, records = await store.open("k")
-    await store.commit("k", turn(await store.rename("k", head), 2, SECRET))
+    named = await store.rename("k", head)
+    await store.commit("k", turn(named, 2, SECRET))
+    await snapshots(server, store, named)
     assert [record.reply for record in records] == [SECRET]
     there = await store.head("k")
     assert there is not None
@@ -68,6 +71,22 @@ async def use(server: Server) -> None:
     await store.open("k")
     await store.close()
     await tables.close()
+
+
+async def snapshots(server: Server, store: RedisSessionStore, head: Head) -> None:
+    """Two of them are kept and read, and a broken one is set aside."""
+    for number in (1, 2):
+        made = Snapshot(
+            log_id=head.log_id, epoch=head.epoch, turn=number, seq=number, version=0, at_ms=number, revision="cat-1",
+            state={"secret": SECRET}, response_id=f"r{number}", past_from=number,
+        )  # fmt: skip
+        assert await store.keep("k", made)
+    assert await store.covered("k") is not None
+    server.ask("hset", "rh:{k}:snap", "2", "1 00000000 broken")
+    kept = await store.kept("k")
+    assert kept is not None
+    assert kept.snapshot.turn == 1
+    assert server.ask("hkeys", "rh:{k}:quarantine") == "snap:2"
 
 
 async def test_the_rights_of_the_guide_are_enough(server: Server) -> None:

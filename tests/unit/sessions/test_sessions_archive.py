@@ -13,7 +13,7 @@ from tests.support.talking import Talkers
 
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import Resumed
-from rolehost_runtime.core import segment
+from rolehost_runtime.core import segment, session
 from rolehost_runtime.core.record import CorruptRecord, Position
 from rolehost_runtime.gateway.sessions.archive import MAX_WAITING, Archive, Old
 from rolehost_runtime.gateway.sessions.history import Past, gap_before
@@ -305,3 +305,29 @@ async def told(talkers: Talkers, after_seq: int) -> list[int | None]:
 async def moved(talkers: Talkers, before: Position) -> None:
     [(key, head)] = talkers.store.shelf.heads.items()
     await talkers.archive.move(Old(ACME.uid, key, head.log_id, head.epoch, before))
+
+
+async def test_snapshots_say_what_may_go_and_the_session_lives_on_snapshot_log_and_archive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "MAX_PAST_CHARS", 2000)
+    async with Talkers() as talkers:
+        working = asyncio.create_task(talkers.archive.run())
+        await talkers.say("s", *(f"m{number} " + "x" * 20 for number in range(300)))
+        await talkers.service._world.keeping.idle()
+        [log] = talkers.store.shelf.logs.values()
+        async with asyncio.timeout(10):
+            while talkers.archive._waiting or len(log) > 250:
+                await asyncio.sleep(0.01)
+        assert talkers.segments.kept
+        assert await told(talkers, 0) == [*range(1, 601)]
+        for lost in (False, True):
+            talkers.leave("s")
+            [live] = talkers.service._live.values()
+            live.sleep()
+            if lost:
+                talkers.store.shelf.snaps.clear()
+            ear = await talkers.say("s", "go on")
+            assert ear.heard[-1].seq == (604 if lost else 602)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

@@ -6,8 +6,10 @@ acknowledged is lost, none is there twice, and events are numbered without a gap
 """
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,9 +20,13 @@ from tests.support.rooms import ACME, Ear, principal, world
 from rolehost import Role, State, Turn
 from rolehost_api.errors import Unavailable
 from rolehost_api.wire import HeardPart, ResponseAmended, ResponseDone, Said, ServerFrame, Usage
+from rolehost_runtime.core import session, snapshot
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, last_seq, render
-from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.core.session import MAX_PAST_TURNS, SessionFold
+from rolehost_runtime.core.snapshot import EVERY_TURNS
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.ports import ModelEnd
+from rolehost_runtime.gateway.sessions.live import folded
 
 END = ModelEnd("stop", Usage())
 STEPS = 40
@@ -82,8 +88,14 @@ class Client(Ear):
 
 
 class Conversation(RuleBasedStateMachine):
+    every_turns, past_turns = EVERY_TURNS, MAX_PAST_TURNS
+    """How often a snapshot is taken, and how many turns a session holds for prompts."""
+
     @initialize()
     def begin(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(snapshot, "EVERY_TURNS", self.every_turns)
+        self.patch.setattr(session, "MAX_PAST_TURNS", self.past_turns)
         self.loop = asyncio.new_event_loop()
         self.client = Client()
         self.said: dict[str, Said] = {}
@@ -263,7 +275,22 @@ class Conversation(RuleBasedStateMachine):
             heard[record.response_id] = record.reply
         for live in self.house.service._live.values():
             if live._fold is not None and live._told_seq == live._fold.seq:
-                assert [exchange.reply for exchange in live._fold.past] == list(heard.values())
+                newest = list(heard.values())[-self.past_turns :]
+                assert [exchange.reply for exchange in live._fold.past] == newest
+
+    @invariant()
+    def who_opens_it_has_what_the_whole_log_makes(self) -> None:
+        if not hasattr(self, "house") or not self.shelf.heads:
+            return
+        (key,) = self.shelf.heads
+
+        async def opened() -> SessionFold:
+            return await folded(*await MemorySessionStore(deepcopy(self.shelf)).open(key))
+
+        fold = self.loop.run_until_complete(opened())
+        whole = SessionFold.of(fold.log_id, fold.epoch, self.log())
+        for name in ("turn", "seq", "version", "amends", "state", "past", "response_id", "last_at_ms", "_seen"):
+            assert getattr(fold, name) == getattr(whole, name), name
 
     def teardown(self) -> None:
         if not hasattr(self, "house"):
@@ -276,6 +303,7 @@ class Conversation(RuleBasedStateMachine):
         assert not [head for head in self.shelf.heads.values() if head.open]
         self.loop.run_until_complete(self.end())
         self.loop.close()
+        self.patch.undo()
 
     async def end(self) -> None:
         await self.house.service.stop(0)
@@ -303,5 +331,13 @@ class Conversation(RuleBasedStateMachine):
         await self.connect()
 
 
+class Snapshotted(Conversation):
+    """The same, where every other turn is followed by a snapshot and little of the past is held."""
+
+    every_turns, past_turns = 2, 3
+
+
 TestConversation = Conversation.TestCase
+TestSnapshotted = Snapshotted.TestCase
+TestSnapshotted.settings = settings(max_examples=1000 if SOAK else 60, stateful_step_count=40)
 TestConversation.settings = settings(max_examples=2000 if SOAK else 150, stateful_step_count=40)

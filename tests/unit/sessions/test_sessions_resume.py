@@ -77,7 +77,7 @@ class Paged(MemorySessionStore):
         super().__init__()
         self.read_by_page = 0
         self.hold: asyncio.Event | None = None
-        self.kept = asyncio.Event()
+        self.written = asyncio.Event()
 
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         await asyncio.sleep(0)
@@ -88,7 +88,7 @@ class Paged(MemorySessionStore):
 
     async def commit(self, key: str, record: Record) -> None:
         await super().commit(key, record)
-        self.kept.set()
+        self.written.set()
         if self.hold is not None:
             await self.hold.wait()
 
@@ -216,9 +216,9 @@ async def test_who_heard_the_turns_beginning_hears_only_the_rest_after_a_replay(
     await resuming
     again = asyncio.create_task(late.resume(0))
     await until(lambda: narrow.waits)
-    place.store.kept.clear()
+    place.store.written.clear()
     place.pod.go_on.set()  # type: ignore[attr-defined]
-    await place.store.kept.wait()
+    await place.store.written.wait()
     assert narrow.text() == "Once "
     narrow.steps.put_nowait(True)
     await again
@@ -233,9 +233,9 @@ async def test_a_turn_that_is_kept_but_not_yet_told_is_told_once(place: Place) -
     await place.say("one")
     late, ear = await place.attach(Ear())
     place.store.hold = asyncio.Event()
-    place.store.kept.clear()
+    place.store.written.clear()
     turn = asyncio.create_task(place.say("two"))
-    await place.store.kept.wait()
+    await place.store.written.wait()
     await late.resume(0)
     assert seqs(ear) == [1, 2]
     place.store.hold.set()
@@ -247,10 +247,10 @@ async def test_an_amend_that_is_kept_but_not_yet_told_is_told_once(place: Place)
     await place.say("one")
     late, ear = await place.attach(Ear())
     place.store.hold = asyncio.Event()
-    place.store.kept.clear()
+    place.store.written.clear()
     response_id = place.ear.of(ResponseDone)[0].response_id
     cancelling = asyncio.create_task(place.speaker.cancel(response_id, HeardPart(chars=3)))
-    await place.store.kept.wait()
+    await place.store.written.wait()
     await late.resume(0)
     assert seqs(ear) == [1, 2]
     place.store.hold.set()

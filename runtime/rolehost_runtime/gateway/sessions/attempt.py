@@ -42,7 +42,7 @@ class Attempt:
         timing: Timing,
     ) -> None:
         self._world, self._audience, self._pen = world, audience, pen
-        self._session_id = session_id
+        self._key, self._session_id = key, session_id
         self._role, self._revision = role, revision
         self._fold, self._running = fold, running
         self._timing = timing
@@ -85,6 +85,7 @@ class Attempt:
             self._told(record, call)
         finally:
             self._audience.end(self._running, None)
+            self._world.keeping.after_turn(self._role.tenant.uid, self._key, self._fold)
 
     def interrupt(self, heard: HeardPart | None) -> bool:
         """The user hears no more of it: the turn ends as cancelled. False: its record is on its way already, or will

@@ -25,6 +25,22 @@ FOLD_QUANTUM = 4
 """Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
 
 
+async def folded(head: Head, records: Sequence[Record]) -> SessionFold:
+    """The session that these records make, from its snapshot on where it has one. Raises CorruptRecord."""
+    kept = head.kept
+    fold = SessionFold(head.log_id, head.epoch)
+    if kept is not None:
+        fold = SessionFold.restored(head.log_id, head.epoch, kept.snapshot, kept.size)
+    for number, record in enumerate(records, 1):
+        if kept is not None and last_seq(record) <= kept.snapshot.seq:
+            fold.recall(record)
+        else:
+            fold.replay(record)
+        if number % FOLD_QUANTUM == 0:
+            await asyncio.sleep(0)
+    return fold
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Somebody who listens."""
@@ -73,7 +89,7 @@ class LiveSession:
         self._told_seq: int | None = None
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
-        self.remembered = Remembered(world.store, key)
+        self.remembered = Remembered(world.store, key, lambda: world.history(key))
         self._loading = asyncio.Lock()
         self._start = start
         self.turns = Answering(world, self)
@@ -148,32 +164,44 @@ class LiveSession:
                 self.turns.left_open(None, None)
                 self.scatter()
                 raise
-            if records and records[0].position != (1, 0):  # its begin is in the archive
+            if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
                 records = await self._world.history(self.key).whole()
             head, records, lost = await self.remembered.mend(head, records)
-            fold = SessionFold(head.log_id, head.epoch)
+            fold = await folded(head, records)
             fold.told = self._told
-            for number, record in enumerate(records, 1):
-                fold.replay(record)
-                if number % FOLD_QUANTUM == 0:
-                    await asyncio.sleep(0)
             if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
             self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
-            self._tell_missed(records)
+            await self._tell_missed(head, records)
             self.weigh(fold)
             self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision
             return fold
 
-    def _tell_missed(self, records: Sequence[Record]) -> None:
+    async def _tell_missed(self, head: Head, records: Sequence[Record]) -> None:
         """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
-        listens is told of them now, as the next event would else leave a gap."""
-        if self._told_seq is not None:
-            for event in events_after(records, self.session_id, self._told_seq):
-                self.audience.broadcast(event)
+        listens is told of them now, as the next event would else leave a gap. What lies before the records that were
+        read is read a few at a time."""
+        told = self._told_seq
+        if told is None or not self.audience:
+            return
+        start = place_after(told, head.turn, head.seq, head.amends)
+        history = self._world.history(self.key)
+        while records and told < records[0].seq_first - 1:
+            found = await history.page(start, REPLAY_PAGE)
+            page = [record for record in found if record.position < records[0].position]
+            if not page:
+                break
+            self._tell(page, told)
+            start, told = following(page[-1]), max(told, last_seq(page[-1]))
+            self._told_seq = told  # should the store fail now, the next load goes on from here
+        self._tell(records, told)
+
+    def _tell(self, records: Sequence[Record], after_seq: int) -> None:
+        for event in events_after(records, self.session_id, after_seq):
+            self.audience.broadcast(event)
 
     def state_at(self, head: Head) -> dict[str, Any] | None:
         """The state as of `head`, where the session is awake and stands just there."""

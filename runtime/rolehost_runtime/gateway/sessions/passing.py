@@ -11,7 +11,8 @@ from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
-from rolehost_runtime.gateway.ports import Channel, Head, Principal, ignore
+from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.gateway.ports import Channel, Head, Kept, Principal, ignore
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place, Start
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry
@@ -29,8 +30,17 @@ class NoLog:
     async def head(self, key: str) -> Head | None:
         return None
 
-    async def read(self, key: str) -> list[Record]:
+    async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
         return []
+
+    async def keep(self, key: str, snapshot: Snapshot) -> int:
+        return 0
+
+    async def kept(self, key: str) -> Kept | None:
+        return None
+
+    async def covered(self, key: str) -> Snapshot | None:
+        return None
 
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         return []

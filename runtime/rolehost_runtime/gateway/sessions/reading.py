@@ -7,7 +7,7 @@ from typing import Any
 from rolehost_api import wire
 from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
 from rolehost_runtime.core.record import Amend, Position, following, last_seq, place_after
-from rolehost_runtime.gateway.ports import EventsPage, Head, Standing, StateView
+from rolehost_runtime.gateway.ports import EventsPage, Head, SessionStore, Standing, StateView
 from rolehost_runtime.gateway.sessions.audience import events_after
 from rolehost_runtime.gateway.sessions.history import History, gap_before
 
@@ -41,11 +41,19 @@ async def events(history: History, session_id: str, after_seq: int, head: Head) 
         await asyncio.sleep(0)
 
 
-async def state(history: History) -> StateView:
-    """The state that the log adds up to, with few of its records in memory. Raises CorruptRecord."""
+async def state(store: SessionStore, key: str, history: History) -> StateView:
+    """The state that the log adds up to, from its newest snapshot on, with few of its records in memory. Raises
+    CorruptRecord."""
     folded: dict[str, Any] = {}
     at = Standing(0, 0)
     place: Position = (1, 0)
+    if (kept := await store.kept(key)) is not None:
+        snapshot = kept.snapshot
+        folded, at, place = (
+            snapshot.state,
+            Standing(snapshot.seq, snapshot.version),
+            (snapshot.turn, snapshot.amends + 1),
+        )
     while True:
         records = await history.page(place, RECORDS)
         for record in records:

@@ -1,5 +1,6 @@
 """What this process knows to be durable of one session, held against a store that forgets it."""
 
+from collections.abc import Callable
 from dataclasses import replace as with_changes
 
 from msgspec.structs import replace
@@ -20,11 +21,13 @@ from rolehost_runtime.core.rewind import (
 )
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Head, SessionStore
+from rolehost_runtime.gateway.sessions.history import History
 
 
 class Remembered:
-    def __init__(self, store: SessionStore, key: str) -> None:
+    def __init__(self, store: SessionStore, key: str, history: Callable[[], History] | None = None) -> None:
         self._store, self._key = store, key
+        self._history = history or (lambda: History(store, None, key))
         self._tail = Tail()
 
     @property
@@ -52,7 +55,7 @@ class Remembered:
         what `commit` does; it may be tried again.
         """
         mine = self._tail.standing
-        match self._after_rewind(head, records):
+        match await self._after_rewind(head, records):
             case Fine():
                 return head, records, False
             case Again(missing):
@@ -74,16 +77,21 @@ class Remembered:
         if not forgot(await self._store.fence(self._key), Fence(fold.log_id, fold.epoch, True, fold.seq)):
             raise refusal
         head, records = await self._store.open(self._key)
-        if isinstance(self._after_rewind(head, records), Lost):
+        if isinstance(await self._after_rewind(head, records), Lost):
             raise refusal  # whoever opens it next tells everybody
         head, _, _ = await self.mend(head, records)
         if (head.turn, head.seq, head.amends) != (fold.turn, fold.seq, fold.amends):
             raise refusal
         return fold.refence(head.log_id, head.epoch)
 
-    def _after_rewind(self, head: Head, records: list[Record]) -> Fine | Again | Lost:
+    async def _after_rewind(self, head: Head, records: list[Record]) -> Fine | Again | Lost:
+        """Where it was remembered from before what was read, the one record is read that both know or that differs."""
+        mine, place = self._tail.standing, self._tail.place
+        before: list[Record] = []
+        if mine is not None and place is not None and records and mine.seq < records[0].seq_first:
+            before = await self._history().page(place, 1)
         standing = Standing(head.log_id, head.seq)
-        return after_rewind(standing, self._tail, [mark(record) for record in records])
+        return after_rewind(standing, self._tail, [mark(record) for record in (*before, *records)])
 
 
 def _after(head: Head, record: Record) -> Head:

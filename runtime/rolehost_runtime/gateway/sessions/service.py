@@ -31,6 +31,7 @@ from rolehost_runtime.gateway.ports import (
 from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
+from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
@@ -142,22 +143,19 @@ class SessionService:
         room: Room | None = None,
         peers: Peers | None = None,
         archive: Archive | None = None,
+        snapshots: Callable[[str], None] = lambda outcome: None,
     ) -> None:
+        """`snapshots` is told the outcome of each that was taken."""
         room, peers = room or Room(), peers or Alone()
+        keeping = Keeping(store, snapshots, archive)
         self._world = World(
-            tables,
-            links,
-            store,
-            models,
-            now_ms,
-            sink or NoSink(),
-            durability,
-            commit_pauses,
-            room,
-            peers,
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping,
             archive=archive,
+        )  # fmt: skip
+        no_log = NoLog()
+        self._unkept = replace(
+            self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log), archive=None
         )
-        self._unkept = replace(self._world, store=NoLog(), peers=Alone(), durability=DURABILITY, archive=None)
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
@@ -303,7 +301,7 @@ class SessionService:
         awake = live.state_at(head) if live is not None else None
         if awake is not None:
             return StateView(Standing(head.seq, head.version), awake)
-        return await reading.state(self._world.history(key))
+        return await reading.state(self._world.store, key, self._world.history(key))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key
@@ -361,6 +359,7 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await self._world.keeping.stop()
         notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)

@@ -1,14 +1,28 @@
 """The store's fake: the same rules in this process's memory, with the same bytes kept."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from rolehost_runtime.core.record import Amend, Position, Record, decode, encode, last_seq
+from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Shelved
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Superseded
+from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.core.snapshot import encode as encode_snapshot
+from rolehost_runtime.gateway.broker.state.snapshots import (
+    MAX_COPIES,
+    MAX_COPY_BYTES,
+    Doubt,
+    Found,
+    newest,
+    of_record,
+    older_of_two,
+    restore,
+    said,
+)
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, Superseded
 
 
 @dataclass
@@ -19,6 +33,9 @@ class Shelf:
     owners: dict[str, str] = field(default_factory=dict)
     logs: dict[str, list[dict[bytes, bytes]]] = field(default_factory=dict)
     segments: dict[str, list[Shelved]] = field(default_factory=dict)
+    snaps: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    aside: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """What was corrupt, by what it was."""
 
 
 class MemorySessionStore:
@@ -27,6 +44,7 @@ class MemorySessionStore:
     def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
         self.shelf = shelf or Shelf()
         self._owner = owner or secrets.token_hex(16)
+        self.doubted: Callable[[str], None] = lambda why: None
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
@@ -36,13 +54,24 @@ class MemorySessionStore:
         died = head.open is not None and holder != self._owner
         head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died)
         self.shelf.owners[key] = self._owner
-        return head, await self.read(key)
+        found = [Found(b"%d" % seq, data) for seq, data in self.shelf.snaps.get(key, {}).items() if seq <= head.seq]
+        return await restore(self, key, head, max(found, key=lambda one: int(one.seq), default=None))
 
-    async def read(self, key: str) -> list[Record]:
-        return [decode(fields) for fields in self.shelf.logs.get(key, [])]
+    async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
+        return list(self._records(key, start))
 
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
-        return [record for record in await self.read(key) if record.position >= start][:count]
+        return list(islice(self._records(key, start), count))
+
+    def _records(self, key: str, start: Position) -> Iterator[Record]:
+        for fields in self.shelf.logs.get(key, []):
+            try:
+                record = decode(fields)
+            except CorruptRecord as error:
+                self._set_aside(key, "wal", b" ".join(fields.values()), of_record(error))
+                raise
+            if record.position >= start:
+                yield record
 
     async def head(self, key: str) -> Head | None:
         return self.shelf.heads.get(key)
@@ -82,6 +111,42 @@ class MemorySessionStore:
         if head is not None and self._ours(key, head, log_id, epoch) and head.turn == turn - 1:
             kept = decode_open(encode_open(opened)) if opened is not None else None
             self.shelf.heads[key] = replace(head, open=kept, deaths=0)
+
+    async def keep(self, key: str, snapshot: Snapshot) -> int:
+        head, data = self.shelf.heads.get(key), encode_snapshot(snapshot)
+        if head is None or not self._ours(key, head, snapshot.log_id, snapshot.epoch) or snapshot.seq > head.seq:
+            raise Superseded()
+        there = {seq: one for seq, one in self.shelf.snaps.get(key, {}).items() if seq <= head.seq}
+        there[snapshot.seq] = data
+        self.shelf.snaps[key] = {seq: there[seq] for seq in sorted(there)[-2:]}
+        return len(data)
+
+    async def kept(self, key: str) -> Kept | None:
+        return await newest(self, key)
+
+    async def covered(self, key: str) -> Snapshot | None:
+        return await older_of_two(self, key)
+
+    async def snapshots(self, key: str) -> list[bytes]:
+        return [b"%d" % seq for seq in sorted(self.shelf.snaps.get(key, {}), reverse=True)]
+
+    async def snapshot(self, key: str, seq: bytes) -> Found | None:
+        data = self.shelf.snaps.get(key, {}).get(int(seq))
+        return None if data is None else Found(seq, data)
+
+    async def doubt(self, key: str, found: Found, why: Doubt) -> None:
+        kept = self._set_aside(key, f"snap:{found.seq.decode()}", found.data, why)
+        if kept and why is not Doubt.UNKNOWN_SNAPSHOT:
+            del self.shelf.snaps[key][int(found.seq)]
+
+    def _set_aside(self, key: str, name: str, data: bytes, why: Doubt) -> bool:
+        self.doubted(why)
+        copies = self.shelf.aside.setdefault(key, {})
+        kept = name in copies or len(copies) < MAX_COPIES
+        if kept:
+            copies.setdefault(name, data[:MAX_COPY_BYTES])
+        said(key, name, why, "kept" if kept else "not kept: there are enough")
+        return kept
 
     def _ours(self, key: str, head: Head, log_id: str, epoch: int) -> bool:
         return (head.log_id, head.epoch) == (log_id, epoch) and self.shelf.owners[key] == self._owner

@@ -1,4 +1,5 @@
-"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash) and `rh:{<key>}:wal` (a stream of records).
+"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash), `rh:{<key>}:wal` (a stream of records), `rh:{<key>}:snap` (a hash
+of the newest two snapshots by seq) and, where something was corrupt, copies of it in `rh:{<key>}:quarantine`.
 
 Who may write is decided by epoch and owner in the same server-side call that appends; the
 stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>` for an
@@ -14,6 +15,9 @@ from rolehost_api.errors import RolehostError
 from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, following, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
+from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.core.snapshot import encode as encode_snapshot
+from rolehost_runtime.gateway.broker.state import snapshots
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
 from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
@@ -21,8 +25,9 @@ from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts, Superseded
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, KEEP, NOTE, OPEN, QUARANTINE, RENAME
+from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, StoreFacts, Superseded
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
@@ -31,6 +36,7 @@ HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amend
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
+KEEP_SCRIPT, QUARANTINE_SCRIPT = Script(KEEP), Script(QUARANTINE)
 
 
 class RedisSessionStore:
@@ -39,6 +45,8 @@ class RedisSessionStore:
     def __init__(self, redis: Client, owner: str = "") -> None:
         self._redis = redis
         self._owner = owner or secrets.token_hex(16)
+        self.doubted: Callable[[str], None] = lambda why: None
+        """Told in a word of everything that is set aside, for it is corrupt: a Doubt."""
 
     @classmethod
     def connect(
@@ -53,7 +61,9 @@ class RedisSessionStore:
         `owner` is the process's own name, never used by another one; by default a random one.
         `noticed` is told in a word of everything that Redis refuses or does not answer.
         """
-        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, SHORTEN_SCRIPT)
+        scripts = (
+            OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT, SHORTEN_SCRIPT,
+        )  # fmt: skip
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
         return cls(redis, owner)
@@ -76,22 +86,26 @@ class RedisSessionStore:
         return b"PONG" in await self._redis.everywhere("PING")
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
-        """Take the session over: raise its epoch, so that whoever held it is fenced; read it whole.
+        """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
         Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
         """
         arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
-        outcome, *values = await self._redis.call(OPEN_SCRIPT, (_head(key),), arguments, line=key.encode())
+        keys = (_head(key), _snap(key))
+        outcome, *values = await self._redis.call(OPEN_SCRIPT, keys, arguments, line=key.encode())
         if outcome == b"held":
             raise HeldElsewhere(values[0].decode())
+        *values, seq, data = values
         head = _read_head(values)
-        return head, await self.read(key) if head.turn else []
+        if not head.turn:
+            return head, []
+        return await snapshots.restore(self, key, head, Found(seq, data) if data is not None else None)
 
-    async def read(self, key: str) -> list[Record]:
-        """The whole log without taking it over; empty where there is none."""
+    async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
+        """The log from that place on, without taking it over; empty where there is none."""
         records: list[Record] = []
         while True:
-            page = await self.page(key, following(records[-1]) if records else (1, 0), PAGE)
+            page = await self.page(key, following(records[-1]) if records else start, PAGE)
             records += page
             if len(page) < PAGE:
                 return records
@@ -101,7 +115,13 @@ class RedisSessionStore:
         records: list[Record] = []
         wal, first = _wal(key), "{}-{}".format(*start)
         for entry_id, flat in await self._redis.run("XRANGE", wal, first, "+", "COUNT", count, key=wal.encode()):
-            record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
+            try:
+                record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
+            except CorruptRecord as error:
+                await self._set_aside(
+                    key, f"wal:{entry_id.decode()}", b" ".join(flat[1::2]), snapshots.of_record(error)
+                )
+                raise
             if entry_id != "{}-{}".format(*record.position).encode():
                 raise CorruptRecord("a record is not where its number says")
             records.append(record)
@@ -162,6 +182,56 @@ class RedisSessionStore:
         arguments: list[Word] = [log_id, self._owner, epoch, turn, body]
         await self._redis.call(NOTE_SCRIPT, (_head(key),), arguments, line=key.encode())
 
+    # ── snapshots ───────────────────────────────────────────────────────────────────
+
+    async def keep(self, key: str, snapshot: Snapshot) -> int:
+        """Keep it beside the one before it; the bytes it takes. Raises Conflict `superseded` as `commit` does."""
+        data = encode_snapshot(snapshot)
+        arguments: list[Word] = [snapshot.log_id, self._owner, snapshot.epoch, snapshot.seq, data]
+        if await self._redis.call(KEEP_SCRIPT, (_head(key), _snap(key)), arguments) != b"ok":
+            raise Superseded()
+        return len(data)
+
+    async def kept(self, key: str) -> Kept | None:
+        """The newest good one, without taking the session over."""
+        return await snapshots.newest(self, key)
+
+    async def covered(self, key: str) -> Snapshot | None:
+        """The older one of two good ones; None where there are not two."""
+        return await snapshots.older_of_two(self, key)
+
+    async def snapshots(self, key: str) -> list[bytes]:
+        """The seqs of whatever stands there, the newest first."""
+        snap = _snap(key)
+        seqs: list[bytes] = await self._redis.run("HKEYS", snap, key=snap.encode())
+        return sorted(seqs, key=int, reverse=True)
+
+    async def snapshot(self, key: str, seq: bytes) -> Found | None:
+        """What stands there; None where it went meanwhile."""
+        snap = _snap(key)
+        data = await self._redis.run("HGET", snap, seq, key=snap.encode())
+        return None if data is None else Found(seq, data)
+
+    async def doubt(self, key: str, found: Found, why: Doubt) -> None:
+        """Set a snapshot aside, and say so."""
+        gone = None if why is Doubt.UNKNOWN_SNAPSHOT else found
+        await self._set_aside(key, f"snap:{found.seq.decode()}", found.data, why, gone)
+
+    async def _set_aside(self, key: str, name: str, data: bytes, why: Doubt, gone: Found | None = None) -> None:
+        self.doubted(why)
+        arguments: list[Word] = [
+            name,
+            data[: snapshots.MAX_COPY_BYTES],
+            snapshots.MAX_COPIES,
+            snapshots.COPIES_SECONDS,
+            *(gone or (b"", b"")),
+        ]
+        try:
+            kept = await self._redis.call(QUARANTINE_SCRIPT, (_quarantine(key), _snap(key)), arguments)
+            snapshots.said(key, name, why, "kept" if kept == b"ok" else "not kept: there are enough")
+        except RolehostError as error:  # whoever reads meets the same store
+            snapshots.said(key, name, why, f"not kept: {error.code}")
+
     async def facts(self) -> StoreFacts:
         """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
         infos = await self._redis.everywhere("INFO")
@@ -200,3 +270,11 @@ def _head(key: str) -> str:
 
 def _wal(key: str) -> str:
     return f"rh:{{{key}}}:wal"
+
+
+def _snap(key: str) -> str:
+    return f"rh:{{{key}}}:snap"
+
+
+def _quarantine(key: str) -> str:
+    return f"rh:{{{key}}}:quarantine"

@@ -1,7 +1,7 @@
 """What Redis does by itself, in one step: taking a session over, appending a record, noting the open turn.
 
 A script validates everything before its first write, so that it writes whole or not at
-all. Redis 6.2 is enough. Both keys of a session carry the same hash tag. What was there
+all. Redis 6.2 is enough. All keys of a session carry the same hash tag. What was there
 already is written once more where it is acknowledged: WAIT asks for the last write of its
 own connection, and the first time may have been another one's.
 """
@@ -26,11 +26,20 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
   'amends', 'deaths', 'open')
 table.insert(taken, 1, 'taken')
+local newest = false
+for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if tonumber(seq) <= tonumber(taken[5]) and (not newest or tonumber(seq) > tonumber(newest)) then
+    newest = seq
+  end
+end
+table.insert(taken, newest)
+table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
 return taken
 """
-"""KEYS head. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to.
+"""KEYS head, snap. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to.
 
-An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other."""
+An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other.
+The newest snapshot of what the log has comes last, after its seq."""
 
 RENAME = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch')
@@ -101,3 +110,51 @@ end
 return 'ok'
 """
 """KEYS head. ARGV log id, owner, epoch, turn, the open turn or nothing: it is given up."""
+
+KEEP = """
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'seq')
+if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
+  return 'superseded'
+end
+local mine, last = tonumber(ARGV[4]), tonumber(head[4])
+if mine > last then
+  return 'superseded'
+end
+local others, newer = {}, 0
+for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
+  local at = tonumber(seq)
+  if at > last then
+    redis.call('HDEL', KEYS[2], seq)
+  elseif at ~= mine then
+    table.insert(others, seq)
+    newer = newer + (at > mine and 1 or 0)
+  end
+end
+if newer > 1 then
+  return 'ok'
+end
+table.sort(others, function(one, other) return tonumber(one) > tonumber(other) end)
+for place = 2, #others do
+  redis.call('HDEL', KEYS[2], others[place])
+end
+redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+return 'ok'
+"""
+"""KEYS head, snap. ARGV log id, owner, epoch, seq of the snapshot, the snapshot. The newest two are kept; what a store
+that went back in time has of later ones is not its log's, and goes."""
+
+QUARANTINE = """
+if not redis.call('HGET', KEYS[1], ARGV[1]) then
+  if #redis.call('HKEYS', KEYS[1]) >= tonumber(ARGV[3]) then
+    return 'full'
+  end
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+end
+if ARGV[5] ~= '' and redis.call('HGET', KEYS[2], ARGV[5]) == ARGV[6] then
+  redis.call('HDEL', KEYS[2], ARGV[5])
+end
+return 'ok'
+"""
+"""KEYS quarantine, snap. ARGV name, a copy, how many copies there may be, seconds that they are kept; a snapshot's seq
+and what stands there, where it is to go (else two empty words)."""
