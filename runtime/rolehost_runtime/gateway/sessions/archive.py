@@ -71,9 +71,14 @@ class Archive:
         self._waiting: OrderedDict[str, Old] = OrderedDict()
         self._rung = asyncio.Event()
 
+    @property
+    def takes(self) -> bool:
+        """Whether anything that is offered would go at all."""
+        return self.past.segments is not None or self._forget
+
     def offer(self, old: Old) -> None:
         """These may go, when there is time. The newest word for a session counts."""
-        if self.past.segments is None and not self._forget:
+        if not self.takes:
             return
         self._waiting[old.key] = old
         self._waiting.move_to_end(old.key)
