@@ -36,7 +36,7 @@ async def at_rest(amends: Sequence[int], before: Position, steps: Steps) -> Kept
     return kept
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(AMENDS, st.data())
 def test_it_dies_at_any_step_and_nothing_is_lost_and_the_next_run_ends_it(
     amends: list[int], data: st.DataObject

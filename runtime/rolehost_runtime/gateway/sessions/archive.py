@@ -73,9 +73,11 @@ class Archive:
 
     @property
     def takes(self) -> bool:
+        """Whether anything that is offered would go at all."""
         return self.past.segments is not None or self._forget
 
     def offer(self, old: Old) -> None:
+        """These may go, when there is time. The newest word for a session counts."""
         if not self.takes:
             return
         self._waiting[old.key] = old
