@@ -24,8 +24,10 @@ from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import CallModel, Commit, ModelResult, PatchOp, StartTurn, TurnFailed
 from rolehost_api.wire import Said
 from rolehost_runtime.core.record import Position, Record
+from rolehost_runtime.gateway.broker.archive.memory import MemorySegments
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
@@ -40,6 +42,8 @@ from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import ModelProvider, SessionHandle
+from rolehost_runtime.gateway.sessions.archive import Archive
+from rolehost_runtime.gateway.sessions.history import Past
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import KeyEntry, Scope, Tables, Tenant
 
@@ -80,7 +84,13 @@ class Talkers:
         self.store, self.metrics, self.hub = CountingStore(), Metrics(), Hub(self.tables.keys)
         self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
         models = Models({BackendType.SCRIPTED: model or ScriptedProvider()})
-        self.service = SessionService(self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0))
+        self.segments = MemorySegments()
+        self.archive = Archive(
+            Past(MemoryShortenedLog(self.store.shelf, self.store._owner), self.segments), forget=True
+        )
+        self.service = SessionService(
+            self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), archive=self.archive
+        )
         self.pods = {tenant: self.dialer.add(f"pod-{tenant.name}", turn=ask_or_fail) for tenant in (ACME, EVIL)}
         for tenant in KEYS:
             role = self.tables.roles.get(tenant.name, "cat")

@@ -46,8 +46,19 @@ from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
 from rolehost_runtime.gateway.peers.mesh import Mesh
-from rolehost_runtime.gateway.ports import Bundles, Dialer, ModelProvider, Report, SessionStore, Signer, StoreFacts
-from rolehost_runtime.gateway.sessions.metrics import PrometheusSink
+from rolehost_runtime.gateway.ports import (
+    Bundles,
+    Dialer,
+    ModelProvider,
+    Report,
+    SegmentStore,
+    SessionStore,
+    Signer,
+    StoreFacts,
+)
+from rolehost_runtime.gateway.sessions.archive import Archive
+from rolehost_runtime.gateway.sessions.history import Past
+from rolehost_runtime.gateway.sessions.metrics import PrometheusArchiveSink, PrometheusSink
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
 from rolehost_runtime.gateway.tables import Tables
@@ -124,6 +135,8 @@ class Adapters:
     """For /v1/platform/health; None: there is none here."""
     durability: str = "local-fsync"
     """What session.created says an acknowledged turn survives."""
+    archive: Archive | None = None
+    """What takes old records out of the store. None: they stay (local mode)."""
     require_gvisor: bool = True
     uploads: Uploads | None = None
     """None: no upload and no check over HTTP (local mode)."""
@@ -177,6 +190,7 @@ class Gateway:
             PrometheusSink(self.metrics.registry),
             durability=adapters.durability,
             peers=self._mesh,
+            archive=adapters.archive,
             snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
         )
         self._guests = (
@@ -351,6 +365,23 @@ def _grpc_server(rooms: Rooms, edge: EdgeServer, options: Options, port: int) ->
     return GrpcServer(rooms, host=options.host, port=port, max_connections=options.max_connections, full=edge.full)
 
 
+def _segments(url: str) -> SegmentStore | None:
+    """Loaded only where an archive is named. Raises BadRequest `invalid_archive_url`, or Unavailable where the library
+    is not installed."""
+    if not url:
+        return None
+    try:
+        from rolehost_runtime.gateway.broker.archive.objects import ObjectSegments
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"an archive cannot be used: {error.name} is not installed",
+            hint="pip install 'rolehost[gateway]', or name no archive",
+            code="archive_not_installed",
+            retryable=False,
+        ) from None
+    return ObjectSegments.connect(url)
+
+
 async def in_cluster(settings: GatewaySettings) -> Gateway:
     """The gateway of a cluster: tables by watches, pods by TLS, bundles by the upload service, state in Redis."""
     metrics, tables = Metrics(), Tables()
@@ -361,6 +392,11 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
     noticed = metrics.store_troubles
     store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
+    archive = Archive(
+        Past(store.shortened, _segments(settings.archive_url)),
+        forget=settings.archive_forget,
+        sink=PrometheusArchiveSink(metrics.registry),
+    )
     store.doubted = lambda why: metrics.set_aside.labels(why).inc()
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
@@ -380,11 +416,12 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         store_answers=store.answers,
         store_facts=store.facts,
         durability=store.durability,
+        archive=archive,
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,
         identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
-        feeds=(feed, last_good),
+        feeds=(feed, last_good, archive),
         closing=(openai.close, store.close, kept.close, uploads.close, api.close),
     )
     options = Options(

@@ -18,6 +18,7 @@ from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.segment import Entry, Shelved
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
@@ -430,6 +431,45 @@ class SessionStore(Protocol):
         """Note in the head that this turn is open, or (None) that it is given up, if epoch and turn are still right.
 
         Nothing where they are not: a note never comes after the turn's own commit, nor from who was fenced.
+        """
+
+
+class SegmentStore(Protocol):
+    """Where records go that left their log. Every method: Unavailable `archive_unavailable` in bounded time."""
+
+    async def put(self, name: str, body: bytes) -> None:
+        """Keep it, in place of whatever has that name. BadRequest `segment_too_large` for more than MAX_OBJECT_BYTES."""
+
+    async def get(self, name: str) -> bytes:
+        """Raises NotFound `segment_not_found`, and CorruptRecord for more than MAX_OBJECT_BYTES."""
+
+    async def list(self, folder: str, limit: int) -> Sequence[str]:
+        """Names of at most `limit` of those in that folder, which ends in `/`, and in those within it."""
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Of one that is not there nothing is said."""
+
+
+MAX_OBJECT_BYTES = 1 << 24
+
+
+class ShortenedLog(Protocol):
+    """A session's log whose begin may have gone. Every method: Unavailable `state_unavailable` as SessionStore's."""
+
+    async def entries(self, key: str, start: Position, count: int) -> Sequence[Entry]:
+        """As SessionStore.page, but as they are in it, readable or not."""
+
+    async def shelved(self, key: str, position: Position) -> Shelved | None:
+        """The first segment that ends there or later; None: what is there is in the log, or nowhere.
+
+        Raises CorruptRecord.
+        """
+
+    async def shorten(self, key: str, log_id: str, epoch: int, first: Position, last: Position, name: str) -> bool:
+        """Take the records from the log's first to that one out of it, and say which segment has them; one call.
+
+        An empty `name`: none has. False, and nothing is done, where the log begins elsewhere or does not have them all.
+        Raises Conflict `superseded` where log, epoch or owner are not right any more, or `last` is of the newest turn.
         """
 
 

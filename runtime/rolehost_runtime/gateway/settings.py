@@ -44,6 +44,12 @@ class GatewaySettings(_Settings):
     """Without a password: a URL shows in every listing. Its forms: broker/state/resp/address.py."""
     redis_password: SecretStr | None = None
 
+    archive_url: str = Field(default="", pattern="^([a-z0-9]+://.*)?$")
+    """Where old records go, as broker/archive/objects.py has it; its credentials are in the environment. Empty: no archive,
+    and all records stay in Redis."""
+    archive_forget: bool = False
+    """Where there is no archive: records that no restore reads leave Redis all the same, and history ends there."""
+
     operator_service_account: str = Field(default="rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
     """namespace/name of who may read /internal/v1/observed."""
     link_key_file: Path = Path("/etc/rolehost/link/key.pem")

@@ -71,6 +71,28 @@ def test_values_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -
     assert upload.log_level == gateway.log_level == "WARNING"
 
 
+def test_an_archive_reaches_the_gateway_and_nobody_else(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare, _ = settings_of(helm, monkeypatch)
+    assert (bare.archive_url, bare.archive_forget) == ("", False)
+    values = "archive.url=s3://records/rolehost,archive.existingSecret=bucket,archive.forget=true"
+    gateway, _ = settings_of(helm, monkeypatch, "--set", values)
+    assert (gateway.archive_url, gateway.archive_forget) == ("s3://records/rolehost", False)
+    given = {
+        name: one["spec"]["containers"][0].get("envFrom") for name, one in pods(helm.template("--set", values)).items()
+    }
+    assert given.pop("rolehost-gateway") == [{"secretRef": {"name": "bucket"}}]
+    assert set(given.values()) == {None}
+    careless, _ = settings_of(helm, monkeypatch, "--set", "archive.forget=true")
+    assert careless.archive_forget
+
+
+def test_an_archive_may_be_a_claim(helm: Helm) -> None:
+    values = "archive.url=file:///var/lib/rolehost/archive,archive.existingClaim=shelf"
+    spec = pods(helm.template("--set", values))["rolehost-gateway"]["spec"]
+    assert {"name": "archive", "persistentVolumeClaim": {"claimName": "shelf"}} in spec["volumes"]
+    assert {"name": "archive", "mountPath": "/var/lib/rolehost/archive"} in spec["containers"][0]["volumeMounts"]
+
+
 def test_a_redis_of_ones_own_brings_none(helm: Helm) -> None:
     objects = helm.template("--set", "redis.url=redis://redis.data:6379/0")
     assert not [one for one in objects if one["metadata"]["name"] == "rolehost-redis"]

@@ -58,6 +58,11 @@ async def use(server: Server) -> None:
     assert there is not None
     assert (there.seq, len(await store.page("k", (1, 0), 9))) == (2, 2)
     assert await store.fence("k") is not None
+    log, there = store.shortened, await store.head("k")
+    assert there is not None
+    assert len(await log.entries("k", (1, 0), 9)) == 2
+    assert await log.shorten("k", there.log_id, there.epoch, (1, 0), (1, 0), f"u/k/l/1-1.0-1.0-{32 * 'a'}")
+    assert await log.shelved("k", (1, 0)) is not None
     assert (await store.facts()).appendfsync in ("", "always")
     assert await tables.keep("pods", Place(1, 1, 1), SECRET.encode())
     assert await tables.read("pods") == (Place(1, 1, 1), SECRET.encode())

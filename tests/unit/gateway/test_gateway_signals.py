@@ -32,7 +32,7 @@ async def test_snapshots_are_counted_by_their_outcome() -> None:
             if epoch == head.epoch:
                 await store.commit("k", record)
             fold.committed()
-        keeping.after_turn("k", fold)
+        keeping.after_turn("u", "k", fold)
         await keeping.idle()
     for outcome in ("kept", "superseded"):
         assert gateway.metrics.registry.get_sample_value("rolehost_snapshots_total", {"outcome": outcome}) == 1

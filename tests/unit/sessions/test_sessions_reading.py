@@ -17,6 +17,7 @@ from rolehost_api.wire import HeardPart, ResponseAmended, ResponseDone
 from rolehost_runtime.core.record import event_count, place_after
 from rolehost_runtime.core.session import Outcome, SessionFold
 from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.history import History
 
 STATE = (PatchOp("incr", "/turns", 1),)
 
@@ -75,7 +76,7 @@ def test_the_pages_together_are_the_log_whatever_was_amended_in_it(turns: list[L
         whole: list[int] = []
         at = min(after, head.seq)
         while True:
-            page = await reading.events(store, "k", "s", at, head)
+            page = await reading.events(History(store, None, "k"), "s", at, head)
             whole += seqs(page)
             if not page.more:
                 return [*whole, head.seq]
@@ -93,7 +94,7 @@ def test_what_is_written_after_the_head_was_read_is_read_too(
 
     async def read(after: int, known: Any) -> list[int]:
         store, _ = await written(turns)
-        return seqs(await reading.events(store, "k", "s", after, known))
+        return seqs(await reading.events(History(store, None, "k"), "s", after, known))
 
     async def heads() -> tuple[Any, Any]:
         before = [*turns[:-1], replace(turns[-1], amends=max(0, turns[-1].amends - more))] if turns else []
@@ -106,40 +107,40 @@ def test_what_is_written_after_the_head_was_read_is_read_too(
 
 async def test_one_answer_is_bounded_in_bytes_and_says_where_to_go_on() -> None:
     store, head = await written([False] * 9, reply="y" * 250_000)
-    first = await reading.events(store, "k", "s", 0, head)
+    first = await reading.events(History(store, None, "k"), "s", 0, head)
     assert (seqs(first), first.more, first.last_seq) == ([1, 2, 3, 4], True, 4)
-    rest = await reading.events(store, "k", "s", 8, head)
+    rest = await reading.events(History(store, None, "k"), "s", 8, head)
     assert (seqs(rest), rest.more, rest.last_seq) == ([9], False, 9)
 
 
 async def test_an_event_larger_than_an_answer_comes_alone() -> None:
     store, head = await written([False, False], reply="\x01" * 250_000)
-    assert seqs(await reading.events(store, "k", "s", 0, head)) == [1]
+    assert seqs(await reading.events(History(store, None, "k"), "s", 0, head)) == [1]
 
 
 async def test_one_answer_is_bounded_in_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_PAGE_EVENTS", 5)
     store, head = await written([True] * 6)
-    page = await reading.events(store, "k", "s", 2, head)
+    page = await reading.events(History(store, None, "k"), "s", 2, head)
     assert (seqs(page), page.more) == ([3, 4, 5, 6, 7], True)
 
 
 async def test_the_end_of_a_long_log_is_read_without_its_begin() -> None:
     store, head = await written([True, False] * 50)
-    page = await reading.events(store, "k", "s", head.seq - 1, head)
+    page = await reading.events(History(store, None, "k"), "s", head.seq - 1, head)
     assert (seqs(page), page.last_seq) == ([head.seq], head.seq)
     assert store.read_by_page == 1
 
 
 async def test_who_knows_more_than_the_log_is_told_of_the_gap_and_all_there_is() -> None:
     store, head = await written([True])
-    page = await reading.events(store, "k", "s", 99, head)
+    page = await reading.events(History(store, None, "k"), "s", 99, head)
     assert (page.gap, seqs(page)) == (True, [1, 2])
 
 
 async def test_the_state_is_what_the_log_adds_up_to() -> None:
     store, head = await written([True, False, True, False])
-    seen = await reading.state(store, "k")
+    seen = await reading.state(History(store, None, "k"))
     assert (seen.at.version, seen.at.seq, seen.state) == (2, head.seq, {"turns": 2})
 
 
@@ -147,7 +148,7 @@ async def test_the_state_is_what_the_log_adds_up_to() -> None:
 def test_the_state_is_what_the_turns_add_up_to_and_the_log_goes_on_where_its_last_event_is(turns: list[Lived]) -> None:
     async def read() -> tuple[Any, Any]:
         store, head = await written(turns)
-        return await reading.state(store, "k"), head
+        return await reading.state(History(store, None, "k")), head
 
     seen, head = asyncio.run(read())
     changed = sum(turn.changes for turn in turns)

@@ -324,13 +324,13 @@ async def test_one_at_a_time_for_a_session_and_a_few_in_all() -> None:
     keeping, folds = Keeping(store, outcomes.append), [grown(EVERY) for _ in range(MAX_AT_ONCE + 2)]
     for _ in range(2):
         for number, fold in enumerate(folds):
-            keeping.after_turn(f"k{number}", fold)
+            keeping.after_turn("u", f"k{number}", fold)
     await asyncio.sleep(0)
     assert store.asked == MAX_AT_ONCE
     store.go.set()
     await keeping.idle()
     for number, fold in enumerate(folds):
-        keeping.after_turn(f"k{number}", fold)
+        keeping.after_turn("u", f"k{number}", fold)
     await keeping.idle()
     assert (store.asked, outcomes) == (len(folds), ["kept"] * len(folds))
 
@@ -338,7 +338,7 @@ async def test_one_at_a_time_for_a_session_and_a_few_in_all() -> None:
 async def test_what_is_being_taken_is_given_up_at_the_end() -> None:
     store = Waiting()
     keeping = Keeping(store)
-    keeping.after_turn("k", grown(EVERY))
+    keeping.after_turn("u", "k", grown(EVERY))
     await asyncio.sleep(0)
     await keeping.stop()
     await keeping.idle()

@@ -6,6 +6,13 @@
 {{- with include "rolehost.redisSecret" . }}
 - {name: ROLEHOST_REDIS_PASSWORD, valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}}
 {{- end }}
+{{- with .Values.archive }}
+{{- if .url }}
+- {name: ROLEHOST_ARCHIVE_URL, value: {{ .url | quote }}}
+{{- else if .forget }}
+- {name: ROLEHOST_ARCHIVE_FORGET, value: "true"}
+{{- end }}
+{{- end }}
 - {name: ROLEHOST_LINK_KEY_FILE, value: /etc/rolehost/link/key.pem}
 - {name: ROLEHOST_PLATFORM_KEYS_DIR, value: /etc/rolehost/platform-keys}
 - {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}

@@ -243,7 +243,8 @@ class Answering:
     async def _replay(self, channel: Channel, turn: int) -> None:
         """The message was answered before: the same events again, and what was heard, to who asks."""
         place: Position = (turn, 0)
-        while page := await self._world.store.page(self._home.key, place, ANSWER_PAGE):
+        history = self._world.history(self._home.key)
+        while page := await history.page(place, ANSWER_PAGE):
             for record in page:
                 if record.turn != turn:
                     return

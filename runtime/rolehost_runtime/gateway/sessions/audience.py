@@ -20,6 +20,7 @@ from rolehost_api.wire import (
 from rolehost_runtime.core.record import Record, last_seq, render
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.ports import Channel
+from rolehost_runtime.gateway.sessions.history import gap_before
 
 
 @dataclass(slots=True)
@@ -161,11 +162,14 @@ class Audience:
             replaying.heard, replaying.chars = self.running, self.running.chars
         return replaying
 
-    def resumed(self, channel: Channel, head: int, after_seq: int) -> int:
-        """Tell the channel what it will be told: the events after `after_seq`, up to `head` at least. A position
-        past the log is a lost history. Returns the number after which its replay begins."""
+    def resumed(self, channel: Channel, head: int, after_seq: int, first: Sequence[Record]) -> int:
+        """Tell the channel what it will be told: the events after `after_seq`, up to `head` at least, of which `first`
+        are the first records. A position past the log is a lost history, and so is one before all that is kept.
+        Returns the number after which its replay begins."""
         lost = after_seq > head
         after_seq = 0 if lost else after_seq
+        if gap_before(first, after_seq):
+            lost, after_seq = True, first[0].seq_first - 1
         channel.send(
             Resumed(
                 session_id=self._session_id,

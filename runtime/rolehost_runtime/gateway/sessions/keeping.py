@@ -8,6 +8,7 @@ from rolehost_api.errors import RolehostError
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.ports import SessionStore
+from rolehost_runtime.gateway.sessions.archive import Archive, Old
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +20,27 @@ class Keeping:
     """One at a time for each session, a few in all. Whatever becomes of one, no turn waits for it and none fails by it:
     without it, more of the log is read."""
 
-    def __init__(self, store: SessionStore, count: Callable[[str], None] = lambda outcome: None) -> None:
+    def __init__(
+        self, store: SessionStore, count: Callable[[str], None] = lambda outcome: None, archive: Archive | None = None
+    ) -> None:
         """`count` is told the outcome of each: `kept`, or the code of an error."""
-        self._store, self._count = store, count
+        self._store, self._count, self._archive = store, count, archive
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    def after_turn(self, key: str, fold: SessionFold) -> None:
+    def after_turn(self, tenant_uid: str, key: str, fold: SessionFold) -> None:
         """A turn is durable; the session may be due."""
         if key in self._running or len(self._running) >= MAX_AT_ONCE or not fold.needs_snapshot():
             return
-        self._running[key] = task = asyncio.create_task(self._keep(key, fold), name="snapshot")
+        self._running[key] = task = asyncio.create_task(self._keep(tenant_uid, key, fold), name="snapshot")
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
-    async def _keep(self, key: str, fold: SessionFold) -> None:
+    async def _keep(self, tenant_uid: str, key: str, fold: SessionFold) -> None:
         snapshot, size, outcome = fold.snapshot(), 0, "kept"
         try:
             size = await self._store.keep(key, snapshot)
+            if self._archive is not None and self._archive.takes and (covered := await self._store.covered(key)):
+                before = (min(covered.past_from, covered.turn), 0)
+                self._archive.offer(Old(tenant_uid, key, snapshot.log_id, snapshot.epoch, before))
         except RolehostError as error:
             outcome = error.code
         except Exception as error:

@@ -89,7 +89,7 @@ class LiveSession:
         self._told_seq: int | None = None
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
-        self.remembered = Remembered(world.store, key)
+        self.remembered = Remembered(world.store, key, lambda: world.history(key))
         self._loading = asyncio.Lock()
         self._start = start
         self.turns = Answering(world, self)
@@ -164,6 +164,8 @@ class LiveSession:
                 self.turns.left_open(None, None)
                 self.scatter()
                 raise
+            if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
+                records = await self._world.history(self.key).whole()
             head, records, lost = await self.remembered.mend(head, records)
             fold = await folded(head, records)
             fold.told = self._told
@@ -186,8 +188,9 @@ class LiveSession:
         if told is None or not self.audience:
             return
         start = place_after(told, head.turn, head.seq, head.amends)
+        history = self._world.history(self.key)
         while records and told < records[0].seq_first - 1:
-            found = await self._world.store.page(self.key, start, REPLAY_PAGE)
+            found = await history.page(start, REPLAY_PAGE)
             page = [record for record in found if record.position < records[0].position]
             if not page:
                 break
@@ -255,15 +258,14 @@ class LiveSession:
         from the log as well, so that what is told is in order and told once.
         """
         await self.turns.taken_up()
-        store, replaying = self._world.store, self.audience.withhold(channel)
+        history, replaying = self._world.history(self.key), self.audience.withhold(channel)
         try:
-            head = await store.head(self.key)
+            head = await self._world.store.head(self.key)
             turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
-            heard = self.audience.resumed(channel, seq, after_seq)
-            start = place_after(heard, turn, seq, amends)
+            start = place_after(after_seq if after_seq <= seq else 0, turn, seq, amends)
+            missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
+            heard = self.audience.resumed(channel, seq, after_seq, page)
             while True:
-                missed = replaying.missed_seq
-                page = await store.page(self.key, start, REPLAY_PAGE)
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
                         break
@@ -272,6 +274,7 @@ class LiveSession:
                         return
                 if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
                     return
+                missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
         finally:
             self.audience.rejoin(replaying)
 

@@ -37,6 +37,32 @@ class NoSink:
         """Nothing."""
 
 
+class PrometheusArchiveSink:
+    """What left sessions' logs, by one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._segments = Counter("rolehost_archive_segments", "Segments written and read back.", registry=registry)
+        self._bytes = Counter("rolehost_archive_bytes", "Bytes of those segments.", registry=registry)
+        self._records = Counter(
+            "rolehost_archive_records", "Records that left their log, by where to.", ["to"], registry=registry
+        )
+        self._failures = Counter(
+            "rolehost_archive_failures",
+            "Sessions whose old records stay in Redis for now, by why.",
+            ["code"],
+            registry=registry,
+        )
+
+    def archived(self, records: int, size: int) -> None:
+        self._records.labels("segment" if size else "nowhere").inc(records)
+        if size:
+            self._segments.inc()
+            self._bytes.inc(size)
+
+    def not_archived(self, code: str) -> None:
+        self._failures.labels(code).inc()
+
+
 class PrometheusSink:
     """Counters and histograms of one registry. Four label look-ups a turn, none a frame."""
 

@@ -9,6 +9,7 @@ from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
 from rolehost_runtime.core.record import Amend, Position, following, last_seq, place_after
 from rolehost_runtime.gateway.ports import EventsPage, Head, SessionStore, Standing, StateView
 from rolehost_runtime.gateway.sessions.audience import events_after
+from rolehost_runtime.gateway.sessions.history import History, gap_before
 
 MAX_PAGE_BYTES = 1 << 20
 """Of events in one answer, as JSON. A single event may be larger by itself: it comes alone then."""
@@ -17,15 +18,17 @@ RECORDS = 4
 """Read at once: each may be over 1 MiB."""
 
 
-async def events(store: SessionStore, key: str, session_id: str, after_seq: int, head: Head) -> EventsPage:
-    """The log's events after `after_seq`, in order, as many as one answer holds. Raises CorruptRecord."""
+async def events(history: History, session_id: str, after_seq: int, head: Head) -> EventsPage:
+    """The log's events after `after_seq`, in order, as many as one answer holds. Raises CorruptRecord, and
+    Unavailable `archive_unavailable`."""
     gap = after_seq > head.seq
     after_seq = 0 if gap else after_seq
     found: list[wire.ServerFrame] = []
     size, last = 0, after_seq
     place = place_after(after_seq, head.turn, head.seq, head.amends)
     while True:
-        records = await store.page(key, place, RECORDS)
+        records = await history.page(place, RECORDS)
+        gap = gap or (not found and gap_before(records, last))
         for event in events_after(records, session_id, after_seq):
             size += len(wire.encode(event))
             if found and (size > MAX_PAGE_BYTES or len(found) >= MAX_PAGE_EVENTS):
@@ -38,7 +41,7 @@ async def events(store: SessionStore, key: str, session_id: str, after_seq: int,
         await asyncio.sleep(0)
 
 
-async def state(store: SessionStore, key: str) -> StateView:
+async def state(store: SessionStore, key: str, history: History) -> StateView:
     """The state that the log adds up to, from its newest snapshot on, with few of its records in memory. Raises
     CorruptRecord."""
     folded: dict[str, Any] = {}
@@ -52,7 +55,7 @@ async def state(store: SessionStore, key: str) -> StateView:
             (snapshot.turn, snapshot.amends + 1),
         )
     while True:
-        records = await store.page(key, place, RECORDS)
+        records = await history.page(place, RECORDS)
         for record in records:
             if isinstance(record, Amend):  # what was heard changes no state
                 at = replace(at, seq=last_seq(record))

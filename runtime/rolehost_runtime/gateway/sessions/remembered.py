@@ -1,5 +1,6 @@
 """What this process knows to be durable of one session, held against a store that forgets it."""
 
+from collections.abc import Callable
 from dataclasses import replace as with_changes
 
 from msgspec.structs import replace
@@ -20,11 +21,13 @@ from rolehost_runtime.core.rewind import (
 )
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Head, SessionStore
+from rolehost_runtime.gateway.sessions.history import History
 
 
 class Remembered:
-    def __init__(self, store: SessionStore, key: str) -> None:
+    def __init__(self, store: SessionStore, key: str, history: Callable[[], History] | None = None) -> None:
         self._store, self._key = store, key
+        self._history = history or (lambda: History(store, None, key))
         self._tail = Tail()
 
     @property
@@ -86,7 +89,7 @@ class Remembered:
         mine, place = self._tail.standing, self._tail.place
         before: list[Record] = []
         if mine is not None and place is not None and records and mine.seq < records[0].seq_first:
-            before = await self._store.page(self._key, place, 1)
+            before = await self._history().page(place, 1)
         standing = Standing(head.log_id, head.seq)
         return after_rewind(standing, self._tail, [mark(record) for record in (*before, *records)])
 

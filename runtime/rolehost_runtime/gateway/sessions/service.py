@@ -29,6 +29,7 @@ from rolehost_runtime.gateway.ports import (
     ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
@@ -141,16 +142,20 @@ class SessionService:
         commit_pauses: Sequence[float] = COMMIT_PAUSES,
         room: Room | None = None,
         peers: Peers | None = None,
+        archive: Archive | None = None,
         snapshots: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken."""
         room, peers = room or Room(), peers or Alone()
-        keeping = Keeping(store, snapshots)
+        keeping = Keeping(store, snapshots, archive)
         self._world = World(
-            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping
-        )
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping,
+            archive=archive,
+        )  # fmt: skip
         no_log = NoLog()
-        self._unkept = replace(self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log))
+        self._unkept = replace(
+            self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log), archive=None
+        )
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
         self._away: Counter[str] = Counter()
@@ -287,7 +292,7 @@ class SessionService:
     async def events(self, principal: Principal, role: RoleEntry, session_id: str, after_seq: int) -> EventsPage:
         """The log's events after `after_seq`, as many as one answer holds. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
-        return await reading.events(self._world.store, key, session_id, after_seq, head)
+        return await reading.events(self._world.history(key), session_id, after_seq, head)
 
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""
@@ -296,7 +301,7 @@ class SessionService:
         awake = live.state_at(head) if live is not None else None
         if awake is not None:
             return StateView(Standing(head.seq, head.version), awake)
-        return await reading.state(self._world.store, key)
+        return await reading.state(self._world.store, key, self._world.history(key))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key

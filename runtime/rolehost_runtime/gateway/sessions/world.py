@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from rolehost_api.wire import Said
 from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore, ignore
+from rolehost_runtime.gateway.sessions.archive import Archive
+from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
@@ -28,6 +30,12 @@ class World:
     keeping: Keeping
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
+    archive: Archive | None = None
+    """What takes old records out of logs, and knows where they are. None: they stay."""
+
+    def history(self, key: str) -> History:
+        """One reading of that session's log, with what left it."""
+        return History(self.store, self.archive.past if self.archive is not None else None, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from itertools import islice
 
 from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
+from rolehost_runtime.core.segment import Shelved
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
@@ -31,6 +32,7 @@ class Shelf:
     heads: dict[str, Head] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     logs: dict[str, list[dict[bytes, bytes]]] = field(default_factory=dict)
+    segments: dict[str, list[Shelved]] = field(default_factory=dict)
     snaps: dict[str, dict[int, bytes]] = field(default_factory=dict)
     aside: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """What was corrupt, by what it was."""

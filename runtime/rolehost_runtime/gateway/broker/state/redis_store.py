@@ -19,6 +19,7 @@ from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state import snapshots
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
@@ -60,7 +61,9 @@ class RedisSessionStore:
         `owner` is the process's own name, never used by another one; by default a random one.
         `noticed` is told in a word of everything that Redis refuses or does not answer.
         """
-        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT)
+        scripts = (
+            OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT, SHORTEN_SCRIPT,
+        )  # fmt: skip
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
         return cls(redis, owner)
@@ -69,6 +72,11 @@ class RedisSessionStore:
     def durability(self) -> str:
         """What an acknowledged turn has survived, as `session.created` says it."""
         return self._redis.target.durability
+
+    @property
+    def shortened(self) -> RedisShortenedLog:
+        """The same logs, as whoever takes their begin away sees them."""
+        return RedisShortenedLog(self._redis, self._owner)
 
     async def close(self) -> None:
         await self._redis.close()
