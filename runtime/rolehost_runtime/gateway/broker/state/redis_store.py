@@ -1,4 +1,5 @@
-"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash) and `rh:{<key>}:wal` (a stream of records).
+"""Sessions' logs in Redis: `rh:{<tag>}:<session>:head` (a hash) and `…:wal` (a stream of records), and beside them what
+a person's sessions share: `rh:{<tag>}:user` (a hash, `core.merge`) and `rh:{<tag>}:user:comp` (a stream).
 
 Who may write is decided by epoch and owner in the same server-side call that appends; the
 stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>` for an
@@ -11,7 +12,19 @@ from dataclasses import replace
 from typing import Any
 
 from rolehost_api.errors import RolehostError
-from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, following, last_seq
+from rolehost_api.identity import session_of, tag_of
+from rolehost_runtime.core.merge import Stored, mark_of, version_of
+from rolehost_runtime.core.record import (
+    Amend,
+    CorruptRecord,
+    Position,
+    Record,
+    TurnRecord,
+    decode,
+    encode,
+    following,
+    last_seq,
+)
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
@@ -20,8 +33,17 @@ from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts, Superseded
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME, USER
+from rolehost_runtime.gateway.broker.state.shared import compensation, refused, shared_words
+from rolehost_runtime.gateway.ports import (
+    USER_BYTES,
+    Compensation,
+    Head,
+    HeldElsewhere,
+    Shared,
+    StoreFacts,
+    Superseded,
+)
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
@@ -34,6 +56,8 @@ OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RE
 
 class RedisSessionStore:
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
+
+    user_bytes = USER_BYTES
 
     def __init__(self, redis: Client, owner: str = "") -> None:
         self._redis = redis
@@ -127,7 +151,7 @@ class RedisSessionStore:
             raise Superseded()
         return named
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         """Append one record, if epoch, owner and place are still right; the same record again is accepted."""
         fields = encode(record)
         version, revision = (0, "") if isinstance(record, Amend) else (record.version, record.revision)
@@ -145,10 +169,29 @@ class RedisSessionStore:
             fields["crc32"],
             fields["body"],
         ]
-        keys = (_head(key), _wal(key))
+        keys: tuple[str, ...] = (_head(key), _wal(key))
+        if isinstance(record, TurnRecord) and record.user_patch:
+            keys += (_user(tag_of(key)), _compensations(tag_of(key)))
+            arguments += shared_words(key, record, self.user_bytes)
         outcome = await self._redis.call(COMMIT_SCRIPT, keys, arguments, line=key.encode())
+        if isinstance(outcome, list):
+            return Shared(int(outcome[1]), int(outcome[2]))
         if outcome != b"ok":
-            raise Superseded()
+            raise refused(outcome.decode())
+        return None
+
+    async def user(self, tag: str, known: Stored) -> Stored:
+        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none."""
+        key = _user(tag)
+        words = ("EVAL", USER, 1, key, version_of(known), mark_of(known))
+        found = await self._redis.run(*words, key=key.encode())
+        return known if found == b"same" else dict(zip(found[::2], found[1::2], strict=True))
+
+    async def compensations(self, tag: str, count: int) -> list[Compensation]:
+        """Values that turns overrode without having seen them, newest first; the store keeps the last 1,024."""
+        key = _compensations(tag)
+        found = await self._redis.run("XREVRANGE", key, "+", "-", "COUNT", count, key=key.encode())
+        return [compensation(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in found]
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         """Note that this turn is open, or given up; nothing where epoch, owner or turn are not right any more."""
@@ -189,8 +232,24 @@ def _read_head(values: Sequence[bytes | None]) -> Head:
 
 
 def _head(key: str) -> str:
-    return f"rh:{{{key}}}:head"
+    return f"{_place(key)}:head"
 
 
 def _wal(key: str) -> str:
-    return f"rh:{{{key}}}:wal"
+    return f"{_place(key)}:wal"
+
+
+def _place(key: str) -> str:
+    """By its tag, beside whatever else is its user's."""
+    return f"rh:{{{tag_of(key)}}}:{session_of(key)}"
+
+
+# ── user-scope state ────────────────────────────────────────────────────────────────
+
+
+def _user(tag: str) -> str:
+    return f"rh:{{{tag}}}:user"
+
+
+def _compensations(tag: str) -> str:
+    return f"rh:{{{tag}}}:user:comp"
