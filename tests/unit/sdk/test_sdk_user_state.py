@@ -140,7 +140,7 @@ def test_a_role_without_it_reads_none() -> None:
 
 
 def wrong_default(**namespace: Any) -> Role[Any]:
-    return Role("cat", state=type("Odd", (State,), namespace, scope="user"))  # type: ignore[call-overload, no-any-return]
+    return Role("cat", state=type("Odd", (State,), namespace, scope="user"))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def wrong_default(**namespace: Any) -> Role[Any]:
     [
         pytest.param(lambda: Role("cat", state=Bond, user_state=Bond), id="the-same-twice"),
         pytest.param(lambda: Role("cat", user_state=Tale), id="a-sessions-as-a-persons"),
-        pytest.param(lambda: Role("cat", user_state=dict), id="no-state"),  # type: ignore[call-overload]
+        pytest.param(lambda: Role("cat", user_state=dict), id="no-state"),  # type: ignore[arg-type]
         pytest.param(lambda: wrong_default(__annotations__={"n": Counter}, n=3), id="a-counter-from-three"),
-        pytest.param(lambda: Role("cat", state=type("O", (State,), {"__annotations__": {"n": Set}, "n": set()})), id="a-set-of-a-session"),  # type: ignore[call-overload]
-        pytest.param(lambda: type("O", (State,), {"__annotations__": {"n": int}, "n": 1}, rename=lambda name: "@n"), id="a-name-of-ours"),  # type: ignore[call-overload]
+        pytest.param(lambda: Role("cat", state=type("O", (State,), {"__annotations__": {"n": Set}, "n": set()})), id="a-set-of-a-session"),
+        pytest.param(lambda: type("O", (State,), {"__annotations__": {"n": int}, "n": 1}, rename=lambda name: "@n"), id="a-name-of-ours"),
     ],
 )  # fmt: skip
 def test_a_wrong_declaration_is_refused(declare: Callable[[], object]) -> None:
