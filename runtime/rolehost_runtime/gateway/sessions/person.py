@@ -6,7 +6,18 @@ from msgspec.structs import replace
 
 from rolehost_api.link.messages import PatchOp, StartTurn
 from rolehost_api.wire import StateDelta
-from rolehost_runtime.core.merge import Stored, View, applied, changes_of, mark_of, merge, version_of, view_of
+from rolehost_runtime.core.merge import (
+    Place,
+    Stored,
+    View,
+    applied,
+    catch_up,
+    changes_of,
+    mark_of,
+    merge,
+    version_of,
+    view_of,
+)
 from rolehost_runtime.core.patch import InvalidPatch, StateTooLarge, encoded_size
 from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.core.session import ENTRY_BYTES
@@ -54,7 +65,8 @@ class Person:
     def changed(self, record: TurnRecord, shared: Shared, read: Stored) -> str:
         """A turn that had read `read` changed it. Which copy that is; empty where others changed it too, and what came
         of it is known when it is read again."""
-        if shared.version != version_of(read) + 1:
+        way = catch_up(Place.of(version_of(read)), Place.of(shared.version))
+        if way.snapshot is not None or way.upto != way.after + 1:
             return ""
         changes = changes_of(record.user_patch)
         merged = merge(read, changes, base=record.user_base, mark=record.mark, max_bytes=USER_BYTES)
