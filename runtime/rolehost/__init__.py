@@ -6,7 +6,7 @@ their tests and the command line. What runs a turn does not: it is in `rolehost_
 
 from rolehost.errors import LogicError, ModelFailed
 from rolehost.role import Role
-from rolehost.state import State
+from rolehost.state import Counter, Set, State
 from rolehost.turn import Answer, Turn
 
-__all__ = ["Answer", "LogicError", "ModelFailed", "Role", "State", "Turn"]
+__all__ = ["Answer", "Counter", "LogicError", "ModelFailed", "Role", "Set", "State", "Turn"]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
-from rolehost.state import State
+from rolehost.state import State, merges, scope_of
 from rolehost_api.errors import LogicError
 
 EVENTS = ("on_start", "on_message", "on_reply", "on_interrupt")
@@ -39,24 +39,51 @@ class Role(Generic[S]):
     """
 
     @overload
-    def __init__(self: "Role[State]", name: str, *, persona: str | None = None) -> None: ...
+    def __init__(
+        self: "Role[State]", name: str, *, persona: str | None = None, user_state: type[State] | None = None
+    ) -> None: ...
     @overload
-    def __init__(self, name: str, *, persona: str | None = None, state: type[S]) -> None: ...
-    def __init__(self, name: str, *, persona: str | None = None, state: type[S] | None = None) -> None:
+    def __init__(
+        self, name: str, *, persona: str | None = None, state: type[S], user_state: type[State] | None = None
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        persona: str | None = None,
+        state: type[S] | None = None,
+        user_state: type[State] | None = None,
+    ) -> None:
         if not isinstance(name, str) or not name:
             raise LogicError("a Role needs a name", code="invalid_role")
         if persona is not None and (not isinstance(persona, str) or persona.startswith("template:")):
             raise LogicError("persona must be plain text; templates come later", code="invalid_role")
-        if state is not None and not (isinstance(state, type) and issubclass(state, State)):
+        for declared in (state, user_state):
+            if declared is not None and not (isinstance(declared, type) and issubclass(declared, State)):
+                raise LogicError(
+                    "Role(state=…) takes a class derived from rolehost.State",
+                    hint="class Tale(State): dragons: int = 0",
+                    code="invalid_state",
+                )
+        shared = [
+            one for one in (state, user_state) if one is not None and (one is user_state or scope_of(one) == "user")
+        ]
+        if len(shared) > 1 or (user_state is not None and scope_of(user_state) != "user"):
             raise LogicError(
-                "Role(state=…) takes a class derived from rolehost.State",
-                hint="class Tale(State): dragons: int = 0",
+                "a Role has one State of each scope at most: state=… per session, user_state=… per person",
+                hint='class Bond(State, scope="user"), and Role(…, state=Tale, user_state=Bond)',
                 code="invalid_state",
             )
         self.name = name
         self.persona = persona or ""
         """Only where the manifest has none: what is declared twice is an error."""
-        self.state: type[S] = state or cast(type[S], State)
+        self.user_state: type[State] | None = shared[0] if shared else None
+        """What is kept per person; None: nothing is."""
+        self.state: type[S] = cast(type[S], State) if state is None or state is self.user_state else state
+        """What is kept per session."""
+        self.merges = merges(self.user_state) if self.user_state is not None else {}
+        """How fields of `user_state` merge that are no plain ones, by their encoded names."""
+        merges(self.state)
         self.hooks: list[Hook] = []
         caller = sys._getframe(1)
         self.declared_at = (caller.f_code.co_filename, caller.f_lineno)

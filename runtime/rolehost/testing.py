@@ -41,7 +41,9 @@ from rolehost_api.link.messages import (
     TurnFailed,
 )
 from rolehost_runtime.core.engine import Reporter, TurnEngine
+from rolehost_runtime.core.merge import Kind, applied, changes_of
 from rolehost_runtime.core.patch import apply
+from rolehost_runtime.core.states import States
 
 Line = str | ModelFailed | Callable[[str], str]
 """What the model says: the words, the error that it ends in, or a function of the prompt."""
@@ -59,7 +61,9 @@ class Reply:
         self.interrupted = False
         """The user cut it short."""
         self.state: Any = None
-        """The Role's State after the turn."""
+        """The Role's State after the turn; of a Role whose only State has the scope user, that one."""
+        self.user_state: Any = None
+        """Its State with scope user after the turn; None where it declares none."""
         self.prompts: list[str] = []
         """What the model was shown, once per question."""
         self.logs: list[str] = []
@@ -89,6 +93,13 @@ class Expect:
         for name, expected in fields.items():
             actual = getattr(self.reply.state, name)
             assert actual == expected, f"state.{name} is {actual!r}, expected {expected!r}"
+        return self
+
+    def user_state(self, **fields: Any) -> "Expect":
+        """These fields of the State with scope user have these values."""
+        for name, expected in fields.items():
+            actual = getattr(self.reply.user_state, name)
+            assert actual == expected, f"user_state.{name} is {actual!r}, expected {expected!r}"
         return self
 
     def text(self, equals: str | None = None, *, contains: str | None = None) -> "Expect":
@@ -161,6 +172,8 @@ class RoleSession:
     max_state_bytes: int = 65_536
     raw: dict[str, Any] = field(default_factory=dict)
     """The state as it is stored."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """User-scope state as it is stored, where there is a user."""
     transcript: list[tuple[str, str]] = field(default_factory=list)
     """(message, reply) of every turn that was committed."""
     _asked: int = 0
@@ -193,11 +206,13 @@ class RoleSession:
             now_ms=round(self.now.timestamp() * 1000),
             rng_seed=turn,
             deadline_ms=30_000,
+            user_at=str(turn) if self.user else "",
         )
         engine = TurnEngine(
             self.role,
             start,
             self.raw,
+            user_state=self.shared,
             personas=1 if self.persona else 0,
             max_state_bytes=self.max_state_bytes,
             reporter=_Listening(self.folder, reply),
@@ -223,9 +238,13 @@ class RoleSession:
         elif isinstance(end, Commit):
             reply.degraded = end.degraded
             self.raw = apply(self.raw, end.patch, max_bytes=self.max_state_bytes)
+            self.shared.update(applied(self.shared, changes := changes_of(end.user_patch)))
+            for gone in (change.field for change in changes if change.kind is Kind.DROP):
+                self.shared.pop(gone, None)
             self.transcript.append((message, reply.text))
             self.now += timedelta(minutes=1)
-        reply.state = msgspec.convert(msgspec.to_builtins(self.raw), self.role.state, str_keys=True)
+        states = States(self.role, self.raw, self.shared if self.user else None, self.max_state_bytes)
+        states.give(reply, states.read())
 
     def _answer(self, question: CallModel, message: str, reply: Reply) -> ModelResult:
         prompt = "\n".join(self._lines(question, message))
@@ -293,15 +312,18 @@ def role_session(
 
     The file is looked for beside the test, in the folders above it, and where pytest was
     started. `model`: the words that it says, a list of them, a function of the prompt, or
-    `ModelFailed(…)`; without it, it quotes the message.
+    `ModelFailed(…)`; without it, it quotes the message. Sessions of one test with the same file and the same `user`
+    share that person's State with scope user; without a `user` it is the session's own.
     """
     known = set(sys.modules)
     folders: list[Path] = []
+    shared: dict[tuple[Path, str], dict[str, Any]] = {}
 
     def opened(source: str, **options: Any) -> RoleSession:
         path = _found(source, request.path.parent, request.config.rootpath)
         folders.append(path.parent)
         monkeypatch.syspath_prepend(path.parent)
+        options.setdefault("shared", shared.setdefault((path, options.get("user", "")), {}))
         return open_session(path, **options)
 
     yield opened

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rolehost.state import State
 from rolehost_api.errors import LogicError
@@ -100,14 +100,27 @@ class Turn(Generic[S]):
     """One message of a user, and the Role's way to answer it."""
 
     def __init__(
-        self, *, message: str, user: str, state: S, session: Session, now_ms: int, seed: int, effects: Effects
+        self,
+        *,
+        message: str,
+        user: str,
+        state: S,
+        session: Session,
+        now_ms: int,
+        seed: int,
+        effects: Effects,
+        user_state: Any = None,
     ) -> None:
         self.message = message
         """What the user wrote."""
         self.user = user
         """Who wrote it, as verified by the platform; empty where nobody was named."""
         self.state = state
-        """What the Role keeps of this session; change it, and it is durable with this turn."""
+        """What the Role keeps of this session; change it, and it is durable with this turn. Of a Role whose only State
+        has the scope user, that one."""
+        self.user_state = user_state
+        """What the Role keeps of this person, shared by all their sessions with it; of this session only where `user`
+        is empty. None where the Role declares no State with scope user."""
         self.session = session
         self.prompt = Prompt()
         self.replied = ""

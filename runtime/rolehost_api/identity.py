@@ -34,7 +34,10 @@ def session_id(raw: object) -> str:
 
 
 def session_key(tenant_uid: str, role: str, principal: str, sid: str) -> str:
-    """The session's key in Redis: 32 lower-case base32 characters.
+    """The session's key in Redis: 32 lower-case base32 characters; an end user's after a tag of theirs and a colon.
+
+    What has the same tag lies together in Redis, so that one step writes a session and what its user shares over all
+    their sessions with the Role. A session of nobody in particular is its own tag.
 
     The Role's *name* is hashed, not its UID, so deleting and re-applying a Role keeps
     its sessions. Each part is framed by msgpack, so no two different lists of parts
@@ -45,9 +48,39 @@ def session_key(tenant_uid: str, role: str, principal: str, sid: str) -> str:
     >>> session_key("u1", "cat", "svc:u1", "abc123") == session_key("u2", "cat", "svc:u1", "abc123")
     False
     """
-    packed = msgspec.msgpack.encode([tenant_uid, role, principal, sid])
-    digest = hashlib.blake2b(packed, digest_size=20).digest()
-    return base64.b32encode(digest).decode().lower()
+    key, user = _hashed([tenant_uid, role, principal, sid]), user_of(tenant_uid, principal)
+    return f"{user_tag(tenant_uid, role, user)}:{key}" if user else key
+
+
+def user_tag(tenant_uid: str, role: str, user: str) -> str:
+    """What the sessions of one end user with one Role have in common in Redis.
+
+    >>> user_tag("u1", "cat", "u-17") == tag_of(session_key("u1", "cat", "usr:u1:u-17", "abc123"))
+    True
+    """
+    return _hashed([tenant_uid, role, user])
+
+
+def tag_of(key: str) -> str:
+    """The part of a session's key that decides where it lies.
+
+    >>> tag_of("aaaa:bbbb"), tag_of("bbbb")
+    ('aaaa', 'bbbb')
+    """
+    return key.partition(":")[0]
+
+
+def session_of(key: str) -> str:
+    """A session's key without its tag.
+
+    >>> session_of("aaaa:bbbb"), session_of("bbbb")
+    ('bbbb', 'bbbb')
+    """
+    return key.rpartition(":")[2]
+
+
+def _hashed(parts: list[str]) -> str:
+    return base64.b32encode(hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=20).digest()).decode().lower()
 
 
 def service_principal(tenant_uid: str) -> str:

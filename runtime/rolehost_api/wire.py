@@ -166,6 +166,10 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     session.switch), or another user's, may go by the same session_id: it is told apart by this, and has its own seq."""
 
 
+StateScope = Literal["session", "user"]
+"""Whose a state is: this session's, or the person's, over all their sessions with the Role."""
+
+
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     role: str
     """name@r<sequence> of the revision that this session is pinned to."""
@@ -178,6 +182,8 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     features: tuple[str, ...] = ()
     greeting: str = ""
     """The persona's first words, in a session without turns only. Not in the log: nobody waited for it."""
+    user_state: StateScope = "session"
+    """Where user-scope state is kept: shared by the person's sessions, or (no end user is named) in this session only."""
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
@@ -194,8 +200,13 @@ class TextDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delt
 
 class StateDelta(Event, frozen=True, kw_only=True, tag="role.state.delta"):
     version: int
+    """Of the state of that scope. A version that does not follow the one that is known skips others' changes."""
     is_urgent: bool
     patch: tuple[PatchOp, ...]
+    """One operation `replace` with an empty path tells the whole state."""
+    scope: StateScope = "session"
+    """`user`: shared by all sessions of this person with the Role, so its versions also grow by the others. With `seq`
+    null it tells what they changed."""
 
 
 FinishReason = Literal["stop", "length", "content_filter"]
@@ -244,6 +255,9 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     degraded: tuple[DegradedHook, ...] | None = None
     replay: bool = False
     error: "ErrorBody | None" = None
+    user_state: StateScope | None = None
+    """Where the turn's change of the Role's user-scope state is kept: with no end user named, in this session only.
+    Null where it made none."""
 
 
 class ResponseAmended(Event, frozen=True, kw_only=True, tag="response.amended"):

@@ -22,6 +22,8 @@ const OF = {
   last: (core) => core.last,
   version: (core) => core.known.version,
   values: (core) => core.known.values,
+  user_version: (core) => core.shared.version,
+  user_values: (core) => core.shared.values,
   rtt_ms: (core) => core.pulse.rtt_ms,
 };
 

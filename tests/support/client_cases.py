@@ -97,6 +97,10 @@ def _of(core: Core, name: str) -> Any:
             return core.known.version
         case "values":
             return core.known.values
+        case "user_version":
+            return core.shared.version
+        case "user_values":
+            return core.shared.values
         case "rtt_ms":
             return core.pulse.rtt_ms
         case _:

@@ -57,7 +57,7 @@ def quote(previous: str, message: str) -> str:
     return f"After <{previous}> you said <{message}>."
 
 
-def tables_of(pods: dict[str, str]) -> Tables:
+def tables_of(pods: dict[str, str], logic: str = LOGIC) -> Tables:
     tables = world(ACME)
     script = [ScriptLine(reply=quote("{previous}", "{message}"))]
     tables.backends.put(("default",), BackendSpec(type=BackendType.SCRIPTED, script=script))
@@ -65,11 +65,11 @@ def tables_of(pods: dict[str, str]) -> Tables:
     assert role is not None
     sessions = replaced(role.spec.sessions, turn_timeout_seconds=10)
     put(tables, replace(role, spec=replaced(role.spec, sessions=sessions)))
-    template = RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=LOGIC))
+    template = RoleTemplate(persona=Persona(system="You are a cat."), logic=Logic(inline=logic))
     revision = serve(tables, revision_entry(template=template))
     for uid, address in pods.items():
         put(tables, replace(pod_entry(uid, revision=revision.name), address=address))
-    key = KeyEntry("1", key_hash(CLIENT_KEY), ACME, frozenset({Scope.CHAT}))
+    key = KeyEntry("1", key_hash(CLIENT_KEY), ACME, frozenset({Scope.CHAT, Scope.ACT_AS_USER}))
     tables.keys.put((key.sha256,), key)
     return tables
 
@@ -82,8 +82,9 @@ def gateway_of(
     name: str = "local",
     peers: dict[str, str] | None = None,
     identity: str = "",
+    logic: str = LOGIC,
 ) -> Gateway:
-    tables, owner = tables_of(pods), f"{name}/{secrets.token_hex(8)}"
+    tables, owner = tables_of(pods, logic), f"{name}/{secrets.token_hex(8)}"
     if peers:
         tables.gateways.replace_all({(one,): GatewayEntry(one, address) for one, address in peers.items()})
     store = RedisSessionStore.connect(redis, owner=owner)

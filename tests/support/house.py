@@ -16,7 +16,7 @@ from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.link.pool import LinkPool
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
+from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest, Shared
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import Tables, Tenant
 
@@ -26,12 +26,16 @@ class Counting:
 
     def __init__(self) -> None:
         self.turns: list[tuple[str, str, str]] = []
+        self.lost = 0
 
     def turn(self, tenant: str, role: str, outcome: str, metrics: Any) -> None:
         self.turns.append((tenant, role, outcome))
 
     def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
         """Not looked at here."""
+
+    def overridden(self, tenant: str, role: str, values: int) -> None:
+        self.lost += values
 
 
 class Slow:
@@ -73,10 +77,10 @@ class Mortal(MemorySessionStore):
         if not (self.dead or self.silent):
             await super().note(*arguments)
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         if self.dead:
             raise Unavailable("this gateway is dead", code="state_unavailable")
-        await super().commit(key, record)
+        return await super().commit(key, record)
 
 
 class House:
@@ -133,13 +137,13 @@ def playing(role: Role[Any], before_commit: Callable[[], Any] | None = None) -> 
     """A pod's turn as the real engine plays it; `before_commit` is awaited where hooks would still be at work."""
 
     async def turn(pod: FakePod, channel: int, start: StartTurn) -> None:
-        state = start.state
-        if state is None and start.version:
+        state, shared = start.state, start.user_state
+        if (state is None and start.version) or (start.user_at and shared is None):
             pod.send(channel, NeedState())
             given = await pod.answer(channel)
             assert isinstance(given, StateGiven)
-            state = given.state
-        engine = TurnEngine(role, start, state or {}, personas=1)
+            state, shared = given.state, given.user_state
+        engine = TurnEngine(role, start, state or {}, user_state=shared, personas=1)
         out = engine.begin()
         while not engine.done:
             for message in out:

@@ -124,8 +124,10 @@ def _kill(*pids: int) -> bool:
 
 
 @asynccontextmanager
-async def platform(redis: RedisServer, folder: Path, gateways: Sequence[str] = ("a",)) -> AsyncIterator[Platform]:
-    """Several gateways know each other; one is alone."""
+async def platform(
+    redis: RedisServer, folder: Path, gateways: Sequence[str] = ("a",), **more: str
+) -> AsyncIterator[Platform]:
+    """Several gateways know each other; one is alone. `more`: of `gateway_process.gateway_of`."""
     key = Ed25519PrivateKey.generate()
     ports = await free_ports(4 + 2 * len(gateways))
     doors = dict(zip(gateways, ports[4::2], strict=True))
@@ -150,7 +152,7 @@ async def platform(redis: RedisServer, folder: Path, gateways: Sequence[str] = (
                 "ROLEHOST_SCRATCH": str(folder / uid / "logic"),
             },
         )
-    told = {"redis": redis.url, "key": key.private_bytes_raw().hex(), "pods": addresses}
+    told = {"redis": redis.url, "key": key.private_bytes_raw().hex(), "pods": addresses} | more
     if len(gateways) > 1:
         told |= {"peers": peers, "identity": str(folder / "platform")}
     processes = {

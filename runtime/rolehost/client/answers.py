@@ -5,6 +5,7 @@ from collections.abc import Callable
 from rolehost.client.actions import Close, Phase
 from rolehost.client.connection import GONE, Connection
 from rolehost.client.frames import Frame, error_of, number, word
+from rolehost.client.known import USER
 from rolehost.client.says import CANNOT_BE_ANSWERED, Say, Says
 from rolehost.client.texts import Hole, Text, Texts
 
@@ -108,7 +109,7 @@ class Answers(Connection):
 
     def _numbered_state(self, now: float, frame: Frame) -> None:
         if self._numbered(now, frame):
-            self.known.patched(frame)
+            (self.shared if frame.get("scope") == USER else self.known).patched(frame)
             self._tell(frame)
             self._progress(now)
 

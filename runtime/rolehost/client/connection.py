@@ -6,7 +6,7 @@ from collections.abc import Callable
 from rolehost.client.actions import Action, Close, Phase, Send, Tell
 from rolehost.client.backlog import Backlog
 from rolehost.client.frames import Frame, number
-from rolehost.client.known import Known
+from rolehost.client.known import Known, KnownShared
 from rolehost.client.pauses import LOAD_MS, LOADED, LOSS_MS, MOVED, MOVED_MS, next_pause
 from rolehost.client.polling import Polling
 from rolehost.client.pulse import Pulse
@@ -30,6 +30,7 @@ class Connection(ABC):
         self.backlog = Backlog(max_events)
         self.pulse = Pulse()
         self.known = Known()
+        self.shared = KnownShared()
         self.greeted: Frame = {}
         """The last `session.created`."""
         self.last = after_seq

@@ -6,9 +6,12 @@ import msgspec
 
 from rolehost.client.frames import Frame, number
 from rolehost_api.link.messages import PatchOp
+from rolehost_runtime.core.merge import applied, changes_of
 from rolehost_runtime.core.patch import InvalidPatch, apply
 
 _ops = tuple[PatchOp, ...]
+USER = "user"
+"""The scope of state that a person's sessions share."""
 
 
 class Known:
@@ -50,3 +53,27 @@ class Known:
             return False
         self.version, self.values = version, state
         return True
+
+
+class KnownShared(Known):
+    """State that the person's other sessions change too: where they did, the whole of it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = {}
+
+    def patched(self, frame: Frame) -> None:
+        """`role.state.delta` with scope user, of the log or beside it."""
+        version = number(frame, "version")
+        if version is None or version < self.version or (version == self.version and self.values is not None):
+            return
+        follows, self.version, before = version == self.version + 1, version, self.values
+        self.values = None
+        try:
+            patch = msgspec.convert(frame.get("patch"), _ops)
+            if len(patch) == 1 and patch[0].op == "replace" and not patch[0].path:
+                self.values = msgspec.convert(patch[0].value, dict[str, Any])
+            elif follows and before is not None:
+                self.values = applied(before, changes_of(patch))
+        except (InvalidPatch, msgspec.ValidationError):
+            return

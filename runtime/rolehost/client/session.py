@@ -211,6 +211,11 @@ class Session:
         return SessionState(self._core.known.version, copy.deepcopy(self._core.known.values))
 
     @property
+    def user_state(self) -> SessionState:
+        """The Role's state of this person, which their other sessions share and change, as far as it is known here."""
+        return SessionState(self._core.shared.version, copy.deepcopy(self._core.shared.values))
+
+    @property
     def connected(self) -> bool:
         return self._core.phase in (Phase.READY, Phase.RESUMING)
 

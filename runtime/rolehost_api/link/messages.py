@@ -129,6 +129,8 @@ class Bound(Message, frozen=True, kw_only=True, tag="bound"):
     error: LoadError | None = None
     hooks: tuple[Word, ...] = ()
     state_fields: tuple[Word, ...] = ()
+    user_fields: tuple[Word, ...] = ()
+    """Of user-scope state; empty: the Role keeps none."""
 
 
 class ReadLogs(Message, frozen=True, kw_only=True, tag="read_logs"):
@@ -194,6 +196,12 @@ class StartTurn(Message, frozen=True, kw_only=True, tag="start"):
     rng_seed: int
     deadline_ms: int
     """Left for hooks and queue, in milliseconds; time in the model does not count."""
+    user_ref: Word = ""
+    """The person's name on this pod, as `session` is the session's; empty where no end user is named."""
+    user_at: Word = ""
+    """Which copy of user-scope state the turn reads. Empty: none is shared, and it is a part of `state`."""
+    user_state: dict[str, Any] | None = None
+    """None: the gateway believes that the pod holds (user_ref, user_at)."""
 
 
 class PersonaSegment(Struct, frozen=True, tag_field="t", tag="persona"):
@@ -236,7 +244,7 @@ class CallModel(Message, frozen=True, kw_only=True, tag="call_model"):
 
 
 class NeedState(Message, frozen=True, kw_only=True, tag="need_state"):
-    """The pod does not hold the version that StartTurn left out."""
+    """The pod does not hold what StartTurn left out."""
 
 
 class PatchOp(Struct, frozen=True, omit_defaults=True):
@@ -259,6 +267,8 @@ class Commit(Message, frozen=True, kw_only=True, tag="commit"):
     """The hooks are done. The reply is what the gateway itself sent; only the state comes from here."""
 
     patch: Annotated[tuple[PatchOp, ...], Meta(max_length=MAX_PATCH_OPERATIONS)] = ()
+    user_patch: Annotated[tuple[PatchOp, ...], Meta(max_length=MAX_PATCH_OPERATIONS)] = ()
+    """Of user-scope state, field by field, as `rolehost_runtime.core.merge` has it."""
     degraded: Annotated[tuple[Degraded, ...], Meta(max_length=16)] = ()
 
 
@@ -272,8 +282,11 @@ class TurnFailed(Message, frozen=True, kw_only=True, tag="turn_failed"):
 
 
 class StateGiven(Message, frozen=True, kw_only=True, tag="state"):
+    """All that the turn reads, whatever of it the pod holds."""
+
     version: int
     state: dict[str, Any]
+    user_state: dict[str, Any] | None = None
 
 
 class ModelResult(Message, frozen=True, kw_only=True, tag="model_result"):
@@ -290,6 +303,8 @@ class ModelResult(Message, frozen=True, kw_only=True, tag="model_result"):
 
 class Committed(Message, frozen=True, kw_only=True, tag="committed"):
     version: int
+    user_at: Word = ""
+    """The copy of user-scope state that the turn's own patch made of the one it read. Empty: it is another one now."""
 
 
 class Abort(Message, frozen=True, kw_only=True, tag="abort"):

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from rolehost import ModelFailed, Role, State, Turn
+from rolehost import ModelFailed, Role, Turn
 from rolehost.role import Hook
 from rolehost.turn import Ask, Session
 from rolehost_api.errors import LogicError, ProtocolViolation
@@ -41,7 +41,8 @@ from rolehost_api.link.messages import (
 )
 from rolehost_runtime.core.guard import HookFailed, Returned, advance, call, close, error_type
 from rolehost_runtime.core.journal import Entry, Stop, entry
-from rolehost_runtime.core.patch import InvalidPatch, StateTooLarge, apply, check_value, diff, encoded_size
+from rolehost_runtime.core.patch import InvalidPatch, StateTooLarge
+from rolehost_runtime.core.states import Kept, States
 
 MAX_QUESTIONS = 16
 MAX_EFFECTS = 1000
@@ -83,7 +84,7 @@ class _Interrupted(Exception):
     """The user interrupted the turn at the answer to a question. `state` is as it was when it was asked, or why it
     cannot be kept."""
 
-    def __init__(self, state: dict[str, Any] | HookFailed) -> None:
+    def __init__(self, state: Kept | HookFailed) -> None:
         super().__init__()
         self.state = state
 
@@ -95,18 +96,19 @@ class TurnEngine:
         start: StartTurn,
         state: Mapping[str, Any],
         *,
+        user_state: Mapping[str, Any] | None = None,
         personas: int = 0,
         max_state_bytes: int = 65_536,
         journal: Sequence[Entry] = (),
         stops: Sequence[Stop] = (),
         reporter: Reporter | None = None,
     ) -> None:
-        """`state` is what is stored, whatever code wrote it; `personas` counts Bind's segments."""
+        """`state` and `user_state` are what is stored, whatever code wrote it; `personas` counts Bind's segments."""
         self._role = role
         self._start = start
-        self._raw = dict(state)
+        shared = user_state if start.user_at else None
+        self._states = States(role, dict(state), None if shared is None else dict(shared), max_state_bytes)
         self._personas = personas
-        self._max_state_bytes = max_state_bytes
         self._journal = journal
         self._stops = {stop.run: stop for stop in stops}
         self._reporter = reporter or Reporter()
@@ -172,7 +174,7 @@ class TurnEngine:
         return out
 
     def _run(self) -> Steps:
-        before = self._encoded(self._decode(self._raw))
+        before = self._before = self._read()
         self._turn = self._make_turn(before)
         try:
             for event in ("on_start", "on_message") if self._start.turn == 1 else ("on_message",):
@@ -184,17 +186,19 @@ class TurnEngine:
             yield from self._run_hooks("on_interrupt")
         self._out.append(self._commit(before))
 
-    def _make_turn(self, state: dict[str, Any]) -> Turn[Any]:
+    def _make_turn(self, kept: Kept) -> Turn[Any]:
         start = self._start
-        return Turn(
+        turn: Turn[Any] = Turn(
             message=start.message,
             user=start.user,
-            state=self._decode(state),
+            state=None,
             session=Session(start.session_id, start.turn),
             now_ms=start.now_ms,
             seed=start.rng_seed,
             effects=self,
         )
+        self._give(kept, turn)
+        return turn
 
     def _default_reply(self) -> Steps:
         try:
@@ -202,14 +206,13 @@ class TurnEngine:
         except ModelFailed as error:
             raise _TurnOver(TurnFailed(code=error.code)) from None
 
-    def _commit(self, before: dict[str, Any]) -> Commit:
-        patch = diff(self._raw, before, self._encoded(self._turn.state))
+    def _commit(self, before: Kept) -> Commit:
         try:
-            apply(self._raw, patch, max_bytes=self._max_state_bytes)
+            patch, user_patch = self._states.patches(before, self._states.left(self._turn))
         except InvalidPatch as error:  # with what newer code keeps it does not fit
-            patch = ()
+            patch, user_patch = (), ()
             self._degrade(Degraded("commit", error.code))
-        return Commit(patch=patch, degraded=tuple(self._degraded))
+        return Commit(patch=patch, user_patch=user_patch, degraded=tuple(self._degraded))
 
     # Hooks
 
@@ -220,7 +223,7 @@ class TurnEngine:
     def _run_hook(self, hook: Hook) -> Steps:
         run, self._runs = self._runs, self._runs + 1
         stop = self._stops.get(run)
-        kept = self._encoded(self._turn.state)
+        kept = self._states.left(self._turn)
         try:
             if stop and stop.effects <= self._count:
                 raise HookFailed(stop.code)
@@ -233,12 +236,12 @@ class TurnEngine:
             if isinstance(state, HookFailed):
                 self._degrade(Degraded(hook.name, state.code))
                 state = kept
-            self._turn.state = self._decode(state)
+            self._give(state, self._turn)
             raise
         except HookFailed as failure:
             if self._over:
                 raise _TurnOver(self._over) from None
-            self._turn.state = self._decode(kept)
+            self._give(kept, self._turn)
             self._turn.forgotten()
             self._leave_out(hook, failure)
         finally:
@@ -326,7 +329,7 @@ class TurnEngine:
         self._turn.replied = (self._turn.replied + sent)[:heard]
         try:
             self._check_state()
-            raise _Interrupted(self._encoded(self._turn.state))
+            raise _Interrupted(self._states.left(self._turn))
         except HookFailed as invalid:
             raise _Interrupted(invalid) from None
 
@@ -351,31 +354,26 @@ class TurnEngine:
 
     # State
 
-    def _decode(self, raw: Mapping[str, Any]) -> State:
-        """A copy: `convert` itself would share untyped containers with what it was given."""
+    def _read(self) -> Kept:
         try:
-            return msgspec.convert(msgspec.to_builtins(raw), self._role.state, str_keys=True)  # type: ignore[no-any-return]
+            return self._states.read()
         except (msgspec.ValidationError, RecursionError):
             raise _TurnOver(TurnFailed(code="invalid_state")) from None
 
-    def _encoded(self, state: Any) -> dict[str, Any]:
-        encoded: dict[str, Any] = msgspec.to_builtins(state, str_keys=True)
-        return encoded
+    def _give(self, kept: Kept, turn: Turn[Any]) -> None:
+        try:
+            self._states.give(turn, kept)
+        except (msgspec.ValidationError, RecursionError):
+            raise _TurnOver(TurnFailed(code="invalid_state")) from None
 
     def _check_state(self) -> None:
-        """What a hook left in the state must be of its types, plain and small enough. Raises HookFailed."""
-        state = self._turn.state
+        """What a hook left in the states must be of their types, plain and small enough. Raises HookFailed."""
         try:
-            if type(state) is not self._role.state:
-                raise TypeError("t.state was replaced by something else")
-            encoded = self._encoded(state)
-            check_value(encoded)
-            msgspec.convert(encoded, self._role.state, str_keys=True)
-            size = encoded_size(encoded)
+            self._states.check(self._turn, self._before)
+        except StateTooLarge as error:
+            raise HookFailed(error.code, error) from None
         except Exception as error:
             raise HookFailed("invalid_state", error) from None
-        if size > self._max_state_bytes:
-            raise HookFailed("state_too_large", StateTooLarge(f"the state is over {self._max_state_bytes} bytes"))
 
 
 def _reply_is_over() -> LogicError:

@@ -111,7 +111,7 @@ def apply(state: State, patch: Sequence[PatchOp], *, max_bytes: int = MAX_STATE_
     folded: State = _decode(_encode(state))
     room = MAX_VALUES
     for operation in patch:
-        tokens = _tokens(operation.path)
+        tokens = tokens_of(operation.path)
         if operation.op in ("add", "replace"):
             room = check_value(operation.value, len(tokens), room)
             if type(operation.value) in (dict, list):  # a later operation may go into it; the patch stays as it is
@@ -181,7 +181,7 @@ def _sum(before: Any, by: Any) -> int | float:
     return after
 
 
-def _tokens(path: str) -> list[str]:
+def tokens_of(path: str) -> list[str]:
     """A JSON Pointer's parts. The root itself cannot be named: a state is always an object."""
     if not path.startswith("/") or len(path) > MAX_PATH:
         raise InvalidPatch("a path is no JSON Pointer below the root, or over 1024 characters")
@@ -232,12 +232,12 @@ def diff(raw: State, before: State, after: State) -> tuple[PatchOp, ...]:
 
 
 def _object(raw: State, before: State, after: State, path: str, *, deep: bool = True) -> list[PatchOp]:
-    found = [PatchOp("remove", f"{path}/{_escape(key)}") for key in before if key not in after and key in raw]
+    found = [PatchOp("remove", f"{path}/{escape(key)}") for key in before if key not in after and key in raw]
     for key, value in after.items():
-        place = f"{path}/{_escape(key)}"
+        place = f"{path}/{escape(key)}"
         if key not in before:
             found.append(PatchOp("add", place, value))
-        elif not _same(before[key], value):
+        elif not same(before[key], value):
             if key in raw:
                 found += _value(raw[key], before[key], value, place, deep=deep)
             elif _is_int(value) and _is_int(before[key]) and before[key] == 0:
@@ -268,21 +268,21 @@ def _list(raw: list[Any], before: list[Any], after: list[Any], path: str) -> lis
     common = min(len(before), len(after))
     found: list[PatchOp] = []
     for place in range(common):
-        if not _same(before[place], after[place]):
+        if not same(before[place], after[place]):
             found += _value(raw[place], before[place], after[place], f"{path}/{place}", deep=True)
     found += [PatchOp("remove", f"{path}/{place}") for place in range(len(before) - 1, common - 1, -1)]
     found += [PatchOp("add", f"{path}/-", value) for value in after[common:]]
     return found
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Equal as JSON: True is not 1, and 1 is not 1.0."""
     if type(one) is not type(other):
         return False
     if type(one) is dict:
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if type(one) is list:
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
 
 
@@ -294,5 +294,5 @@ def _fits(value: int) -> bool:
     return _INT_MIN <= value <= _INT_MAX
 
 
-def _escape(key: str) -> str:
+def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key

@@ -29,10 +29,11 @@ from rolehost_api.wire import (
     StateDelta,
     Usage,
 )
+from rolehost_runtime.core.merge import ALONE
 
 TURN_VERSION, AMEND_VERSION = 1, 2
 """Version 1 is a turn; version 2 is what is no turn, an Amend so far."""
-MAX_EVENTS = 2
+MAX_EVENTS = 3
 """Of one turn, as `event_count` counts them. An amend is one event."""
 
 Position = tuple[int, int]
@@ -90,10 +91,21 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its answer was begun by a gateway that died in it, and given by another one."""
     joined: tuple[str, ...] = ()
     """Ids of the messages that joined the turn's own while it was answered; their text is part of `input`."""
+    user_patch: tuple[PatchOp, ...] = ()
+    """What it changed of user-scope state, as `core.merge` has it."""
+    user_base: int = 0
+    """The version of user-scope state that it had read."""
+    user_version: int = 0
+    """The one that its change got: the store says it, beside the body."""
 
     @property
     def position(self) -> Position:
         return self.turn, 0
+
+    @property
+    def mark(self) -> str:
+        """Of the version of user-scope state that it makes: no other turn of any log has the same."""
+        return f"{self.log_id}/{self.turn}"
 
 
 class Amend(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="amend"):
@@ -132,7 +144,10 @@ _decode: dict[bytes, Callable[[bytes], Record]] = {
 
 
 def encode(record: Record) -> dict[str, bytes]:
-    """The record as fields of a Redis stream entry: v, crc32 (hex) and an opaque body."""
+    """The record as fields of a Redis stream entry: v, crc32 (hex) and an opaque body. `user_version` is the store's to
+    add, as `uv`."""
+    if isinstance(record, TurnRecord) and record.user_version:
+        record = msgspec.structs.replace(record, user_version=0)
     body, version = _encoder.encode(record), AMEND_VERSION if isinstance(record, Amend) else TURN_VERSION
     return {"v": str(version).encode(), "crc32": f"{zlib.crc32(body):08x}".encode(), "body": body}
 
@@ -145,14 +160,17 @@ def decode(fields: dict[bytes, bytes]) -> Record:
     if fields.get(b"crc32") != f"{zlib.crc32(body):08x}".encode():
         raise CorruptRecord("a record's checksum is wrong")
     try:
-        return _decode[version](body)
-    except msgspec.MsgspecError:
+        record = _decode[version](body)
+        if isinstance(record, TurnRecord) and (told := fields.get(b"uv")):
+            return msgspec.structs.replace(record, user_version=int(told))
+        return record
+    except (msgspec.MsgspecError, ValueError):
         raise CorruptRecord("a record cannot be read") from None
 
 
-def event_count(patch: tuple[PatchOp, ...]) -> int:
-    """How many events `render` makes of a turn with this patch: the state's change if any, and done."""
-    return (1 if patch else 0) + 1
+def event_count(patch: tuple[PatchOp, ...], user_patch: tuple[PatchOp, ...] = ()) -> int:
+    """How many events `render` makes of a turn with these patches: one for each that is not empty, and done."""
+    return bool(patch) + bool(user_patch) + 1
 
 
 def last_seq(record: Record) -> int:
@@ -170,12 +188,12 @@ def place_after(after_seq: int, turn: int, seq: int, amends: int) -> Position:
     """A place before which every event has a number up to `after_seq`, for sure: who heard up to there reads on from it.
 
     `turn`, `seq` and `amends` are the log's: its last turn and event, and how many amends it has in all. A turn has one
-    or two events, so turn 3 ends at 6 or before where there are no amends, and each amend may be one more. The other
+    to three events, so turn 3 ends at 9 or before where there are no amends, and each amend may be one more. The other
     way round, as many of the newest turns as there are events after `after_seq` may be unheard, whatever was amended.
     In a log of 10 turns and 15 events, without amends and with 4:
 
     >>> [place_after(heard, 10, 15, 0) for heard in (0, 6, 7, 14, 15)]
-    [(1, 0), (4, 0), (4, 0), (10, 0), (10, 1)]
+    [(1, 0), (3, 0), (3, 0), (10, 0), (10, 1)]
     >>> [place_after(heard, 10, 15, 4) for heard in (0, 6, 8, 14, 15)]
     [(1, 0), (2, 0), (4, 0), (10, 0), (10, 5)]
 
@@ -211,6 +229,18 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
                 patch=record.patch,
             )
         )
+    if record.user_patch:
+        frames.append(
+            StateDelta(
+                session_id=session_id,
+                seq=last_seq(record) - 1,
+                ts=record.at_ms,
+                scope="user",
+                version=record.user_version,
+                is_urgent=False,
+                patch=record.user_patch,
+            )
+        )
     frames.append(
         ResponseDone(
             session_id=session_id,
@@ -227,7 +257,15 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
             usage=record.usage,
             metrics=record.metrics,
             degraded=tuple(DegradedHook(hook=d.hook, code=d.code, where=d.where) for d in record.degraded) or None,
+            user_state=_kept(record),
             replay=replay,
         )
     )
     return frames
+
+
+def _kept(record: TurnRecord) -> Literal["user", "session"] | None:
+    """Where the turn's change of user-scope state is kept; nothing is said where it made none."""
+    if record.user_patch:
+        return "user"
+    return "session" if any(f"{one.path}/".startswith(f"/{ALONE}/") for one in record.patch) else None

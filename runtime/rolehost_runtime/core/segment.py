@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
+from rolehost_api.identity import session_of, tag_of
 from rolehost_runtime.core.record import CorruptRecord, Position, Record, decode, last_seq
 
 MAGIC = b"rolehost-segment-1 "
@@ -24,7 +25,7 @@ MAX_BYTES = 1 << 24
 """Of records in one segment, unpacked; more is never unpacked. The largest single record is far below."""
 DIGEST = 32
 """Hex characters of SHA-256 in a name."""
-_NAME = re.compile(r"(?P<whose>[a-zA-Z0-9-]+(?:/[a-zA-Z0-9-]+){2})/(\d+)-(\d+)\.(\d+)-(\d+)\.(\d+)-([0-9a-f]{32})")
+_NAME = re.compile(r"(?P<whose>[a-zA-Z0-9-]+(?:/[a-zA-Z0-9-]+){3})/(\d+)-(\d+)\.(\d+)-(\d+)\.(\d+)-([0-9a-f]{32})")
 _WORD = re.compile(r"[a-zA-Z0-9-]{1,64}")
 
 
@@ -36,6 +37,8 @@ class Entry(Struct, frozen=True, array_like=True):
     v: bytes
     crc32: bytes
     body: bytes
+    uv: bytes = b""
+    """The version that the turn's change of user-scope state got; empty where it changed none."""
 
     @property
     def position(self) -> Position:
@@ -47,7 +50,7 @@ class Entry(Struct, frozen=True, array_like=True):
 
     def record(self) -> Record:
         """Raises CorruptRecord, also where the record says that its place is another one."""
-        record = decode({b"v": self.v, b"crc32": self.crc32, b"body": self.body})
+        record = decode({b"v": self.v, b"crc32": self.crc32, b"body": self.body, b"uv": self.uv})
         if record.position != self.position:
             raise CorruptRecord("a record is not where its number says")
         return record
@@ -55,7 +58,7 @@ class Entry(Struct, frozen=True, array_like=True):
 
 def entry(position: Position, fields: Mapping[bytes, bytes]) -> Entry:
     """A stream's entry: a field that is missing is empty, and the record corrupt when it is read."""
-    return Entry(*position, *(fields.get(name, b"") for name in (b"v", b"crc32", b"body")))
+    return Entry(*position, *(fields.get(name, b"") for name in (b"v", b"crc32", b"body", b"uv")))
 
 
 class Segment(Struct, frozen=True, kw_only=True):
@@ -79,7 +82,7 @@ class Shelved:
     def of(cls, name: str) -> "Shelved":
         """Raises CorruptRecord for what is no segment's name.
 
-        >>> Shelved.of("9f3c-uid/k7/l1/3-1.0-64.2-" + 32 * "a").last
+        >>> Shelved.of("9f3c-uid/t5/s7/l1/3-1.0-64.2-" + 32 * "a").last
         (64, 2)
         """
         found = _NAME.fullmatch(name)
@@ -98,12 +101,15 @@ def folder(tenant_uid: str, key: str) -> str:
     """Where all segments of one session are. Nothing in it is a word that a client chose; ValueError for one that
     could not be.
 
-    >>> folder("9f3c-uid", "k7")
-    '9f3c-uid/k7/'
+    What is one person's with one Role lies in one folder, by its tag.
+
+    >>> folder("9f3c-uid", "t5:s7")
+    '9f3c-uid/t5/s7/'
     """
-    if not (_WORD.fullmatch(tenant_uid) and _WORD.fullmatch(key)):
+    words = (tenant_uid, tag_of(key), session_of(key))
+    if not all(_WORD.fullmatch(word) for word in words):
         raise ValueError("a segment's folder is made of a tenant's UID and a session's key")
-    return f"{tenant_uid}/{key}/"
+    return "/".join(words) + "/"
 
 
 def pack(tenant_uid: str, key: str, segment: Segment) -> tuple[str, bytes]:

@@ -132,6 +132,8 @@ class Outcome:
     reply: str
     """What was sent. Of a cancelled turn the record keeps what was heard of it."""
     patch: tuple[PatchOp, ...] = ()
+    user_patch: tuple[PatchOp, ...] = ()
+    user_base: int = 0
     degraded: tuple[Degraded, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     usage: Usage = field(default_factory=Usage)
@@ -320,7 +322,7 @@ class SessionFold:
             epoch=self.epoch,
             turn=opened.turn,
             seq_first=self.seq + 1,
-            seq_count=event_count(outcome.patch),
+            seq_count=event_count(outcome.patch, outcome.user_patch),
             version=self.version + (1 if outcome.patch else 0),
             now_ms=opened.now_ms,
             at_ms=max(opened.now_ms, self.last_at_ms + 1, now_ms),
@@ -336,6 +338,8 @@ class SessionFold:
             client_msg_id=opened.client_msg_id,
             user=opened.user,
             patch=outcome.patch,
+            user_patch=outcome.user_patch,
+            user_base=outcome.user_base if outcome.user_patch else 0,
             degraded=outcome.degraded,
             journal=outcome.journal,
             rng_seed=opened.rng_seed,

@@ -15,6 +15,8 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_runtime.core.merge import ROOM, Stored
+from rolehost_runtime.core.patch import MAX_STATE_BYTES
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
@@ -121,9 +123,19 @@ class EventsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class UserView:
+    """User-scope state, as the person's sessions share it."""
+
+    version: int
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class StateView:
     at: Standing
     state: dict[str, Any]
+    user: UserView | None = None
+    """None where no end user is named."""
 
 
 class Sessions(Protocol):
@@ -263,23 +275,39 @@ class TurnCall(Protocol):
     def answer(self, result: ModelResult) -> None:
         """The outcome of the CallModel that `next` gave last."""
 
-    def committed(self, version: int) -> None:
-        """The turn is durable; the pod holds the state of that version."""
+    def committed(self, version: int, user_at: str | None = None) -> None:
+        """The turn is durable; the pod holds the state of that version, and (None: it changed none) of user-scope
+        state that copy, or none any more where it is empty."""
 
     def abort(self, code: str) -> None:
         """The turn is over without a commit. Harmless after the end."""
+
+
+class Person(Protocol):
+    """Whose turn it is, for the state that their sessions share."""
+
+    async def read(self, start: StartTurn) -> StartTurn:
+        """With user-scope state as it is now; the same again where the turn runs again. Raises Unavailable."""
 
 
 class Links(Protocol):
     """The pods, as sessions see them."""
 
     async def start_turn(
-        self, role: RoleEntry, revision: RevisionEntry, session_key: str, start: StartTurn, wait_seconds: float
+        self,
+        role: RoleEntry,
+        revision: RevisionEntry,
+        session_key: str,
+        start: StartTurn,
+        wait_seconds: float,
+        person: "Person | None" = None,
     ) -> TurnCall:
         """Start a turn on the session's pod, waiting for one to be ready for at most so long.
 
         `start` carries the whole state, and an empty `session`; what really goes over the
         link is the link's business. Raises Unavailable `no_pod_ready`, Overloaded `pods_full`.
+
+        `person` is asked for user-scope state where the Role keeps any. Raises what it raises.
         """
 
     def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:
@@ -381,6 +409,34 @@ class Head:
     """The newest snapshot that is good, for whoever opened the session."""
 
 
+USER_BYTES = ROOM * MAX_STATE_BYTES
+"""What user-scope state may take in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a turn's change of user-scope state came to."""
+
+    version: int
+    overridden: int = 0
+    """Values that it overrode without having seen them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compensation:
+    """A value that was overridden unseen."""
+
+    version: int
+    """The one that overrode it."""
+    field: str
+    written: int
+    """The version that had written it."""
+    value: Any
+    session: str
+    """Key of the session whose turn overrode it, without its tag."""
+    turn: int
+
+
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
@@ -419,13 +475,22 @@ class SessionStore(Protocol):
     async def rename(self, key: str, head: Head) -> Head:
         """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         """Append one record, if epoch, place and `seq` are still right; one server-side call. A turn's clears the note
         of the open turn in the same step.
 
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
+
+        A turn that changes user-scope state merges it in the same step (`core.merge`), and is told what that came to.
+        Raises InvalidPatch `counter_too_large`, or StateTooLarge over USER_BYTES; nothing is written then.
         """
+
+    async def user(self, tag: str, known: Stored) -> Stored:
+        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none."""
+
+    async def compensations(self, tag: str, count: int) -> list[Compensation]:
+        """Values that turns overrode without having seen them, newest first; the store keeps the last 1,024."""
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         """Note in the head that this turn is open, or (None) that it is given up, if epoch and turn are still right.

@@ -76,7 +76,13 @@ class Binding:
                 max_state_bytes=bind.state_max_bytes,
             )
             loaded = await self._pool.load(load, bind.max_workers)
-            bound = Bound(hash=bind.hash, error=loaded.error, hooks=loaded.hooks, state_fields=loaded.state_fields)
+            bound = Bound(
+                hash=bind.hash,
+                error=loaded.error,
+                hooks=loaded.hooks,
+                state_fields=loaded.state_fields,
+                user_fields=loaded.user_fields,
+            )
             turns = Turns(self._pool, hook_seconds=bind.hook_wall_ms / 1000)
             self.serving = Serving(bind, bound, turns)
             return bound

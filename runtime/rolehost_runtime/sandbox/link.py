@@ -43,11 +43,12 @@ from rolehost_api.link.messages import (
     TurnFailed,
     proof_text,
 )
+from rolehost_runtime.core.merge import applied, changes_of
 from rolehost_runtime.core.patch import InvalidPatch, apply
 from rolehost_runtime.sandbox.binding import Binding, Serving
 from rolehost_runtime.sandbox.identity import Identity
 from rolehost_runtime.sandbox.logs import LogRing
-from rolehost_runtime.sandbox.states import Key, States
+from rolehost_runtime.sandbox.states import Key, States, Version
 from rolehost_runtime.sandbox.steps import Out
 from rolehost_runtime.sandbox.turns import OpenTurn
 
@@ -83,7 +84,7 @@ class Pod:
         self.numbers += 1
         return self.numbers
 
-    def remember(self, key: Key, version: int, state: bytes) -> None:
+    def remember(self, key: Key, version: Version, state: bytes) -> None:
         for link_id, session in self.states.put(key, version, state):
             if isinstance(link_id, int) and (link := self.links.get(link_id)):
                 link.evicted(session)
@@ -299,8 +300,9 @@ class Link:
         inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]",
     ) -> None:
         key: Key = (self.id, start.session)
-        state = await self._state(channel, start, key, inbox)
-        turn = OpenTurn(self._pod.number(), start.session_id, msgspec.structs.replace(start, state=None), state)
+        state, shared = await self._state(channel, start, key, inbox)
+        bare = msgspec.structs.replace(start, state=None, user_state=None)
+        turn = OpenTurn(self._pod.number(), start.session_id, bare, state, shared)
         try:
             out = await serving.turns.begin(turn)
             while isinstance(out[-1], CallModel):
@@ -311,7 +313,7 @@ class Link:
                 out = await serving.turns.resume(turn, answer)
             await self._tell(channel, out)
             if isinstance(commit := out[-1], Commit):
-                self._committed(key, state, commit, await inbox.get(), serving.bind.state_max_bytes)
+                self._committed(key, turn, commit, await inbox.get(), serving.bind.state_max_bytes)
         except _TurnOver:
             pass
         finally:
@@ -327,31 +329,45 @@ class Link:
 
     async def _state(
         self, channel: int, start: StartTurn, key: Key, inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]"
-    ) -> bytes:
-        """The session's state, encoded: given, remembered, or asked for."""
-        if start.state is not None:
-            return msgspec.msgpack.encode(start.state)
-        held = self._pod.states.get(key, start.version)
-        if held is None and start.version == 0:
-            held = msgspec.msgpack.encode({})
-        if held is None:
+    ) -> tuple[bytes, bytes | None]:
+        """The session's state and the person's (None: none is shared), encoded: given, remembered, or asked for."""
+        held = self._held(start.state, key, start.version)
+        shared = self._held(start.user_state, self._person(start), start.user_at) if start.user_at else None
+        if held is None or (start.user_at and shared is None):
             await self.send(channel, NeedState())
             given = await inbox.get()
             if not isinstance(given, StateGiven) or given.version != start.version:
                 raise ProtocolViolation("the state that was asked for did not come")
-            held = msgspec.msgpack.encode(given.state)
-        return held
+            held, shared = msgspec.msgpack.encode(given.state), msgspec.msgpack.encode(given.user_state or {})
+        if start.user_at and shared is not None:
+            self._pod.remember(self._person(start), start.user_at, shared)
+        return held, shared if start.user_at else None
 
-    def _committed(self, key: Key, state: bytes, commit: Commit, answer: object, max_bytes: int) -> None:
-        """Fold the patch as the gateway did. Where a hostile worker made one that does not fit, forget the state."""
+    def _held(self, given: dict[str, Any] | None, key: Key, version: Version) -> bytes | None:
+        if given is not None:
+            return msgspec.msgpack.encode(given)
+        held = self._pod.states.get(key, version)
+        return msgspec.msgpack.encode({}) if held is None and version == 0 else held
+
+    def _person(self, start: StartTurn) -> Key:
+        return self.id, start.user_ref
+
+    def _committed(self, key: Key, turn: OpenTurn, commit: Commit, answer: object, max_bytes: int) -> None:
+        """Fold the patches as the gateway did. Where a hostile worker made one that does not fit, forget the state."""
         if not isinstance(answer, Committed):
             raise ProtocolViolation("a commit must be answered by Committed or Abort")
         try:
-            folded = apply(msgspec.msgpack.decode(state), commit.patch, max_bytes=max_bytes)
+            folded = apply(msgspec.msgpack.decode(turn.state), commit.patch, max_bytes=max_bytes)
         except InvalidPatch:
             self._pod.states.drop(key)
         else:
             self._pod.remember(key, answer.version, msgspec.msgpack.encode(folded))
+        if turn.user_state is not None and commit.user_patch:
+            self._pod.states.drop(self._person(turn.start))
+            with suppress(InvalidPatch):
+                shared = applied(msgspec.msgpack.decode(turn.user_state), changes_of(commit.user_patch))
+                if answer.user_at:
+                    self._pod.remember(self._person(turn.start), answer.user_at, msgspec.msgpack.encode(shared))
 
     # Logs
 

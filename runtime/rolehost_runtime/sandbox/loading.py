@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rolehost import Role
+from rolehost import Role, State
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import LoadError
 from rolehost_runtime.core.guard import error_type
@@ -47,9 +47,9 @@ def load(folder: str, entrypoint: str, role: str, *, persona_bound: bool) -> Rol
     return found
 
 
-def fields(role: Role[Any]) -> tuple[str, ...]:
-    """Names of the state's fields, for people to read."""
-    return tuple(field.name[:256] for field in msgspec.structs.fields(role.state)[:256])
+def fields(state: type[State] | None) -> tuple[str, ...]:
+    """Names of a state's fields, for people to read."""
+    return () if state is None else tuple(field.name[:256] for field in msgspec.structs.fields(state)[:256])
 
 
 def _import(folder: str, name: str) -> ModuleType:

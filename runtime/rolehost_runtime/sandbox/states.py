@@ -7,7 +7,8 @@ MAX_SESSIONS = 4096
 MAX_BYTES = 64 * 1_048_576
 
 Key = tuple[Hashable, str]
-"""A link and its own name for a session: names of different links have nothing to do with each other."""
+"""A link and its own name for a session or a person: names of different links have nothing to do with each other."""
+Version = int | str
 
 
 class States:
@@ -23,17 +24,17 @@ class States:
     def __init__(self, max_sessions: int = MAX_SESSIONS, max_bytes: int = MAX_BYTES) -> None:
         self._max_sessions = max_sessions
         self._max_bytes = max_bytes
-        self._held: OrderedDict[Key, tuple[int, bytes]] = OrderedDict()
+        self._held: OrderedDict[Key, tuple[Version, bytes]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Key, version: int) -> bytes | None:
+    def get(self, key: Key, version: Version) -> bytes | None:
         held = self._held.get(key)
         if held is None or held[0] != version:
             return None
         self._held.move_to_end(key)
         return held[1]
 
-    def put(self, key: Key, version: int, state: bytes) -> list[Key]:
+    def put(self, key: Key, version: Version, state: bytes) -> list[Key]:
         """Remember a state; returns the sessions that were let go for it."""
         self.drop(key)
         self._held[key] = (version, state)

@@ -42,6 +42,7 @@ class Loaded(Said, frozen=True, kw_only=True, tag="loaded"):
     error: LoadError | None = None
     hooks: tuple[str, ...] = ()
     state_fields: tuple[str, ...] = ()
+    user_fields: tuple[str, ...] = ()
 
 
 class Fork(Said, frozen=True, kw_only=True, tag="fork"):
@@ -68,6 +69,7 @@ class Step(Said, frozen=True, kw_only=True, tag="step"):
     turn: int
     start: StartTurn | None = None
     state: bytes = b""
+    user_state: bytes | None = None
     journal: tuple[Entry, ...] = ()
     stops: tuple[Stop, ...] = ()
     result: ModelResult | None = None

@@ -70,7 +70,11 @@ class Template:
         self._logic = Logic(role, asked.folder, asked.personas, asked.max_state_bytes)
         gc.collect()
         gc.freeze()  # pages that no collector touches stay shared with the workers
-        return Loaded(hooks=tuple(hook.name for hook in role.hooks), state_fields=fields(role))
+        return Loaded(
+            hooks=tuple(hook.name for hook in role.hooks),
+            state_fields=fields(role.state),
+            user_fields=fields(role.user_state),
+        )
 
     def _fork(self, fds: list[int]) -> int:
         if self._logic is None or len(fds) != 3:

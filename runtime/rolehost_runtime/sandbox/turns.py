@@ -25,6 +25,8 @@ class OpenTurn:
     start: StartTurn
     """Without its state, which is kept encoded."""
     state: bytes
+    user_state: bytes | None = None
+    """None: none is shared."""
     journal: list[Entry] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     holder: Worker | None = None
@@ -124,8 +126,9 @@ class Turns:
         self._let_go(turn)
         turn.holder = worker
         return Step(
-            turn=turn.key, start=turn.start, state=turn.state, journal=tuple(turn.journal), stops=tuple(turn.stops)
-        )
+            turn=turn.key, start=turn.start, state=turn.state, user_state=turn.user_state,
+            journal=tuple(turn.journal), stops=tuple(turn.stops),
+        )  # fmt: skip
 
     def _let_go(self, turn: OpenTurn) -> None:
         if turn.holder is not None:

@@ -148,6 +148,7 @@ class Worker:
                 self._logic.role,
                 step.start,
                 msgspec.msgpack.decode(step.state),
+                user_state=None if step.user_state is None else msgspec.msgpack.decode(step.user_state),
                 personas=self._logic.personas,
                 max_state_bytes=self._logic.max_state_bytes,
                 journal=step.journal,

@@ -6,10 +6,13 @@ from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
+from tests.support.merging import CASES, MAX_BYTES, Case
 
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import Degraded, PatchOp
 from rolehost_api.wire import HeardPart
+from rolehost_runtime.core.merge import version_of, view_of
+from rolehost_runtime.core.patch import InvalidPatch
 from rolehost_runtime.core.record import Amend, CorruptRecord, JournalEntry, Record, TurnRecord, encode, event_count
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
@@ -19,7 +22,7 @@ from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.snapshots import MAX_COPIES, MAX_COPY_BYTES
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, SessionStore
+from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, SessionStore, Shared
 
 
 class Stores(Protocol):
@@ -408,14 +411,14 @@ async def put(store: SessionStore, seq: int, data: bytes) -> None:
         store.shelf.snaps.setdefault("k", {})[seq] = data
     else:
         assert isinstance(store, RedisSessionStore)
-        await store._redis.run("HSET", "rh:{k}:snap", seq, data, key=b"rh:{k}:snap")
+        await store._redis.run("HSET", "rh:{k}:k:snap", seq, data, key=b"rh:{k}:k:snap")
 
 
 async def copies(store: SessionStore) -> dict[str, bytes]:
     if isinstance(store, MemorySessionStore):
         return store.shelf.aside.get("k", {})
     assert isinstance(store, RedisSessionStore)
-    flat = await store._redis.run("HGETALL", "rh:{k}:quarantine", key=b"rh:{k}:quarantine")
+    flat = await store._redis.run("HGETALL", "rh:{k}:k:quarantine", key=b"rh:{k}:k:quarantine")
     return {name.decode(): data for name, data in zip(flat[::2], flat[1::2], strict=True)}
 
 
@@ -591,4 +594,78 @@ async def append(store: SessionStore, turn: int, fields: dict[bytes, bytes]) -> 
     else:
         assert isinstance(store, RedisSessionStore)
         flat = [word for pair in fields.items() for word in pair]
-        await store._redis.run("XADD", "rh:{k}:wal", f"{turn}-0", *flat, key=b"rh:{k}:wal")
+        await store._redis.run("XADD", "rh:{k}:k:wal", f"{turn}-0", *flat, key=b"rh:{k}:k:wal")
+
+
+# ── user-scope state ────────────────────────────────────────────────────────────────
+
+
+def shared(
+    head: Head, patch: tuple[PatchOp, ...], base: int = 0, turn: int = 1, seq: int = 1, **changes: object
+) -> TurnRecord:
+    """A turn that changes nothing but user-scope state."""
+    return after(
+        head, turn, seq_first=seq, seq_count=2, version=0, patch=(), user_patch=patch, user_base=base, **changes
+    )
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_user_scope_state_merges_by_the_law(stores: Stores, case: Case) -> None:
+    store = stores()
+    store.user_bytes = MAX_BYTES  # type: ignore[attr-defined]
+    for number, (base, patch) in enumerate(case.turns, 1):  # every turn is of another session of theirs
+        key = f"u:s{number}"
+        head, _ = await store.open(key)
+        record = shared(head, patch, base)
+        if case.refused and number == len(case.turns):
+            with pytest.raises(InvalidPatch) as raised:
+                await store.commit(key, record)
+            assert raised.value.code == case.refused
+            assert await store.read(key) == []
+            assert (await store.open(key))[0].turn == 0
+            break
+        told = await store.commit(key, record)
+        assert told is not None
+        assert await store.commit(key, record) == Shared(told.version), "a doubled commit"
+        assert await store.read(key) == [replace(record, user_version=told.version)]
+    stored = await store.user("u", {})
+    assert (view_of(stored), version_of(stored)) == (case.view, case.version)
+    sizes = [len(name) + len(value) for name, value in stored.items() if name[:1] in (b".", b"+")]
+    assert int(stored.get(b"#", b"0")) == sum(sizes)
+    kept = await store.compensations("u", 100)
+    found = [(one.version, one.field, one.written, one.value) for one in reversed(kept)]
+    assert (tuple(found), [type(one[3]) for one in found]) == (case.kept, [type(one[3]) for one in case.kept])
+    assert all((one.turn, one.session[0]) == (1, "s") for one in kept)
+
+
+async def test_a_copy_is_known_by_its_version_and_by_what_made_it(stores: Stores) -> None:
+    store = stores()
+    assert await store.user("u", {}) == {}
+    head, _ = await store.open("u:s")
+    await store.commit("u:s", shared(head, (PatchOp("incr", "/n", 1),)))
+    first = await store.user("u", {})
+    assert await store.user("u", first) is first
+    await store.commit("u:s", shared(head, (PatchOp("incr", "/n", 1),), 1, 2, 3))
+    second = await store.user("u", first)
+    assert view_of(second) == {"n": 2}
+    assert await store.user("u", {**second, b"!": b"another"}) == second
+    assert await store.user("v", {}) == {}
+
+
+async def test_who_is_fenced_changes_nothing_of_the_users(stores: Stores) -> None:
+    old, new = stores("a/1"), stores("b/1")
+    head, _ = await old.open("u:s")
+    await new.open("u:s")
+    with pytest.raises(Conflict):
+        await old.commit("u:s", shared(head, (PatchOp("incr", "/n", 1),)))
+    assert await new.user("u", {}) == {}
+
+
+async def test_only_so_many_compensations_are_kept(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("u:s")
+    for turn in range(1, 1031):
+        await store.commit("u:s", shared(head, (PatchOp("replace", "/n", turn),), 0, turn, 2 * turn - 1))
+    kept = await store.compensations("u", 2000)
+    assert (len(kept), kept[0].value, kept[0].version) == (1024, 1029, 1030)
+    assert [one.value for one in await store.compensations("u", 2)] == [1029, 1028]

@@ -87,8 +87,8 @@ async def test_what_is_taken_away_gives_its_memory_back(server: Server, tmp_path
     store = RedisSessionStore.connect(f"redis://{server.address}")
     past = Past(store.shortened, ObjectSegments.connect((tmp_path / "archive").as_uri()))
     head, _ = await written(store)
-    before = int(server.ask("memory", "usage", "rh:{k}:wal"))
+    before = int(server.ask("memory", "usage", "rh:{k}:k:wal"))
     assert await Archive(past).move(Old("u-1", "k", head.log_id, head.epoch, (STAY, 0))) == STAY - 1
-    assert int(server.ask("memory", "usage", "rh:{k}:wal")) < before / 3
+    assert int(server.ask("memory", "usage", "rh:{k}:k:wal")) < before / 3
     assert len(list((tmp_path / "archive").rglob("1-1.0-*"))) == 1, "whole, and nothing half written beside it"
     await store.close()

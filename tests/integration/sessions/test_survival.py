@@ -201,7 +201,8 @@ async def test_a_cancel_over_the_socket_in_mid_stream_and_after_it(on: tuple[Pla
 async def owner_of(redis: RedisServer) -> bytes:
     """Name of the gateway that answers the session."""
     asking = await asyncio.create_subprocess_exec(
-        *("redis-cli", "-s", str(redis.socket), "HGET", f"rh:{{{KEY}}}:head", "owner"), stdout=asyncio.subprocess.PIPE
+        *("redis-cli", "-s", str(redis.socket), "HGET", f"rh:{{{KEY}}}:{KEY}:head", "owner"),
+        stdout=asyncio.subprocess.PIPE,
     )
     said, _ = await asking.communicate()
     return said

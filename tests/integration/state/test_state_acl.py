@@ -82,11 +82,11 @@ async def snapshots(server: Server, store: RedisSessionStore, head: Head) -> Non
         )  # fmt: skip
         assert await store.keep("k", made)
     assert await store.covered("k") is not None
-    server.ask("hset", "rh:{k}:snap", "2", "1 00000000 broken")
+    server.ask("hset", "rh:{k}:k:snap", "2", "1 00000000 broken")
     kept = await store.kept("k")
     assert kept is not None
     assert kept.snapshot.turn == 1
-    assert server.ask("hkeys", "rh:{k}:quarantine") == "snap:2"
+    assert server.ask("hkeys", "rh:{k}:k:quarantine") == "snap:2"
 
 
 async def test_the_rights_of_the_guide_are_enough(server: Server) -> None:
@@ -94,7 +94,7 @@ async def test_the_rights_of_the_guide_are_enough(server: Server) -> None:
     assert server.ask("acl", "log") == "", "something was tried that is not allowed"
 
 
-HEAD = "rh:{k}:head"
+HEAD = "rh:{k}:k:head"
 REFUSED = "NOPERM|The user executing the script can't"
 
 
@@ -102,7 +102,7 @@ REFUSED = "NOPERM|The user executing the script can't"
     "command",
     [
         pytest.param(("HGETALL", HEAD), id="read"),
-        pytest.param(("XRANGE", "rh:{k}:wal", "-", "+"), id="read-the-log"),
+        pytest.param(("XRANGE", "rh:{k}:k:wal", "-", "+"), id="read-the-log"),
         pytest.param(("HSET", HEAD, "owner", "me"), id="write"),
         pytest.param(("DEL", HEAD), id="delete"),
         pytest.param(("EXISTS", HEAD), id="ask-whether-it-is-there"),
@@ -116,7 +116,7 @@ REFUSED = "NOPERM|The user executing the script can't"
         pytest.param(("KEYS", "*"), id="names"),
         pytest.param(("SCAN", "0"), id="names-bit-by-bit"),
         pytest.param(("RANDOMKEY",), id="names-by-chance"),
-        pytest.param(("SUBSCRIBE", "__keyspace@0__:rh:{k}:head"), id="listen"),
+        pytest.param(("SUBSCRIBE", "__keyspace@0__:rh:{k}:k:head"), id="listen"),
         pytest.param(("PSUBSCRIBE", "*"), id="listen-to-all"),
         pytest.param(("MONITOR",), id="watch"),
         pytest.param(("CLIENT", "LIST"), id="who-is-there"),

@@ -22,7 +22,7 @@ from rolehost_runtime.gateway.sessions.live import folded
 
 pytestmark = pytest.mark.timeout(120)
 
-SNAP, WAL, HEAD, ASIDE = (f"rh:{{k}}:{name}" for name in ("snap", "wal", "head", "quarantine"))
+SNAP, WAL, HEAD, ASIDE = (f"rh:{{k}}:k:{name}" for name in ("snap", "wal", "head", "quarantine"))
 HOT_BYTES = 1 << 20
 TURNS = 10_000 if SOAK else 5_000
 RECORDED = Path(__file__).parent / "recorded"
@@ -44,7 +44,7 @@ async def store(redis: RedisServer) -> AsyncIterator[Counted]:
 
 
 async def ask(store: Counted, *words: Any) -> Any:
-    return await store._redis.run(*words, key=b"rh:{k}:head")
+    return await store._redis.run(*words, key=b"rh:{k}:k:head")
 
 
 async def opened(store: Counted) -> tuple[SessionFold, int]:
@@ -210,7 +210,7 @@ async def test_a_session_that_an_earlier_release_wrote_is_opened(store: Counted)
     written = json.loads((RECORDED / "session-1.json").read_text())
     for key, fields in (("head", written["head"]), ("snap", written["snap"])):
         for name, value in fields.items():
-            await ask(store, "HSET", f"rh:{{k}}:{key}", name, bytes.fromhex(value))
+            await ask(store, "HSET", f"rh:{{k}}:k:{key}", name, bytes.fromhex(value))
     for entry, fields in written["wal"]:
         await ask(store, "XADD", WAL, entry, *(word for name, value in fields for word in (name, bytes.fromhex(value))))
     head, records = await store.open("k")

@@ -76,6 +76,37 @@ def test_records_of_version_1_are_still_read_and_turns_still_written_so() -> Non
     assert [stored(record.decode(one)) for one in fields] == fields
 
 
+SHARED = msgspec.structs.replace(
+    RECORD,
+    seq_count=3,
+    user="u-17",
+    user_base=4,
+    user_patch=(PatchOp("incr", "/dragons", 2), PatchOp("add", "/met/Ann", True)),
+    user_version=7,
+)
+
+
+def test_a_recorded_change_of_user_scope_state_is_still_read() -> None:
+    found = json.loads(Path(__file__).with_name("recorded").joinpath("records-v1-user.json").read_text())
+    fields = {name.encode(): base64.b64decode(value) for name, value in found[0].items()}
+    assert record.decode(fields) == SHARED
+    assert stored(SHARED) == {name: value for name, value in fields.items() if name != b"uv"}, "the store adds it"
+
+
+def test_a_change_of_user_scope_state_is_told_with_its_scope_before_the_end() -> None:
+    state, shared, done = record.render(SHARED, "abc")
+    assert isinstance(state, StateDelta)
+    assert isinstance(shared, StateDelta)
+    assert isinstance(done, ResponseDone)
+    assert [event.seq for event in (state, shared, done)] == [5, 6, 7]
+    assert [(one.scope, one.version) for one in (state, shared)] == [("session", 2), ("user", 7)]
+    assert (done.user_state, record.last_seq(SHARED)) == ("user", 7)
+    assert record.event_count(SHARED.patch, SHARED.user_patch) == 3
+    alone = msgspec.structs.replace(RECORD, patch=(PatchOp("incr", "/@user/dragons", 1),))
+    ends = [one for one in record.render(alone, "abc") if isinstance(one, ResponseDone)]
+    assert [one.user_state for one in ends] == ["session"]
+
+
 @given(st.integers(0), st.integers(1, 255))
 def test_a_flipped_bit_is_said(place: int, flip: int) -> None:
     fields = stored(RECORD)
@@ -117,7 +148,7 @@ def test_what_was_heard_is_rendered_with_a_cancelled_turn_and_with_an_amend() ->
     assert (amended.truncated_at, amended.replay) == (heard, True)
 
 
-@given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 3)), max_size=12), st.integers(0, 60))
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=12), st.integers(0, 60))
 def test_who_reads_on_from_a_place_misses_nothing(turns: list[tuple[int, int]], heard: int) -> None:
     """`turns`: how many events each has, and how many amends come after it."""
     seq, number, places = 0, 0, []

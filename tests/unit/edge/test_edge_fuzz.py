@@ -326,7 +326,7 @@ def test_two_sessions_share_a_key_only_if_they_are_the_same(
     one: tuple[str, str, str, str], other: tuple[str, str, str, str]
 ) -> None:
     assert (identity.session_key(*one) == identity.session_key(*other)) == (one == other)
-    assert re.fullmatch(r"[a-z2-7]{32}", identity.session_key(*one))
+    assert re.fullmatch(r"([a-z2-7]{32}:)?[a-z2-7]{32}", identity.session_key(*one))
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────

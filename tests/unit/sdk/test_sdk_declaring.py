@@ -13,8 +13,8 @@ def without_default() -> None:
         dragons: int
 
 
-def user_scope() -> None:
-    class Bad(State, scope="user"):
+def a_strange_scope() -> None:
+    class Bad(State, scope="tenant"):
         dragons: int = 0
 
 
@@ -37,7 +37,7 @@ def generator_hook(t: Turn[State]) -> object:
     ("declare", "code"),
     [
         (without_default, "state_needs_defaults"),
-        (user_scope, "scope_not_supported"),
+        (a_strange_scope, "scope_not_supported"),
         (a_list_for_a_state, "invalid_state"),
         (too_many_hooks, "invalid_hook"),
         (lambda: Role(""), "invalid_role"),

@@ -40,6 +40,7 @@ from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.ports import Shared
 from rolehost_runtime.gateway.sessions.live import REPLAY_PAGE
 from rolehost_runtime.gateway.sessions.service import SessionService
 
@@ -86,11 +87,12 @@ class Paged(MemorySessionStore):
         await asyncio.sleep(0)
         return found
 
-    async def commit(self, key: str, record: Record) -> None:
-        await super().commit(key, record)
+    async def commit(self, key: str, record: Record) -> Shared | None:
+        shared = await super().commit(key, record)
         self.written.set()
         if self.hold is not None:
             await self.hold.wait()
+        return shared
 
 
 class Place:
@@ -159,7 +161,7 @@ async def test_only_what_was_missed_is_read(place: Place) -> None:
     place.store.read_by_page = 0
     late, ear = await place.attach(Ear())
     await late.resume(57)
-    assert (seqs(ear), place.store.read_by_page) == ([58, 59, 60], 2)
+    assert (seqs(ear), place.store.read_by_page) == ([58, 59, 60], 3)
 
 
 async def test_a_turn_that_ends_during_a_replay_comes_after_it_and_once(place: Place) -> None:

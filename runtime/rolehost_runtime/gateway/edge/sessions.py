@@ -1,6 +1,7 @@
 """Routes that read sessions: their list, their events, their state. Nothing here begins a turn or makes a session."""
 
 from fastapi import FastAPI, Request
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from rolehost_api import identity
@@ -75,4 +76,7 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         if at.version == after_version:
             return Response(status_code=204)
         seen = await gate.sessions.state(principal, role, session_id)
-        return Json(StateAnswer(session_id, seen.at.version, seen.at.seq, seen.state))
+        answer = StateAnswer(session_id, seen.at.version, seen.at.seq, seen.state)
+        if seen.user is not None:
+            answer = replace(answer, user_state=seen.user.state, user_version=seen.user.version)
+        return Json(answer)

@@ -49,7 +49,11 @@ class StateAnswer(Struct, frozen=True):
     seq: int
     """The log's last event at that version: whoever goes on after it misses no change."""
     state: dict[str, Any]
+    """Of this session. Where no end user is named, its member `@user` is the Role's user-scope state."""
     is_urgent: bool = False
+    user_state: dict[str, Any] | None = None
+    """User-scope state, shared by all of the user's sessions with the Role; null where no end user is named."""
+    user_version: int | None = None
 
 
 class PushedAnswer(Struct, frozen=True):

@@ -38,6 +38,8 @@ class Wire(Protocol):
 
     def holds(self, ref: str, version: int) -> None: ...
 
+    def shares(self, ref: str, at: str) -> None: ...
+
     def forget(self, call: "Call", *, in_flight: bool) -> None: ...
 
     def close(self) -> None: ...
@@ -61,7 +63,11 @@ class Call:
         self.rules.heard(message)
         if isinstance(message, NeedState):
             self._link.worked(size)
-            self._link.send(self.channel, StateGiven(version=self._start.version, state=self._start.state or {}))
+            start = self._start
+            self._link.send(
+                self.channel,
+                StateGiven(version=start.version, state=start.state or {}, user_state=start.user_state),
+            )
             return
         self._heard.append((message, size))
         self._rung.set()
@@ -95,10 +101,12 @@ class Call:
         self.rules.answered(result.index)
         self._link.send(self.channel, result)
 
-    def committed(self, version: int) -> None:
+    def committed(self, version: int, user_at: str | None = None) -> None:
         self._end()
         self._link.holds(self._start.session, version)
-        self._link.send(self.channel, Committed(version=version))
+        if user_at is not None:
+            self._link.shares(self._start.user_ref, user_at)
+        self._link.send(self.channel, Committed(version=version, user_at=user_at or ""))
 
     def abort(self, code: str) -> None:
         if self._over:

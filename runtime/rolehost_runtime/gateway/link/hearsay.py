@@ -42,11 +42,11 @@ _HINTS = {
     "invalid_bundle": _PUSH,
     "invalid_hook": "A hook is a def or async def with one argument, the turn, and there are only so many of them",
     "invalid_role": "Role takes a name, and as persona plain text only",
-    "invalid_state": "Role(state=…) takes a class derived from rolehost.State with fields that JSON can hold",
+    "invalid_state": "Role takes one State per scope, state=… and user_state=…; a Counter begins at 0, a Set empty, with scope user",
     "logic_died": "The process ended, or ran out of memory, while it imported the logic",
     "logic_error": _TRACEBACK,
     "logic_raised": _TRACEBACK,
-    "scope_not_supported": "State has one scope so far, session; leave `scope` out",
+    "scope_not_supported": "State has the scope user, or session where `scope` is left out",
     "state_needs_defaults": "Give every field of the State a default, e.g. `dragons: int = 0`",
     UNKNOWN: "`rolehost logs` may say more",
 }

@@ -41,6 +41,8 @@ MAX_LOG_READERS = 16
 LATE_MS = 5000
 """How long what a pod sent before it read our Abort may still arrive."""
 MAX_LATE = 1024
+MAX_PERSONS = 4096
+"""Of whom it is known which copy of their user-scope state the pod holds; others' is sent again."""
 
 
 def session_ref(session_key: str, pod_uid: str) -> str:
@@ -81,6 +83,8 @@ class Link:
         self._refs: set[str] = set()
         """Of the seats."""
         self._held: dict[str, int] = {}
+        self._shared: OrderedDict[str, str] = OrderedDict()
+        """Which copy of user-scope state the pod holds, by the person's name on it."""
 
     # ── reading ─────────────────────────────────────────────────────────────────────
 
@@ -120,6 +124,7 @@ class Link:
             case Evicted():
                 for ref in message.sessions:
                     self._held.pop(ref, None)
+                    self._shared.pop(ref, None)
             case LogBatch():
                 self._receive_logs(message)
         self.worked(size)
@@ -169,9 +174,24 @@ class Link:
         ref = self._seat(session_key, until_ms)
         start = replace(start, session=ref, state=start.state or {})
         left_out = self._held.get(ref) == start.version
+        sent = replace(start, state=None) if left_out else start
+        if start.user_at:
+            person = session_ref(start.user_ref, self.pod_uid)
+            start, sent = replace(start, user_ref=person), replace(sent, user_ref=person)
+            if self._shared.get(person) == start.user_at:
+                left_out, sent = True, replace(sent, user_state=None)
+            self.shares(person, start.user_at)
         call = self._calls[self._last_channel] = Call(self, self._last_channel, start, state_left_out=left_out)
-        self.send(call.channel, replace(start, state=None) if left_out else start)
+        self.send(call.channel, sent)
         return call
+
+    def shares(self, ref: str, at: str) -> None:
+        """The pod holds this copy of a person's user-scope state; empty: none that is still right."""
+        self._shared.pop(ref, None)
+        if at:
+            self._shared[ref] = at
+        while len(self._shared) > MAX_PERSONS:
+            self._shared.popitem(last=False)
 
     def holds(self, ref: str, version: int) -> None:
         if ref in self._refs:
@@ -184,6 +204,12 @@ class Link:
         self._late[call.channel] = (call.rules, self._now_ms() + LATE_MS)
         while len(self._late) > MAX_LATE:
             self._late.popitem(last=False)
+
+    @property
+    def keeps_user_state(self) -> bool:
+        """The pod says that its Role has a State with scope user. It costs its own tenant a look into the store."""
+        done = self.bound.done() and not self.bound.cancelled() and self.bound.exception() is None
+        return done and bool(self.bound.result().user_fields)
 
     # ── seats: the sessions that this pod serves ────────────────────────────────────
 

@@ -37,7 +37,7 @@ from rolehost_runtime.gateway.link.logs import LogReader
 from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_report
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.link.serving import Serving
-from rolehost_runtime.gateway.ports import Bundles, Dialer, Signer
+from rolehost_runtime.gateway.ports import Bundles, Dialer, Person, Signer
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables, Tenant
 
 DIAL_SECONDS = 5.0
@@ -210,10 +210,18 @@ class LinkPool:
     # ── ports.Links ─────────────────────────────────────────────────────────────────
 
     async def start_turn(
-        self, role: RoleEntry, revision: RevisionEntry, session_key: str, start: StartTurn, wait_seconds: float
+        self,
+        role: RoleEntry,
+        revision: RevisionEntry,
+        session_key: str,
+        start: StartTurn,
+        wait_seconds: float,
+        person: Person | None = None,
     ) -> Call:
         """Start a turn on the session's pod, waiting for one to be ready for at most so long."""
         link = await self._serving.link(revision, session_key, role.spec.sessions.max_per_pod, wait_seconds)
+        if person is not None and link.keeps_user_state:
+            start = await person.read(start)
         return link.start(session_key, start, self._until(role))
 
     def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:

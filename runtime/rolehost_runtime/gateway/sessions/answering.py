@@ -17,6 +17,7 @@ from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.line import Line
 from rolehost_runtime.gateway.sessions.pen import Pen
+from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.world import Accepted, Timing, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
@@ -34,6 +35,8 @@ class Home(Protocol):
     remembered: Remembered
     user: str | None
     """Whose session it is, where it is an end user's."""
+    person: Person | None
+    """What it shares with the others of that user; None where nothing is shared."""
 
     @property
     def fold(self) -> SessionFold | None:
@@ -231,6 +234,7 @@ class Answering:
             running,
             self._pen,
             timing,
+            self._home.person,
         )
         if self._line.pressed(running.opened.client_msg_id):
             attempt.interrupt(None)

@@ -6,8 +6,9 @@ import logging
 from msgspec.structs import replace
 
 from rolehost_api.errors import RolehostError, Unavailable
-from rolehost_api.link.messages import StartTurn
+from rolehost_api.link.messages import Commit, StartTurn
 from rolehost_api.wire import HeardPart, Metrics
+from rolehost_runtime.core.patch import InvalidPatch
 from rolehost_runtime.core.record import TurnRecord, render
 from rolehost_runtime.core.session import Outcome, Phase, SessionFold
 from rolehost_runtime.gateway import faults
@@ -16,6 +17,7 @@ from rolehost_runtime.gateway.ports import Superseded, TurnCall
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.metrics import outcome_of
 from rolehost_runtime.gateway.sessions.pen import Pen
+from rolehost_runtime.gateway.sessions.person import Person, Reading
 from rolehost_runtime.gateway.sessions.turn import TurnRun
 from rolehost_runtime.gateway.sessions.world import Timing, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
@@ -40,6 +42,7 @@ class Attempt:
         running: Running,
         pen: Pen,
         timing: Timing,
+        person: Person | None = None,
     ) -> None:
         self._world, self._audience, self._pen = world, audience, pen
         self._key, self._session_id = key, session_id
@@ -48,6 +51,9 @@ class Attempt:
         self._timing = timing
         self._ran = False
         """The pod has come to its commit, or failed: nothing of the turn changes any more."""
+        self._reading = Reading(person) if person is not None else None
+        self._user_at: str | None = None
+        """The copy of user-scope state that the turn made; None: it changed none."""
         opened = running.opened
         start = StartTurn(
             session="",
@@ -72,6 +78,7 @@ class Attempt:
             links=world.links,
             models=world.models,
             sink=world.sink,
+            person=self._reading,
         )
 
     async def answer(self) -> None:
@@ -111,12 +118,16 @@ class Attempt:
             async with self._pen.held:
                 if self._fold.phase is not Phase.OPEN:
                     raise Superseded("the session was lost in mid-turn")
+                max_bytes = self._revision.spec.template.state.max_bytes
+                base = self._check_shared(commit, max_bytes)
                 record = self._fold.propose(
                     self._running.opened,
                     Outcome(
                         reply="".join(self._run.reply),
                         finish_reason="stop" if self._run.interrupted else self._run.finish_reason,
                         patch=commit.patch,
+                        user_patch=commit.user_patch,
+                        user_base=base,
                         degraded=hearsay.degradations(commit.degraded),
                         journal=self._run.journal(),
                         usage=self._run.usage,
@@ -126,19 +137,40 @@ class Attempt:
                         heard=self._run.heard,
                     ),
                     now_ms=self._world.now_ms(),
-                    max_bytes=self._revision.spec.template.state.max_bytes,
+                    max_bytes=max_bytes,
                 )
                 record = await self._pen.write(self._fold, record)
                 self._fold.committed()
                 self._pen.notes.committed()
+                record = self._shared(record)
         except BaseException as error:
             call.abort(outcome_of(error))
             raise
         return record, call
 
+    def _check_shared(self, commit: Commit, max_bytes: int) -> int:
+        """The version of user-scope state that the turn had read. Raises InvalidPatch for a change that cannot be."""
+        if commit.user_patch and self._reading is None:
+            raise InvalidPatch("a pod changed user-scope state where no end user is named")
+        if self._reading is None:
+            return 0
+        if commit.user_patch:
+            self._reading.checked(commit.user_patch, max_bytes)
+        return self._reading.base
+
+    def _shared(self, record: TurnRecord) -> TurnRecord:
+        """The record with the version that its change of user-scope state got."""
+        shared = self._pen.shared
+        if shared is None or self._reading is None:
+            return record
+        self._user_at = self._reading.changed(record, shared)
+        if shared.overridden:
+            self._world.sink.overridden(self._role.tenant.name, self._role.name, shared.overridden)
+        return replace(record, user_version=shared.version)
+
     def _told(self, record: TurnRecord, call: TurnCall) -> None:
         """The turn is durable. What its commit took is known only now, so replays lack that one number."""
-        call.committed(record.version)
+        call.committed(record.version, self._user_at)
         metrics = replace(self._metrics(), commit_ms=self._since(self._timing.at) - record.metrics.total_ms)
         for event in render(replace(record, metrics=metrics), self._session_id):
             self._audience.broadcast(event)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rolehost_api import identity
 from rolehost_api.errors import NotFound
 from rolehost_api.wire import RevisionChanged, SessionCreated
 from rolehost_runtime.core.prompt import Told
@@ -14,6 +15,7 @@ from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
+from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import World
@@ -80,6 +82,9 @@ class LiveSession:
         """A revision that was asked for, by address or by a message; the session moves there with its next turn."""
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
+        self.person = (
+            Person(world, identity.tag_of(key), session_id, self.audience) if principal.user and told is None else None
+        )
         self._places: dict[int, Place] = {}
         self._told = told
         self._pinned = ""
@@ -110,6 +115,8 @@ class LiveSession:
         if not self.busy:
             self._fold = None
             self.remembered.forget()
+            if self.person is not None:
+                self.person.forget()
             self._world.room.drop(self.tenant.uid, self.key)
 
     def leave(self, channel: Channel) -> None:
@@ -147,7 +154,8 @@ class LiveSession:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
             self._told_seq = fold.seq
-            self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight)
+            shared = self.person.weight if self.person is not None else 0
+            self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight + shared)
 
     async def load(self, yield_to: Collection[str]) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
@@ -248,6 +256,7 @@ class LiveSession:
                 resume_ttl_s=self._world.resume_ttl_s,
                 display_name=role.spec.display_name or role.name,
                 greeting=greeting_of(revision) if fold.turn == 0 else "",
+                user_state="session" if self.person is None else "user",
             )
         )
 

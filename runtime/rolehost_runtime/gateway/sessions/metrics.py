@@ -15,6 +15,7 @@ class TurnSink(Protocol):
 
     def turn(self, tenant: str, role: str, outcome: str, metrics: Metrics) -> None: ...
     def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None: ...
+    def overridden(self, tenant: str, role: str, values: int) -> None: ...
 
 
 def outcome_of(error: BaseException | None) -> str:
@@ -34,6 +35,9 @@ class NoSink:
         """Nothing."""
 
     def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
+        """Nothing."""
+
+    def overridden(self, tenant: str, role: str, values: int) -> None:
         """Nothing."""
 
 
@@ -79,6 +83,12 @@ class PrometheusSink:
             "rolehost_turn_commit_seconds", "One commit.", names, buckets=SECONDS, registry=registry
         )
         self._calls = Counter("rolehost_model_calls", "Model calls by outcome.", [*names, "outcome"], registry=registry)
+        self._overridden = Counter(
+            "rolehost_user_state_overridden",
+            "Values of user-scope state that a turn overrode without having seen them; each is kept as a compensation.",
+            names,
+            registry=registry,
+        )
         self._model = Histogram(
             "rolehost_model_call_seconds", "One model call.", names, buckets=SECONDS, registry=registry
         )
@@ -94,3 +104,6 @@ class PrometheusSink:
     def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
         self._calls.labels(tenant, role, outcome).inc()
         self._model.labels(tenant, role).observe(seconds)
+
+    def overridden(self, tenant: str, role: str, values: int) -> None:
+        self._overridden.labels(tenant, role).inc(values)

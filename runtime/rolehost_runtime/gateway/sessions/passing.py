@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.merge import Stored
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
-from rolehost_runtime.gateway.ports import Channel, Head, Kept, Principal, ignore
+from rolehost_runtime.gateway.ports import Channel, Compensation, Head, Kept, Principal, Shared, ignore
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place, Start
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry
@@ -51,8 +52,15 @@ class NoLog:
     async def rename(self, key: str, head: Head) -> Head:
         return head
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         """Nothing is kept."""
+        return None
+
+    async def user(self, tag: str, known: Stored) -> Stored:
+        return known
+
+    async def compensations(self, tag: str, count: int) -> list[Compensation]:
+        return []
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         """Who would take it over would not find it."""

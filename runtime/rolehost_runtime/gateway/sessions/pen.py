@@ -10,6 +10,7 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import HeardPart
 from rolehost_runtime.core.record import Record, render
 from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.gateway.ports import Shared
 from rolehost_runtime.gateway.sessions.audience import Audience
 from rolehost_runtime.gateway.sessions.notes import Notes
 from rolehost_runtime.gateway.sessions.remembered import Remembered
@@ -32,6 +33,8 @@ class Pen:
         self._world, self._audience, self._remembered = world, audience, remembered
         self._key, self._session_id = key, session_id
         self.notes = Notes(world.store, key, rests)
+        self.shared: Shared | None = None
+        """What the newest record changed of user-scope state, where it did."""
         self.held = asyncio.Lock()
         """By whoever proposes a record, until it is durable or lost."""
 
@@ -43,7 +46,7 @@ class Pen:
         try:
             while True:
                 try:
-                    await self._world.store.commit(self._key, record)
+                    self.shared = await self._world.store.commit(self._key, record)
                     break
                 except Conflict as refusal:
                     if mended:

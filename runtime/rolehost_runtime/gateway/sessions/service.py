@@ -11,6 +11,7 @@ from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.merge import version_of, view_of
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
@@ -26,6 +27,7 @@ from rolehost_runtime.gateway.ports import (
     SessionStore,
     Standing,
     StateView,
+    UserView,
     ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
@@ -299,9 +301,14 @@ class SessionService:
         key, head = await self._head(principal, role, session_id)
         live = self._live.get(key)
         awake = live.state_at(head) if live is not None else None
+        user = await self._shared(key) if principal.user else None
         if awake is not None:
-            return StateView(Standing(head.seq, head.version), awake)
-        return await reading.state(self._world.store, key, self._world.history(key))
+            return StateView(Standing(head.seq, head.version), awake, user)
+        return replace(await reading.state(self._world.store, key, self._world.history(key)), user=user)
+
+    async def _shared(self, key: str) -> UserView:
+        stored = await self._world.store.user(identity.tag_of(key), {})
+        return UserView(version_of(stored), view_of(stored))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key

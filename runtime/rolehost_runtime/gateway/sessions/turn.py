@@ -39,7 +39,7 @@ from rolehost_runtime.core.prompt import Exchange, Told, build, estimate
 from rolehost_runtime.core.record import JournalEntry
 from rolehost_runtime.core.session import cut
 from rolehost_runtime.gateway.link.bind import persona_of
-from rolehost_runtime.gateway.ports import Links, ModelEnd, ModelMessage, ModelProvider, ModelRequest, TurnCall
+from rolehost_runtime.gateway.ports import Links, ModelEnd, ModelMessage, ModelProvider, ModelRequest, Person, TurnCall
 from rolehost_runtime.gateway.sessions.metrics import TurnSink, outcome_of
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
@@ -92,6 +92,8 @@ class TurnRun:
     links: Links
     models: ModelProvider
     sink: TurnSink
+    person: Person | None = None
+    """Whose turn it is, where user-scope state is theirs."""
     reply: list[str] = field(default_factory=list)
     finish_reason: FinishReason = "stop"
     """Why the model stopped that spoke the (last part of the) reply."""
@@ -150,7 +152,9 @@ class TurnRun:
         began = asyncio.get_running_loop().time()
         try:
             start = self._with_deadline()
-            return await self.links.start_turn(self.role, self.revision, self.session_key, start, self._left())
+            return await self.links.start_turn(
+                self.role, self.revision, self.session_key, start, self._left(), self.person
+            )
         finally:
             self.clockings.route += asyncio.get_running_loop().time() - began
 

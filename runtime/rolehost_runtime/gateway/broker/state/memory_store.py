@@ -5,6 +5,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import msgspec
+
+from rolehost_api.identity import session_of, tag_of
+from rolehost_runtime.core.merge import Stored, changes_of, mark_of, merge, version_of
 from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Shelved
@@ -22,7 +26,17 @@ from rolehost_runtime.gateway.broker.state.snapshots import (
     restore,
     said,
 )
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, Superseded
+from rolehost_runtime.gateway.ports import (
+    USER_BYTES,
+    Compensation,
+    Head,
+    HeldElsewhere,
+    Kept,
+    Shared,
+    Superseded,
+)
+
+MAX_COMPENSATIONS = 1024
 
 
 @dataclass
@@ -36,10 +50,15 @@ class Shelf:
     snaps: dict[str, dict[int, bytes]] = field(default_factory=dict)
     aside: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """What was corrupt, by what it was."""
+    users: dict[str, Stored] = field(default_factory=dict)
+    """By tag."""
+    kept: dict[str, list[Compensation]] = field(default_factory=dict)
 
 
 class MemorySessionStore:
     """Implements ports.SessionStore."""
+
+    user_bytes = USER_BYTES
 
     def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
         self.shelf = shelf or Shelf()
@@ -87,17 +106,20 @@ class MemorySessionStore:
         self.shelf.heads[key] = replace(there, log_id=secrets.token_hex(16))
         return replace(head, log_id=self.shelf.heads[key].log_id)
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
         fields = {name.encode(): value for name, value in encode(record).items()}
         if head is None or not self._ours(key, head, record.log_id, record.epoch):
             raise Superseded()
         next_turn, next_amend = (head.turn + 1, 0), (head.turn, head.amends + 1)
-        if record.position in ((head.turn, 0), (head.turn, head.amends)) and fields in log:
-            return
+        if record.position in ((head.turn, 0), (head.turn, head.amends)):
+            for kept in log:
+                if {name: value for name, value in kept.items() if name != b"uv"} == fields:
+                    return Shared(int(kept[b"uv"])) if b"uv" in kept else None
         if record.position not in (next_turn, next_amend) or record.seq_first != head.seq + 1:
             raise Superseded()
-        log.append(fields)
+        shared = self._share(key, record)
+        log.append(fields | ({b"uv": str(shared.version).encode()} if shared else {}))
         head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms)
         if isinstance(record, Amend):
             self.shelf.heads[key] = replace(head, amends=record.number)
@@ -105,6 +127,30 @@ class MemorySessionStore:
             self.shelf.heads[key] = replace(
                 head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0
             )
+        return shared
+
+    def _share(self, key: str, record: Record) -> Shared | None:
+        if isinstance(record, Amend) or not record.user_patch:
+            return None
+        tag, session = tag_of(key), session_of(key)
+        there, changes = self.shelf.users.get(tag, {}), changes_of(record.user_patch)
+        merged = merge(there, changes, base=record.user_base, mark=record.mark, max_bytes=self.user_bytes)
+        self.shelf.users[tag] = merged.stored
+        self.shelf.kept.setdefault(tag, []).extend(
+            Compensation(
+                merged.version, lost.field, lost.written, msgspec.msgpack.decode(lost.value), session, record.turn
+            )
+            for lost in merged.overridden
+        )
+        del self.shelf.kept[tag][:-MAX_COMPENSATIONS]
+        return Shared(merged.version, len(merged.overridden))
+
+    async def user(self, tag: str, known: Stored) -> Stored:
+        there = self.shelf.users.get(tag, {})
+        return known if (version_of(there), mark_of(there)) == (version_of(known), mark_of(known)) else dict(there)
+
+    async def compensations(self, tag: str, count: int) -> list[Compensation]:
+        return self.shelf.kept.get(tag, [])[::-1][:count]
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         head = self.shelf.heads.get(key)

@@ -1,4 +1,4 @@
-"""The begin of a session's log going away: `rh:{<key>}:segs` is a stream of the names of the segments that have it.
+"""The begin of a session's log going away: `rh:{<tag>}:<session>:segs` is a stream of the segments' names that have it.
 
 Each segment's id is the place of its last record. The names go by the same server-side call that takes the records
 away, so that whatever Redis forgets in a failover it forgets both, and the log is whole again.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rolehost_runtime.core.record import CorruptRecord, Position
 from rolehost_runtime.core.segment import Entry, Shelved, entry
+from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
@@ -45,12 +46,12 @@ class RedisShortenedLog:
         self._redis, self._owner = redis, owner
 
     async def entries(self, key: str, start: Position, count: int) -> Sequence[Entry]:
-        wal, first = f"rh:{{{key}}}:wal", "{}-{}".format(*start)
+        wal, first = keys.wal(key), "{}-{}".format(*start)
         found = await self._redis.run("XRANGE", wal, first, "+", "COUNT", count, key=wal.encode())
         return [entry(_place(name), dict(zip(flat[::2], flat[1::2], strict=True))) for name, flat in found]
 
     async def shelved(self, key: str, position: Position) -> Shelved | None:
-        segs, first = f"rh:{{{key}}}:segs", "{}-{}".format(*position)
+        segs, first = keys.segments(key), "{}-{}".format(*position)
         found = await self._redis.run("XRANGE", segs, first, "+", "COUNT", 1, key=segs.encode())
         if not found:
             return None
@@ -62,9 +63,9 @@ class RedisShortenedLog:
 
     async def shorten(self, key: str, log_id: str, epoch: int, first: Position, last: Position, name: str) -> bool:
         """As ports.ShortenedLog has it."""
-        keys = tuple(f"rh:{{{key}}}:{what}" for what in ("head", "wal", "segs"))
+        where = (keys.head(key), keys.wal(key), keys.segments(key))
         arguments: list[Word] = [log_id, self._owner, epoch, "{}-{}".format(*first), *last, name]
-        outcome = await self._redis.call(SHORTEN_SCRIPT, keys, arguments, line=key.encode())
+        outcome = await self._redis.call(SHORTEN_SCRIPT, where, arguments, line=key.encode())
         if outcome == b"superseded":
             raise Superseded()
         return bool(outcome == b"ok")

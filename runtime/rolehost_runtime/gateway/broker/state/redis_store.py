@@ -1,5 +1,6 @@
-"""Sessions' logs in Redis: `rh:{<key>}:head` (a hash), `rh:{<key>}:wal` (a stream of records), `rh:{<key>}:snap` (a hash
-of the newest two snapshots by seq) and, where something was corrupt, copies of it in `rh:{<key>}:quarantine`.
+"""Sessions' logs in Redis: `rh:{<tag>}:<session>:head` (a hash), `…:wal` (a stream of records), `…:snap` (a hash of the
+newest two snapshots by seq) and, where something was corrupt, copies of it in `…:quarantine`. Beside them is what a
+person's sessions share: `rh:{<tag>}:user` (a hash, `core.merge`) and `rh:{<tag>}:user:comp` (a stream).
 
 Who may write is decided by epoch and owner in the same server-side call that appends; the
 stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>` for an
@@ -12,12 +13,24 @@ from dataclasses import replace
 from typing import Any
 
 from rolehost_api.errors import RolehostError
-from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, following, last_seq
+from rolehost_api.identity import tag_of
+from rolehost_runtime.core.merge import Stored, mark_of, version_of
+from rolehost_runtime.core.record import (
+    Amend,
+    CorruptRecord,
+    Position,
+    Record,
+    TurnRecord,
+    decode,
+    encode,
+    following,
+    last_seq,
+)
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
-from rolehost_runtime.gateway.broker.state import snapshots
+from rolehost_runtime.gateway.broker.state import keys, snapshots
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
 from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
@@ -25,9 +38,19 @@ from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, KEEP, NOTE, OPEN, QUARANTINE, RENAME
+from rolehost_runtime.gateway.broker.state.scripts import COMMIT, KEEP, NOTE, OPEN, QUARANTINE, RENAME, USER
+from rolehost_runtime.gateway.broker.state.shared import compensation, refused, shared_words
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, StoreFacts, Superseded
+from rolehost_runtime.gateway.ports import (
+    USER_BYTES,
+    Compensation,
+    Head,
+    HeldElsewhere,
+    Kept,
+    Shared,
+    StoreFacts,
+    Superseded,
+)
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
@@ -41,6 +64,8 @@ KEEP_SCRIPT, QUARANTINE_SCRIPT = Script(KEEP), Script(QUARANTINE)
 
 class RedisSessionStore:
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
+
+    user_bytes = USER_BYTES
 
     def __init__(self, redis: Client, owner: str = "") -> None:
         self._redis = redis
@@ -91,8 +116,8 @@ class RedisSessionStore:
         Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
         """
         arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
-        keys = (_head(key), _snap(key))
-        outcome, *values = await self._redis.call(OPEN_SCRIPT, keys, arguments, line=key.encode())
+        where = (keys.head(key), keys.snap(key))
+        outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
         if outcome == b"held":
             raise HeldElsewhere(values[0].decode())
         *values, seq, data = values
@@ -113,7 +138,7 @@ class RedisSessionStore:
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         """At most `count` records from that place on; fewer only where the log ends."""
         records: list[Record] = []
-        wal, first = _wal(key), "{}-{}".format(*start)
+        wal, first = keys.wal(key), "{}-{}".format(*start)
         for entry_id, flat in await self._redis.run("XRANGE", wal, first, "+", "COUNT", count, key=wal.encode()):
             try:
                 record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
@@ -129,13 +154,13 @@ class RedisSessionStore:
 
     async def head(self, key: str) -> Head | None:
         """Where the session stands, without taking it over; None where there is none."""
-        head = _head(key)
+        head = keys.head(key)
         found = await self._redis.run("HMGET", head, *HEAD, key=head.encode())
         return None if found[0] is None else _read_head(found)
 
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""
-        head = _head(key)
+        head = keys.head(key)
         words = await self._redis.run("HMGET", head, "log_id", "epoch", "owner", "seq", key=head.encode())
         if words[0] is None:
             return None
@@ -149,11 +174,11 @@ class RedisSessionStore:
         """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
         named = replace(head, log_id=secrets.token_hex(16))
         arguments = (head.log_id, self._owner, head.epoch, named.log_id)
-        if await self._redis.call(RENAME_SCRIPT, (_head(key),), arguments, line=key.encode()) != b"ok":
+        if await self._redis.call(RENAME_SCRIPT, (keys.head(key),), arguments, line=key.encode()) != b"ok":
             raise Superseded()
         return named
 
-    async def commit(self, key: str, record: Record) -> None:
+    async def commit(self, key: str, record: Record) -> Shared | None:
         """Append one record, if epoch, owner and place are still right; the same record again is accepted."""
         fields = encode(record)
         version, revision = (0, "") if isinstance(record, Amend) else (record.version, record.revision)
@@ -171,16 +196,35 @@ class RedisSessionStore:
             fields["crc32"],
             fields["body"],
         ]
-        keys = (_head(key), _wal(key))
-        outcome = await self._redis.call(COMMIT_SCRIPT, keys, arguments, line=key.encode())
+        where: tuple[str, ...] = (keys.head(key), keys.wal(key))
+        if isinstance(record, TurnRecord) and record.user_patch:
+            where += (keys.user(tag_of(key)), keys.compensations(tag_of(key)))
+            arguments += shared_words(key, record, self.user_bytes)
+        outcome = await self._redis.call(COMMIT_SCRIPT, where, arguments, line=key.encode())
+        if isinstance(outcome, list):
+            return Shared(int(outcome[1]), int(outcome[2]))
         if outcome != b"ok":
-            raise Superseded()
+            raise refused(outcome.decode())
+        return None
+
+    async def user(self, tag: str, known: Stored) -> Stored:
+        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none."""
+        key = keys.user(tag)
+        words = ("EVAL", USER, 1, key, version_of(known), mark_of(known))
+        found = await self._redis.run(*words, key=key.encode())
+        return known if found == b"same" else dict(zip(found[::2], found[1::2], strict=True))
+
+    async def compensations(self, tag: str, count: int) -> list[Compensation]:
+        """Values that turns overrode without having seen them, newest first; the store keeps the last 1,024."""
+        key = keys.compensations(tag)
+        found = await self._redis.run("XREVRANGE", key, "+", "-", "COUNT", count, key=key.encode())
+        return [compensation(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in found]
 
     async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
         """Note that this turn is open, or given up; nothing where epoch, owner or turn are not right any more."""
         body = encode_open(opened) if opened is not None else b""
         arguments: list[Word] = [log_id, self._owner, epoch, turn, body]
-        await self._redis.call(NOTE_SCRIPT, (_head(key),), arguments, line=key.encode())
+        await self._redis.call(NOTE_SCRIPT, (keys.head(key),), arguments, line=key.encode())
 
     # ── snapshots ───────────────────────────────────────────────────────────────────
 
@@ -188,7 +232,7 @@ class RedisSessionStore:
         """Keep it beside the one before it; the bytes it takes. Raises Conflict `superseded` as `commit` does."""
         data = encode_snapshot(snapshot)
         arguments: list[Word] = [snapshot.log_id, self._owner, snapshot.epoch, snapshot.seq, data]
-        if await self._redis.call(KEEP_SCRIPT, (_head(key), _snap(key)), arguments) != b"ok":
+        if await self._redis.call(KEEP_SCRIPT, (keys.head(key), keys.snap(key)), arguments) != b"ok":
             raise Superseded()
         return len(data)
 
@@ -202,13 +246,13 @@ class RedisSessionStore:
 
     async def snapshots(self, key: str) -> list[bytes]:
         """The seqs of whatever stands there, the newest first."""
-        snap = _snap(key)
+        snap = keys.snap(key)
         seqs: list[bytes] = await self._redis.run("HKEYS", snap, key=snap.encode())
         return sorted(seqs, key=int, reverse=True)
 
     async def snapshot(self, key: str, seq: bytes) -> Found | None:
         """What stands there; None where it went meanwhile."""
-        snap = _snap(key)
+        snap = keys.snap(key)
         data = await self._redis.run("HGET", snap, seq, key=snap.encode())
         return None if data is None else Found(seq, data)
 
@@ -227,7 +271,7 @@ class RedisSessionStore:
             *(gone or (b"", b"")),
         ]
         try:
-            kept = await self._redis.call(QUARANTINE_SCRIPT, (_quarantine(key), _snap(key)), arguments)
+            kept = await self._redis.call(QUARANTINE_SCRIPT, (keys.quarantine(key), keys.snap(key)), arguments)
             snapshots.said(key, name, why, "kept" if kept == b"ok" else "not kept: there are enough")
         except RolehostError as error:  # whoever reads meets the same store
             snapshots.said(key, name, why, f"not kept: {error.code}")
@@ -262,19 +306,3 @@ def _read_head(values: Sequence[bytes | None]) -> Head:
         )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None
-
-
-def _head(key: str) -> str:
-    return f"rh:{{{key}}}:head"
-
-
-def _wal(key: str) -> str:
-    return f"rh:{{{key}}}:wal"
-
-
-def _snap(key: str) -> str:
-    return f"rh:{{{key}}}:snap"
-
-
-def _quarantine(key: str) -> str:
-    return f"rh:{{{key}}}:quarantine"

@@ -50,7 +50,133 @@ return 'ok'
 """
 """KEYS head. ARGV log id, owner, epoch, new log id."""
 
-COMMIT = """
+MERGE = """
+local function number(n) return string.format('%.0f', n) end
+
+local function read(stored)
+  if not stored then return nil end
+  local gap = string.find(stored, ' ', 1, true)
+  return {written = tonumber(string.sub(stored, 1, gap - 1)), kind = string.sub(stored, gap + 1, gap + 1),
+    value = string.sub(stored, gap + 2)}
+end
+
+local function whole(packed)
+  local first = string.byte(packed, 1)
+  if first <= 127 or first >= 224 or (first >= 204 and first <= 211) then
+    local n = cmsgpack.unpack(packed)
+    if math.abs(n) <= 9007199254740991 then return n end
+  end
+  return nil
+end
+
+local function merged(user, first)
+  local at = redis.call('HMGET', user, '@', '#')
+  local version, before = tonumber(at[1] or '0'), tonumber(at[2] or '0')
+  local base = tonumber(ARGV[first])
+  local plan = {mark = ARGV[first + 1], set = {}, kept = {}, size = before}
+  local seen = base
+  if base > version then
+    version = (math.floor(base / 4294967296) + 1) * 4294967296
+    seen = 0
+  end
+  plan.version = version + 1
+
+  local function get(name)
+    local pending = plan.set[name]
+    if pending ~= nil then return pending end
+    return redis.call('HGET', user, name)
+  end
+  local function put(name, value)
+    local old = get(name)
+    if old then plan.size = plan.size - #name - #old end
+    if value then plan.size = plan.size + #name + #value end
+    plan.set[name] = value
+  end
+  local function displace(field, entry, kind, value)
+    if not entry then return end
+    local names, elements, prefix = {}, {}, '+' .. field .. '/'
+    if entry.kind == 's' then
+      for _, name in ipairs(redis.call('HKEYS', user)) do
+        if string.sub(name, 1, #prefix) == prefix then table.insert(names, name) end
+      end
+      table.sort(names)
+      for _, name in ipairs(names) do table.insert(elements, string.sub(name, #prefix + 1)) end
+    end
+    local empty = entry.kind == 's' and #names == 0
+    if entry.written > seen and not empty and not (entry.kind == kind and entry.value == value) then
+      local lost = entry.value
+      if entry.kind == 's' then lost = cmsgpack.pack(elements) end
+      if entry.kind == 'c' then lost = cmsgpack.pack(tonumber(entry.value)) end
+      table.insert(plan.kept, {field, number(entry.written), lost})
+    end
+    for _, name in ipairs(names) do put(name, false) end
+  end
+
+  for place = first + 4, #ARGV, 3 do
+    local kind, field, what = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+    local name, element = '.' .. field, '+' .. field .. '/' .. what
+    local entry = read(get(name))
+    local now = number(plan.version) .. ' '
+    if kind == 'put' then
+      displace(field, entry, 'l', what)
+      put(name, now .. 'l' .. what)
+    elseif kind == 'drop' then
+      displace(field, entry, '', '')
+      put(name, false)
+    elseif kind == 'add' then
+      local count = 0
+      local plain = entry and entry.kind == 'l' and whole(entry.value)
+      if entry and entry.kind == 'c' then
+        count = tonumber(entry.value)
+      elseif plain then
+        count = plain
+      else
+        displace(field, entry, 'c', '')
+      end
+      count = count + tonumber(what)
+      if math.abs(count) > 9007199254740991 then return {refused = 'counter_too_large'} end
+      put(name, now .. 'c' .. number(count))
+    elseif kind == 'join' then
+      if entry and entry.kind ~= 's' then displace(field, entry, 's', '') end
+      put(name, now .. 's')
+      put(element, number(plan.version))
+    elseif kind == 'leave' then
+      local added = get(element)
+      if entry and entry.kind == 's' and added and tonumber(added) <= base then
+        put(element, false)
+        put(name, now .. 's')
+      end
+    end
+  end
+  if plan.size > tonumber(ARGV[first + 2]) and plan.size > before then return {refused = 'state_too_large'} end
+  return plan
+end
+
+local function keep(plan, user, compensations, session, turn)
+  for name, value in pairs(plan.set) do
+    if value then redis.call('HSET', user, name, value) else redis.call('HDEL', user, name) end
+  end
+  redis.call('HSET', user, '@', number(plan.version), '!', plan.mark, '#', number(plan.size))
+  for place, kept in ipairs(plan.kept) do
+    redis.call('XADD', compensations, 'MAXLEN', 1024, number(plan.version) .. '-' .. place, 'field', kept[1],
+      'written', kept[2], 'value', kept[3], 'session', session, 'turn', turn)
+  end
+end
+"""
+"""What `core.merge.merge` does, over the same bytes, for whatever script appends a record: `merged` decides and writes
+nothing, `keep` writes. ARGV from `first` on: base, mark, most bytes, session, then (kind, field, what) of each change.
+A compensation's id is the version that overrode it, and its number there."""
+
+USER = """
+local at = redis.call('HMGET', KEYS[1], '@', '!')
+if (at[1] or '0') == ARGV[1] and (at[2] or '') == ARGV[2] then return 'same' end
+return redis.call('HGETALL', KEYS[1])
+"""
+"""KEYS user. ARGV version and mark of the copy that is known. It only reads."""
+
+COMMIT = (
+    MERGE
+    + """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn', 'seq', 'amends')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
   return 'superseded'
@@ -61,11 +187,14 @@ local amend = ARGV[5] ~= '0'
 if head[4] == ARGV[4] and (not amend or amends == ARGV[5]) then
   local kept = redis.call('XRANGE', KEYS[2], id, id)[1]
   if kept then
+    local same, told = false, '0'
     for field = 1, #kept[2], 2 do
-      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[13] then
-        redis.call('HSET', KEYS[1], 'turn', ARGV[4])
-        return 'ok'
-      end
+      if kept[2][field] == 'body' and kept[2][field + 1] == ARGV[13] then same = true end
+      if kept[2][field] == 'uv' then told = kept[2][field + 1] end
+    end
+    if same then
+      redis.call('HSET', KEYS[1], 'turn', ARGV[4])
+      return told == '0' and 'ok' or {'ok', told, 0}
     end
   end
   return 'superseded'
@@ -80,7 +209,14 @@ if amend then
 elseif tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
   return 'superseded'
 end
-redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13])
+local plan = KEYS[3] and merged(KEYS[3], 14)
+if plan and plan.refused then return plan.refused end
+if plan then
+  redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13], 'uv', number(plan.version))
+  keep(plan, KEYS[3], KEYS[4], ARGV[17], ARGV[4])
+else
+  redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13])
+end
 if amend then
   redis.call('HSET', KEYS[1], 'seq', ARGV[7], 'at_ms', ARGV[10], 'amends', ARGV[5])
 else
@@ -89,11 +225,15 @@ else
   redis.call('HDEL', KEYS[1], 'open', 'deaths')
 end
 redis.call('PERSIST', KEYS[1])
+if plan then return {'ok', number(plan.version), #plan.kept} end
 return 'ok'
 """
-"""KEYS head, wal. ARGV log id, owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32,
-body. Number 0 is the turn itself, and the note of the open turn goes with it; any other is an amend of the newest
-turn, counted over the whole log, which leaves version, revision and the open turn as they are."""
+)
+"""KEYS head, wal; for a turn that changes user-scope state also user and its compensations. ARGV log id, owner, epoch,
+turn, number, first seq, last seq, version, revision, at_ms, v, crc32, body, and for four keys what MERGE takes: the
+version that the change got goes into the record's entry as `uv`. Number 0 is the turn itself, and the note of the open
+turn goes with it; any other is an amend of the newest turn, counted over the whole log, which leaves version, revision
+and the open turn as they are."""
 
 NOTE = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')

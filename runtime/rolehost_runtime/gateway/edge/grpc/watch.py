@@ -66,7 +66,7 @@ class Follower:
             self._has = None
             self._losses += 1
             self._behind.set()
-        elif isinstance(event, wire.StateDelta):
+        elif isinstance(event, wire.StateDelta) and event.scope == "session":
             self._tell([event])
 
     async def room(self) -> bool:
@@ -135,7 +135,7 @@ class Follower:
         if at.version <= self._has:
             return True
         page = await self._gate.sessions.events(*asked, max(0, at.seq - RECENT_EVENTS))
-        changes = [event for event in page.events if isinstance(event, wire.StateDelta)]
+        changes = [event for event in page.events if isinstance(event, wire.StateDelta) and event.scope == "session"]
         if self._has is None:
             return False
         if at.version > self._has:

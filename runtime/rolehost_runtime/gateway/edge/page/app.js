@@ -101,7 +101,7 @@ class Page {
   }
 
   state(event) {
-    byId("version").textContent = `version ${event.version}`;
+    byId("version").textContent = event.scope === "user" ? `version ${event.version} of this person's` : `version ${event.version}`;
     const signs = { add: "=", replace: "=", incr: "+=", remove: "removed" };
     byId("patch").replaceChildren(...event.patch.slice(0, 8).map(({ op, path, value }) =>
       element("li", "", `${path.slice(1)} ${signs[op] ?? op} ${op === "remove" ? "" : JSON.stringify(value ?? null)}`)));

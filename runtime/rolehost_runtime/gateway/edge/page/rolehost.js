@@ -330,12 +330,39 @@ class Known {
   }
 }
 
+/** State that the person's other sessions change too: where they did, the whole of it is told. */
+class KnownShared extends Known {
+  values = {};
+
+  patched(frame) {
+    const version = number(frame, "version");
+    if (version === null || version < this.version || (version === this.version && this.values !== null)) return;
+    const follows = version === this.version + 1;
+    const [first] = Array.isArray(frame.patch) ? frame.patch : [];
+    const whole = frame.patch?.length === 1 && first?.op === "replace" && first.path === "";
+    this.version = version;
+    if (whole) this.values = isObject(first.value) ? first.value : null;
+    else this.values = this.values !== null && follows ? applied(this.values, frame.patch, joined) : null;
+  }
+}
+
+/** One change of a Set, an object of its elements; anything else as it always is. */
+function joined(state, operation) {
+  const [, field, element, ...more] = (isObject(operation) && typeof operation.path === "string" ? operation.path : "").split("/");
+  if (element === undefined || more.length) return perform(state, operation);
+  const name = field.replaceAll("~1", "/").replaceAll("~0", "~");
+  const there = Object.hasOwn(state, name) && isObject(state[name]);
+  if (operation.op === "remove" && !(there && Object.hasOwn(state[name], element.replaceAll("~1", "/").replaceAll("~0", "~")))) return;
+  if (!there) perform(state, { op: "add", path: `/${field}`, value: {} });
+  perform(state, operation);
+}
+
 /** The state after a patch; null where the patch does not fit it. */
-function applied(state, patch) {
+function applied(state, patch, perform_ = perform) {
   if (!Array.isArray(patch) || patch.length > MAX_PATCH) return null;
   try {
     const folded = structuredClone(state);
-    for (const operation of patch) perform(folded, operation);
+    for (const operation of patch) perform_(folded, operation);
     return folded;
   } catch (misfit) {
     if (misfit instanceof Misfit) return null;
@@ -498,6 +525,7 @@ export class Core {
     this.backlog = new Backlog(max_events);
     this.pulse = new Pulse();
     this.known = new Known();
+    this.shared = new KnownShared();
     /** The last `session.created`. @type {Frame | null} */
     this.greeted = null;
     /** Why it ended. @type {Fault | null} */
@@ -870,7 +898,7 @@ export class Core {
 
   #stateChanged(now, frame) {
     if (!this.#numbered(now, frame)) return;
-    this.known.patched(frame);
+    (frame.scope === "user" ? this.shared : this.known).patched(frame);
     this.#tell(frame);
     this.#progress(now);
   }
@@ -1199,6 +1227,8 @@ export class Session {
 
   /** The Role's state of this session as far as it is known here: `values` is null where it is not. */
   get state() { return { version: this.#core.known.version, values: structuredClone(this.#core.known.values) }; }
+  /** The Role's state of this person, which their other sessions share and change, as far as it is known here. */
+  get userState() { return { version: this.#core.shared.version, values: structuredClone(this.#core.shared.values) }; }
   /** Running mean of what a ping takes, ms; null before the first. */
   get rtt_ms() { return this.#core.pulse.rtt_ms; }
   get connected() { return ["ready", "resuming"].includes(this.#core.phase); }
