@@ -19,6 +19,7 @@ from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
+from rolehost_runtime.gateway.kept import Library, Origin
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -366,9 +367,18 @@ class Head:
     """A turn that was begun and neither committed nor given up, as far as somebody could still say so."""
     deaths: int = 0
     """Owners that it has outlived: who takes it over now is the next after so many."""
+    forgotten: int = 0
+    """The epoch in which all that it had been before was forgotten; 0: never."""
+    origin: Origin | None = None
+    """What it was forked from."""
+
+    @property
+    def void(self) -> bool:
+        """It was forgotten, and nobody has opened it since: to whoever asks there is no such session."""
+        return bool(self.forgotten) and self.forgotten == self.epoch
 
 
-class SessionStore(Protocol):
+class SessionStore(Library, Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:

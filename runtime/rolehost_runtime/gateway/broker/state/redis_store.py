@@ -15,24 +15,26 @@ from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record,
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.redis_library import LIBRARY_SCRIPTS, RedisLibrary
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, NOTE, OPEN, RENAME
+from rolehost_runtime.gateway.kept import decode_origin
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts, Superseded
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
-HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "open")
+HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "forgotten", "origin", "open")
 """Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
 
 
-class RedisSessionStore:
+class RedisSessionStore(RedisLibrary):
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
 
     def __init__(self, redis: Client, owner: str = "") -> None:
@@ -52,7 +54,7 @@ class RedisSessionStore:
         `owner` is the process's own name, never used by another one; by default a random one.
         `noticed` is told in a word of everything that Redis refuses or does not answer.
         """
-        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT)
+        scripts = (OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, *LIBRARY_SCRIPTS)
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
         return cls(redis, owner)
@@ -177,12 +179,13 @@ def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
 def _read_head(values: Sequence[bytes | None]) -> Head:
     """The fields HEAD. Raises CorruptRecord."""
     try:
-        *known, amends, deaths, note = values
+        *known, amends, deaths, forgotten, origin, note = values
         log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in known if value is not None)
         opened = decode_open(note) if note else None
         return Head(
             log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
             amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
+            forgotten=int(forgotten or 0), origin=decode_origin(origin),
         )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None
