@@ -278,6 +278,12 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
     """Of the response that was to be cancelled."""
 
 
+FORGOTTEN = "session_forgotten"
+"""Code of the error that is the last of a session's events: everything of it was deleted, and the connection is closed
+with GONE."""
+GONE = 4404
+
+
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     from_seq: int
     to_seq: int

@@ -11,9 +11,11 @@ from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
+from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
 from rolehost_runtime.gateway.sessions.answering import Answering
-from rolehost_runtime.gateway.sessions.audience import Audience, events_after
+from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
+from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
 from rolehost_runtime.gateway.sessions.world import World
@@ -74,6 +76,7 @@ class LiveSession:
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self.remembered = Remembered(world.store, key)
+        self.listing = Listing(world.store, Whose(role.tenant.uid, role.name, principal.user), session_id)
         self._loading = asyncio.Lock()
         self._start = start
         self.turns = Answering(world, self)
@@ -133,6 +136,25 @@ class LiveSession:
             self._told_seq = fold.seq
             self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight)
 
+    def forgotten(self) -> None:
+        """All that was kept of it is deleted: let go of what is held, and send away whoever listens.
+
+        A turn that runs ends as fenced; one whose record is on its way to the log is refused there.
+        """
+        fold, self._fold = self._fold, None
+        if fold is not None and fold.phase is Phase.OPEN:
+            fold.lose()
+        self.remembered.forget()
+        self._world.room.drop(self.tenant.uid, self.key)
+        self._tell_forgotten()
+
+    def _tell_forgotten(self) -> None:
+        """Those who listen hear of it, and are let go of: whoever comes again begins anew."""
+        self._told_seq, self._pinned, self._lasting = None, "", False
+        self.listing.forgotten()
+        self._world.links.release(self.key)
+        self.audience.broadcast(session_forgotten(self.session_id, self._world.now_ms()))
+
     async def load(self, yield_to: Collection[str]) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
 
@@ -148,6 +170,8 @@ class LiveSession:
                 self.turns.left_open(None, None)
                 self.scatter()
                 raise
+            if self.remembered.heed(head):
+                self._tell_forgotten()
             head, records, lost = await self.remembered.mend(head, records)
             fold = SessionFold(head.log_id, head.epoch)
             fold.told = self._told
@@ -161,6 +185,8 @@ class LiveSession:
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
             self._tell_missed(records)
+            if fold.turn:
+                self.listing.begin(head.last_at_ms)  # it is there, unless the store lost it
             self.weigh(fold)
             self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision
