@@ -166,6 +166,14 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     session.switch), or another user's, may go by the same session_id: it is told apart by this, and has its own seq."""
 
 
+class ForkedFrom(Struct, frozen=True):
+    """The session whose first events are this one's first events too."""
+
+    session_id: str
+    at_seq: int
+    """The last of them."""
+
+
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     role: str
     """name@r<sequence> of the revision that this session is pinned to."""
@@ -178,6 +186,7 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     features: tuple[str, ...] = ()
     greeting: str = ""
     """The persona's first words, in a session without turns only. Not in the log: nobody waited for it."""
+    forked_from: ForkedFrom | None = None
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):

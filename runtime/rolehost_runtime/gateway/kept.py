@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from rolehost_api import identity
 from rolehost_api.errors import Overloaded
+from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.record import Record
 
 MAX_OF_USER = 10_000
@@ -81,13 +82,6 @@ class Row:
         return other is None or (self.began_ms, self.member) < (other.began_ms, other.member)
 
 
-class Origin(Struct, frozen=True):
-    """What a session was forked from."""
-
-    session_id: str
-    at_seq: int
-
-
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """Where a log stands that begins as another's beginning."""
@@ -101,7 +95,7 @@ class Beginning:
     revision: str
     at_ms: int
     amends: int
-    origin: Origin
+    origin: ForkedFrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +227,13 @@ def too_many_kept() -> Overloaded:
     )
 
 
-def encode_origin(origin: Origin) -> bytes:
+def encode_origin(origin: ForkedFrom) -> bytes:
     return msgspec.msgpack.encode(origin)
 
 
-def decode_origin(raw: bytes | None) -> Origin | None:
+def decode_origin(raw: bytes | None) -> ForkedFrom | None:
     """None also for one that cannot be read: it is a word about the past."""
     try:
-        return msgspec.msgpack.decode(raw, type=Origin) if raw else None
+        return msgspec.msgpack.decode(raw, type=ForkedFrom) if raw else None
     except msgspec.MsgspecError:
         return None
-
-

@@ -14,12 +14,13 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
-from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_api.wire import ForkedFrom, HeardPart, Said, ServerFrame, Usage
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
-from rolehost_runtime.gateway.kept import Library, Origin
+from rolehost_runtime.gateway.keeping import Keeping
+from rolehost_runtime.gateway.kept import Library
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -151,8 +152,9 @@ class Sessions(Protocol):
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""
 
-    async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
+    @property
+    def kept(self) -> Keeping:
+        """All sessions that there are, whoever holds them."""
 
 
 class Logs(Protocol):
@@ -239,9 +241,15 @@ class Peers(Protocol):
         is gone. Raises OwnerLost, or what the owner refuses a client with.
         """
 
+    def forgotten(self, key: str) -> None:
+        """Tell all of them that this session was deleted: whoever holds it lets go. Waits for nothing."""
+
 
 class Host(Protocol):
     """The sessions of this process, as other gateways see them."""
+
+    def forgotten(self, key: str) -> None:
+        """This session was deleted. Harmless where it is not held here."""
 
     async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
         """A place for a client of another gateway at a session that is answered here; None where nobody speaks in it.
@@ -369,7 +377,7 @@ class Head:
     """Owners that it has outlived: who takes it over now is the next after so many."""
     forgotten: int = 0
     """The epoch in which all that it had been before was forgotten; 0: never."""
-    origin: Origin | None = None
+    origin: ForkedFrom | None = None
     """What it was forked from."""
 
     @property

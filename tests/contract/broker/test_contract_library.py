@@ -8,13 +8,13 @@ import pytest
 
 from rolehost_api.errors import Conflict, Overloaded
 from rolehost_api.link.messages import PatchOp
-from rolehost_api.wire import HeardPart
+from rolehost_api.wire import ForkedFrom, HeardPart
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, last_seq
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.broker.state.memory_library import Shelf
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.kept import Beginning, Origin, Row, Whose
+from rolehost_runtime.gateway.kept import Beginning, Row, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 
 ANNE, BO, TENANT = Whose("uid-acme", "cat", "anne"), Whose("uid-acme", "cat", "bo"), Whose("uid-acme", "cat")
@@ -105,7 +105,11 @@ async def test_a_row_is_made_once_and_keeps_its_place(stores: Stores) -> None:
     await store.enlist(ANNE, "b", 2)
     await store.enlist(ANNE, "a", 3)
     rows = [Row("anne", "b", 2), Row("anne", "a", 1)]
-    assert await store.rows("uid-acme", "cat", "anne", None, 9) == rows == await store.rows("uid-acme", "cat", None, None, 9)
+    assert (
+        await store.rows("uid-acme", "cat", "anne", None, 9)
+        == rows
+        == await store.rows("uid-acme", "cat", None, None, 9)
+    )
     await store.delist(ANNE, "a")
     await store.delist(ANNE, "a")
     assert await store.rows("uid-acme", "cat", None, None, 9) == [Row("anne", "b", 2)]
@@ -135,7 +139,7 @@ async def test_a_users_list_refuses_where_it_is_full_and_a_tenants_lets_go_of_it
 
 
 def beginning(head: Head, records: list[Record]) -> Beginning:
-    return Beginning("fresh-log", head.epoch, 3, 7, 3, "cat-1", 3, 1, Origin("old", last_seq(records[-1])))
+    return Beginning("fresh-log", head.epoch, 3, 7, 3, "cat-1", 3, 1, ForkedFrom("old", last_seq(records[-1])))
 
 
 async def test_a_copied_log_is_seen_whole_or_not_at_all(stores: Stores) -> None:
@@ -149,9 +153,15 @@ async def test_a_copied_log_is_seen_whole_or_not_at_all(stores: Stores) -> None:
     await store.found("new", beginning(head, records))
     found = await store.head("new")
     assert found is not None
-    assert (found.log_id, found.turn, found.seq, found.amends, found.origin) == ("fresh-log", 3, 7, 1, Origin("old", 7))
+    assert (found.log_id, found.turn, found.seq, found.amends, found.origin) == (
+        "fresh-log",
+        3,
+        7,
+        1,
+        ForkedFrom("old", 7),
+    )
     taken, read = await store.open("new")
-    assert (read, taken.epoch, taken.origin) == (records, head.epoch + 1, Origin("old", 7))
+    assert (read, taken.epoch, taken.origin) == (records, head.epoch + 1, ForkedFrom("old", 7))
     await store.commit("new", turn(taken, 4, 8))
     assert await store.read("k") == records
     assert await store.fence("new") is not None

@@ -81,7 +81,9 @@ class Answering:
     def __init__(self, world: World, home: Home) -> None:
         self._world, self._home = world, home
         self._line = Line()
-        self._pen = Pen(world, home.audience, home.key, home.session_id, home.remembered, home.listing, home.settle_down)
+        self._pen = Pen(
+            world, home.audience, home.key, home.session_id, home.remembered, home.listing, home.settle_down
+        )
         self._attempt: Attempt | None = None
         """The newest one."""
         self._orphan: Orphan | None = None

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolehost_api.errors import NotFound
-from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_api.wire import ForkedFrom, RevisionChanged, SessionCreated
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
-from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.kept import Whose
-from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
+from rolehost_runtime.gateway.link.bind import greeting_of
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal, Superseded
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
 from rolehost_runtime.gateway.sessions.listing import Listing
@@ -69,6 +69,7 @@ class LiveSession:
         self._places: dict[int, Place] = {}
         self._told = told
         self._pinned = ""
+        self._forked_from: ForkedFrom | None = None
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
         self._joining = 0
@@ -78,6 +79,7 @@ class LiveSession:
         self.remembered = Remembered(world.store, key)
         self.listing = Listing(world.store, Whose(role.tenant.uid, role.name, principal.user), session_id)
         self._loading = asyncio.Lock()
+        self._forgets = 0
         self._start = start
         self.turns = Answering(world, self)
 
@@ -141,6 +143,7 @@ class LiveSession:
 
         A turn that runs ends as fenced; one whose record is on its way to the log is refused there.
         """
+        self._forgets += 1
         fold, self._fold = self._fold, None
         if fold is not None and fold.phase is Phase.OPEN:
             fold.lose()
@@ -163,6 +166,7 @@ class LiveSession:
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
+            forgets = self._forgets
             try:
                 head, records = await self._world.store.open(self.key, yield_to)
             except HeldElsewhere:
@@ -181,9 +185,12 @@ class LiveSession:
                     await asyncio.sleep(0)
             if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
+            if self._forgets != forgets:
+                raise Superseded("the session was forgotten while it was being read")
             self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
+            self._forked_from = head.origin
             self._tell_missed(records)
             if fold.turn:
                 self.listing.begin(head.last_at_ms)  # it is there, unless the store lost it
@@ -244,6 +251,7 @@ class LiveSession:
                 resume_ttl_s=self._world.resume_ttl_s,
                 display_name=role.spec.display_name or role.name,
                 greeting=greeting_of(revision) if fold.turn == 0 else "",
+                forked_from=self._forked_from,
             )
         )
 

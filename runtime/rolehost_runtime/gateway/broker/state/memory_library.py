@@ -60,9 +60,7 @@ class MemoryLibrary:
         if head is not None or key not in self.shelf.drafts:
             raise Superseded()
         records = self.shelf.drafts.pop(key)
-        self.shelf.logs[key] = [
-            {name.encode(): value for name, value in encode(record).items()} for record in records
-        ]
+        self.shelf.logs[key] = [{name.encode(): value for name, value in encode(record).items()} for record in records]
         self.shelf.owners[key] = ""
         self.shelf.heads[key] = Head(
             beginning.log_id, beginning.epoch, beginning.turn, beginning.seq, beginning.version, beginning.revision,

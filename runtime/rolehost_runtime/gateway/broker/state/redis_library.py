@@ -1,9 +1,9 @@
 """Redis' part of `kept`: the register, copied logs, forgetting.
 
-    rh:{<tag of tenant and Role>}:rows             every session of the Role, by when it began
-    rh:{<tag of tenant and Role>}:rows:<principal> those of one principal
-    rh:{<session key>}:…                           a session's own keys: SESSION_KEYS
-    rh:{<receipt>}:receipt                         what was deleted, for RECEIPT_SECONDS
+rh:{<tag of tenant and Role>}:rows             every session of the Role, by when it began
+rh:{<tag of tenant and Role>}:rows:<principal> those of one principal
+rh:{<session key>}:…                           a session's own keys: SESSION_KEYS
+rh:{<receipt>}:receipt                         what was deleted, for RECEIPT_SECONDS
 """
 
 import base64

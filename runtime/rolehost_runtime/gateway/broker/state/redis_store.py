@@ -27,7 +27,20 @@ from rolehost_runtime.gateway.ports import Head, HeldElsewhere, StoreFacts, Supe
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
-HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "forgotten", "origin", "open")
+HEAD = (
+    "log_id",
+    "epoch",
+    "turn",
+    "seq",
+    "version",
+    "revision",
+    "at_ms",
+    "amends",
+    "deaths",
+    "forgotten",
+    "origin",
+    "open",
+)
 """Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
