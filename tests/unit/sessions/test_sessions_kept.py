@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.support.house import House
 from tests.support.rooms import ACME, EVIL, Ear, world
 
 from rolehost_api.errors import BadRequest, Conflict, NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.link.messages import PatchOp
 from rolehost_api.wire import Error, HeardPart, ResponseDone, Said, SessionCreated, Usage
 from rolehost_runtime.core.export import ExportBegin, ExportEnd, ExportError, ExportTurn, Line
-from rolehost_runtime.core.record import Amend, last_seq
+from rolehost_runtime.core.record import Amend, TurnRecord, last_seq
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.kept import Gone, Row, Subject, Whose
@@ -280,6 +282,29 @@ async def test_the_same_id_begins_anew_and_knows_nothing(house: House) -> None:
     (record,) = await house.store.read(OWN.key("s"))
     assert (record.turn, record.seq_first) == (1, 1)
     assert await rows(house) == ["s"]
+
+
+async def test_no_pod_goes_on_with_a_state_of_before(house: House) -> None:
+    """Versions begin anew: another gateway may believe that a pod holds one of the same number."""
+    house.pod("p1")
+    handle, _ = await talk(house, "s", "one")
+    other = House(house.tables, house.store.shelf, house.dialer)
+    await Forgetting(other.store, other.clock, lambda key: None).session(OWN, "s")
+    fresh, _ = await other.store.open(OWN.key("s"))
+    await other.store.commit(OWN.key("s"), replace(another_life(), log_id=fresh.log_id, epoch=fresh.epoch))
+    handle.detach()
+    house.service._live.clear()
+    await talk(house, "s", "two")
+    pod = house.dialer.pods["p1"]
+    assert pod.starts()[-1].state == {"turns": 41}, "not what it held under that number"
+
+
+def another_life() -> TurnRecord:
+    """A first turn of another life, after which the state has the version that it had before."""
+    return TurnRecord(
+        log_id="", epoch=0, turn=1, seq_first=1, seq_count=2, version=1, now_ms=1, at_ms=1, revision="",
+        response_id="r1", input="x", reply="y", patch=(PatchOp("incr", "/turns", 41),),
+    )  # fmt: skip
 
 
 async def test_a_turn_that_runs_meanwhile_is_not_kept(house: House) -> None:

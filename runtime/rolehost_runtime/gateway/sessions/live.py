@@ -155,7 +155,6 @@ class LiveSession:
         """Those who listen hear of it, and are let go of: whoever comes again begins anew."""
         self._told_seq, self._pinned, self._lasting = None, "", False
         self.listing.forgotten()
-        self._world.links.release(self.key)
         self.audience.broadcast(session_forgotten(self.session_id, self._world.now_ms()))
 
     async def load(self, yield_to: Collection[str]) -> SessionFold:
@@ -174,6 +173,8 @@ class LiveSession:
                 self.turns.left_open(None, None)
                 self.scatter()
                 raise
+            if head.forgotten:
+                self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
             if self.remembered.heed(head):
                 self._tell_forgotten()
             head, records, lost = await self.remembered.mend(head, records)

@@ -310,6 +310,7 @@ class SessionService:
 
     def forgotten(self, key: str) -> None:
         """Let go of a session that was deleted, and send away whoever listens to it here."""
+        self._world.links.release(key)
         live = self._live.get(key)
         if live is not None:
             live.forgotten()
