@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import re
+import shlex
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from rolehost.cli import checkout
 from rolehost_api.wire import Said
 from rolehost_runtime.gateway.kept import Whose
 
+PAGE = Path(__file__).parents[3] / "docs" / "sessions.md"
 SECRET = "the password is swordfish"
 STORY = """
 from rolehost import Role, State, Turn
@@ -200,3 +204,27 @@ async def test_an_export_that_breaks_off_is_no_export(house: Talkers) -> None:
     assert json.loads(said.splitlines()[-1])["kind"] == "error"
     assert "not whole" in told
     assert "corrupt_record" in told
+
+
+async def test_every_command_of_the_page_works(house: Talkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    commands = [shlex.split(line.partition(" > ")[0]) for block in blocks for line in block.splitlines()]
+    assert len(commands) > 9
+    (tmp_path / "story.py").write_text(STORY)
+    monkeypatch.chdir(tmp_path)
+    for user, sid in (("", "abc123"), ("u-17", "theirs")):
+        body = {"message": "hi", "session_id": sid} | ({"user": user} if user else {})
+        for _ in range(2):
+            request = urllib.request.Request(
+                f"{house.url}/role/cat", json.dumps(body).encode(), {"Authorization": f"Bearer {USER_KEY}"}
+            )
+            await asyncio.to_thread(lambda asked=request: urllib.request.urlopen(asked, timeout=10).close())
+    for command in commands:
+        assert command[:2] == ["rolehost", "sessions"]
+        code, said, told = await rolehost(house, *command[2:], key=USER_KEY)
+        assert (code, bool(said)) == (0, True), (command, told)
+    assert not house.store.shelf.logs.keys() - {Whose(ACME.uid, "cat").key(sid) for sid in await forks(house)}
+
+
+async def forks(house: Talkers) -> list[str]:
+    return [row.session_id for row in await house.store.rows(ACME.uid, "cat", None, None, 9)]
