@@ -11,8 +11,7 @@ from rolehost_api.link.messages import PatchOp
 from rolehost_api.wire import ForkedFrom, HeardPart
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, last_seq
 from rolehost_runtime.core.session import OpenTurn
-from rolehost_runtime.gateway.broker.state.memory_library import Shelf
-from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.kept import Beginning, Row, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
@@ -252,14 +251,15 @@ async def test_a_receipt_is_read_again(stores: Stores) -> None:
     assert await store.receipt("r-1") == b"what was deleted"
 
 
+@pytest.mark.parametrize("stores", ["server", "cluster"], indirect=True)  # the fake has no clock
 async def test_nothing_of_a_forgotten_session_stays_for_ever(stores: Stores) -> None:
     store = stores()
-    if not isinstance(store, RedisSessionStore):
-        pytest.skip("the fake has no clock")
-    await talk(store)
+    assert isinstance(store, RedisSessionStore)
+    _, records = await talk(store)
     await store.forget("k", "receipt-1")
     await store.keep_receipt("receipt-1", b"x")
+    await store.draft("unfinished", records)
     names: list[bytes] = [name for names in await store._redis.everywhere("KEYS", "*") for name in names]
     lives = [await store._redis.run("TTL", name, key=name) for name in names]
-    assert len(names) == 2
+    assert len(names) == 3
     assert all(0 < life <= 90 * 86_400 for life in lives), lives

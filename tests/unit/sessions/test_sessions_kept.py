@@ -324,6 +324,33 @@ async def test_a_turn_that_runs_meanwhile_is_not_kept(house: House) -> None:
     assert "secret" not in repr(house.store.shelf.heads)
 
 
+async def test_what_was_forgotten_while_it_was_read_is_not_held(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.pod("p1")
+    handle, _ = await talk(house, "s", "a secret")
+    handle.detach()
+    house.service._live.clear()
+    opened, go_on = asyncio.Event(), asyncio.Event()
+    real = house.store.open
+
+    async def slowly(*arguments: Any) -> Any:
+        found = await real(*arguments)
+        opened.set()
+        await go_on.wait()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.store, "open", slowly)
+        coming = asyncio.create_task(house.attach("s"))
+        await opened.wait()
+        await house.service.kept.forget(OWN, "s")
+        go_on.set()
+        with pytest.raises(Conflict):
+            await coming
+    assert [live.fold for live in house.service._live.values()] == [None]
+    _, ear = await house.attach("s")
+    assert ear.of(SessionCreated)[0].head == 0
+
+
 async def test_an_owner_that_was_not_told_is_refused_and_writes_nothing_again(house: House) -> None:
     """As after a partition: only the store knows. What the owner remembers of its newest turns stays its own."""
     house.pod("p1")
@@ -335,7 +362,7 @@ async def test_an_owner_that_was_not_told_is_refused_and_writes_nothing_again(ho
     assert await house.store.read(OWN.key("s")) == []
     await handle.say(Said(message="fourth"))
     assert forgotten(ear) == ["session_forgotten"]
-    assert [record.input for record in await house.store.read(OWN.key("s"))] == ["fourth"]
+    assert [getattr(record, "input", "") for record in await house.store.read(OWN.key("s"))] == ["fourth"]
     assert await rows(house) == ["s"]
 
 
@@ -438,7 +465,7 @@ async def test_a_user_who_begins_sessions_without_end_is_told_of(house: House, m
         nonlocal number
         number += 1
         row = Row("u-17", f"s{number}", 1)
-        house.store.shelf.rows[ACME.uid, "cat"][row.member] = row
+        house.store.shelf.books.rows[ACME.uid, "cat"][row.member] = row
 
     await house.store.enlist(U17, "s0", 1)
     with pytest.raises(Conflict) as raised:

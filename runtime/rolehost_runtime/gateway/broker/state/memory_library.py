@@ -3,19 +3,20 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rolehost_runtime.core.record import Record, encode
 from rolehost_runtime.gateway.kept import MAX_LISTED, MAX_OF_USER, Beginning, Gone, Row, Whose, too_many_kept
 from rolehost_runtime.gateway.ports import Head, Superseded
 
+if TYPE_CHECKING:
+    from rolehost_runtime.gateway.broker.state.memory_store import Shelf
+
 
 @dataclass
-class Shelf:
-    """What Redis would hold; several stores on one shelf are several gateways on one Redis."""
+class Books:
+    """What Redis would hold beside the logs."""
 
-    heads: dict[str, Head] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-    logs: dict[str, list[dict[bytes, bytes]]] = field(default_factory=dict)
     rows: dict[tuple[str, str], dict[str, Row]] = field(default_factory=dict)
     """By tenant and Role, then by member."""
     drafts: dict[str, list[Record]] = field(default_factory=dict)
@@ -27,10 +28,10 @@ class Shelf:
 class MemoryLibrary:
     """Implements kept.Library."""
 
-    shelf: Shelf
+    shelf: "Shelf"
 
     async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
-        rows = self.shelf.rows.setdefault((whose.tenant_uid, whose.role), {})
+        rows = self.shelf.books.rows.setdefault((whose.tenant_uid, whose.role), {})
         row = Row(whose.user, session_id, at_ms)
         theirs = [other for other in rows.values() if other.user == whose.user]
         if whose.user and row.member not in rows and len(theirs) >= MAX_OF_USER:
@@ -40,26 +41,26 @@ class MemoryLibrary:
             rows.pop(min(theirs, key=lambda other: (other.began_ms, other.member)).member)
 
     async def delist(self, whose: Whose, session_id: str) -> None:
-        self.shelf.rows.get((whose.tenant_uid, whose.role), {}).pop(Row(whose.user, session_id, 0).member, None)
+        self.shelf.books.rows.get((whose.tenant_uid, whose.role), {}).pop(Row(whose.user, session_id, 0).member, None)
 
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
-        rows = self.shelf.rows.get((tenant_uid, role), {}).values()
+        rows = self.shelf.books.rows.get((tenant_uid, role), {}).values()
         found = [row for row in rows if user in (None, row.user) and row.after(after)]
         return sorted(found, key=lambda row: (row.began_ms, row.member), reverse=True)[:count]
 
     async def draft(self, key: str, records: Sequence[Record]) -> None:
         if key in self.shelf.heads:
             raise Superseded()
-        drafted = self.shelf.drafts.setdefault(key, [])
+        drafted = self.shelf.books.drafts.setdefault(key, [])
         drafted += [record for record in records if record not in drafted]
 
     async def found(self, key: str, beginning: Beginning) -> None:
         head = self.shelf.heads.get(key)
         if head is not None and head.log_id == beginning.log_id:
             return
-        if head is not None or key not in self.shelf.drafts:
+        if head is not None or key not in self.shelf.books.drafts:
             raise Superseded()
-        records = self.shelf.drafts.pop(key)
+        records = self.shelf.books.drafts.pop(key)
         self.shelf.logs[key] = [{name.encode(): value for name, value in encode(record).items()} for record in records]
         self.shelf.owners[key] = ""
         self.shelf.heads[key] = Head(
@@ -73,14 +74,14 @@ class MemoryLibrary:
             return None
         if head.turn or not head.forgotten:
             counts = {"records": len(log)} if log else {}
-            self.shelf.told[key] = Gone(receipt, counts, (f"{key}:head", f"{key}:log"))
+            self.shelf.books.told[key] = Gone(receipt, counts, (f"{key}:head", f"{key}:log"))
         epoch = head.epoch + 1
         self.shelf.heads[key] = Head(secrets.token_hex(16), epoch, 0, 0, 0, "", forgotten=epoch)
         self.shelf.owners[key] = ""
-        return self.shelf.told[key]
+        return self.shelf.books.told[key]
 
     async def keep_receipt(self, receipt: str, body: bytes) -> None:
-        self.shelf.receipts[receipt] = body
+        self.shelf.books.receipts[receipt] = body
 
     async def receipt(self, receipt: str) -> bytes | None:
-        return self.shelf.receipts.get(receipt)
+        return self.shelf.books.receipts.get(receipt)

@@ -2,13 +2,23 @@
 
 import secrets
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from rolehost_runtime.core.record import Amend, Position, Record, decode, encode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
-from rolehost_runtime.gateway.broker.state.memory_library import MemoryLibrary, Shelf
+from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary
 from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Superseded
+
+
+@dataclass
+class Shelf:
+    """What Redis would hold; several stores on one shelf are several gateways on one Redis."""
+
+    heads: dict[str, Head] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, list[dict[bytes, bytes]]] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
 
 
 class MemorySessionStore(MemoryLibrary):
