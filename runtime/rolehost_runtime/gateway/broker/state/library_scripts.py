@@ -56,7 +56,7 @@ return 'ok'
 FORGET = """
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'turn', 'forgotten', 'receipt', 'counts')
 if not head[1] then
-  for number = 2, #KEYS do redis.call('DEL', KEYS[number]) end
+  for number = 2, #KEYS do redis.call('UNLINK', KEYS[number]) end
   return {'nothing'}
 end
 local receipt, counts = head[4], head[5]
