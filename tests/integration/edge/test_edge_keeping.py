@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.support.rooms import ACME, EVIL
+from tests.support.rpc import client, ending, opened
 from tests.support.talking import KEYS, USER_KEY, Talkers, add_key
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -252,3 +253,21 @@ async def test_a_long_export_is_not_held_in_memory(house: Talkers) -> None:
         await anext(lines)
     assert house.store.read_by_page - before <= 4, "no more was read than one page"
     await lines.aclose()  # type: ignore[attr-defined]
+
+
+async def test_calls_and_waiting_questions_end_with_their_session() -> None:
+    async with Talkers(grpc=True) as house, client(house.grpc.port, KEYS[ACME]) as acme:
+        await say(house, KEYS[ACME], "s", SECRET)
+        talking, watching = acme.converse(), acme.watch("s")
+        await talking.send(opened(session_id="s"))
+        await talking.until("session.created")
+        await watching.read()
+        waiting = asyncio.create_task(ask(house, "GET", f"{ROOT}/sessions/s/events?after_seq=2&wait=30", KEYS[ACME]))
+        async with asyncio.timeout(10):
+            while house.hub.sockets < 3:
+                await asyncio.sleep(0.001)
+        await ask(house, "DELETE", f"{ROOT}/sessions/s", KEYS[ACME])
+        assert [event["type"] for event in await talking.rest()][-1] == "error"
+        assert await talking.ending() == await ending(watching) == ("NOT_FOUND", "session_forgotten")
+        status, told = await waiting
+        assert (status, told["error"]["code"]) == (404, "session_not_found")

@@ -140,7 +140,7 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
     async def read_receipt(request: Request, receipt: str) -> Response:
         """What was deleted, by the id in the answer to the deletion; for 90 days."""
         principal = rooms.caller(request, Scope.CHAT)
-        return _receipt(await kept.receipt(principal.tenant.uid, identity.session_id(receipt), principal.user))
+        return _receipt(await kept.receipt(principal.tenant.uid, receipt, principal.user))
 
     @app.get("/v1/roles/{name}/sessions/{sid}/export", responses=answers(ExportTurn, media=NDJSON))
     async def export_session(request: Request, name: str, sid: str, user: str | None = None) -> Response:

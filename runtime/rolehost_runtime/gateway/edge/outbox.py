@@ -15,6 +15,11 @@ ROOM_SECONDS = 30.0
 TRY_AGAIN_LATER = 1013
 
 
+def last_word(event: wire.ServerFrame) -> bool:
+    """Nothing comes of this session any more: everything of it was deleted."""
+    return isinstance(event, wire.Error) and event.error.code == wire.FORGOTTEN
+
+
 class Carrier(Protocol):
     """What carries events to a client. The seam at which a faster codec may take its place."""
 
@@ -74,7 +79,7 @@ class Outbox:
 
     def _send(self, event: wire.ServerFrame) -> None:
         self._carrier.send(event)
-        if isinstance(event, wire.Error) and event.error.code == wire.FORGOTTEN:
+        if last_word(event):
             self._carrier.close(wire.GONE, wire.FORGOTTEN)
 
     def _hold(self, event: wire.ServerFrame) -> None:

@@ -148,6 +148,7 @@ class LiveSession:
         if fold is not None and fold.phase is Phase.OPEN:
             fold.lose()
         self.remembered.forget()
+        self.turns.left_open(None, None)
         self._world.room.drop(self.tenant.uid, self.key)
         self._tell_forgotten()
 

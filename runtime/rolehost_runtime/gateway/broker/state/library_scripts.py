@@ -1,15 +1,14 @@
 """What Redis does by itself, in one step, for the register, for copied logs and for forgetting.
 
-As in `scripts`: everything is validated before the first write, and what was there already is written once more where
-it is acknowledged.
+As in `scripts`, everything is validated before the first write.
 """
 
 ENLIST = """
 local there = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not there and ARGV[5] == '1' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
+if there and redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'ok' end
 for number = 1, 2 do
   local at = redis.call('ZSCORE', KEYS[number], ARGV[1]) or there or ARGV[2]
-  redis.call('ZREM', KEYS[number], ARGV[1])
   redis.call('ZADD', KEYS[number], at, ARGV[1])
   local most = tonumber(ARGV[2 + number])
   local over = redis.call('ZCARD', KEYS[number]) - most
@@ -18,7 +17,8 @@ end
 return 'ok'
 """
 """KEYS everybody's rows, one principal's. ARGV row, at_ms, most rows of each, and `1` where a full list refuses instead of
-letting go of its oldest."""
+letting go of its oldest. A row that is there is not written again: it is asked for with every opening of a session, and one
+that a failover lost is written with the next."""
 
 DELIST = """
 redis.call('ZREM', KEYS[1], ARGV[1])
