@@ -170,6 +170,14 @@ StateScope = Literal["session", "user"]
 """Whose a state is: this session's, or the person's, over all their sessions with the Role."""
 
 
+class ForkedFrom(Struct, frozen=True):
+    """The session whose first events are this one's first events too."""
+
+    session_id: str
+    at_seq: int
+    """The last of them."""
+
+
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     role: str
     """name@r<sequence> of the revision that this session is pinned to."""
@@ -184,6 +192,7 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     """The persona's first words, in a session without turns only. Not in the log: nobody waited for it."""
     user_state: StateScope = "session"
     """Where user-scope state is kept: shared by the person's sessions, or (no end user is named) in this session only."""
+    forked_from: ForkedFrom | None = None
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
@@ -290,6 +299,12 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
     """Of the message that it is about, where it is about one."""
     response_id: str | None = None
     """Of the response that was to be cancelled."""
+
+
+FORGOTTEN = "session_forgotten"
+"""Code of the error that is the last of a session's events: everything of it was deleted, and the connection is closed
+with GONE."""
+GONE = 4404
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):

@@ -8,7 +8,7 @@ from rolehost_api.link.messages import PatchOp
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.session import Outcome, SessionFold
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
-from rolehost_runtime.gateway.ports import SessionStore
+from rolehost_runtime.gateway.ports import SessionStore, Shared
 from rolehost_runtime.gateway.sessions.live import folded
 
 BATCH = 64
@@ -45,7 +45,7 @@ class Conversing:
         return self.fold
 
     async def talk(self, turns: int) -> None:
-        sent: list[asyncio.Task[None]] = []
+        sent: list[asyncio.Task[Shared | None]] = []
         for _ in range(turns):
             number = self.fold.turn + 1
             opened = self.fold.begin(

@@ -18,6 +18,7 @@ from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -31,6 +32,8 @@ from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Channel, EventsPage, Principal, Standing, StateView, StoreFacts
+from rolehost_runtime.gateway.sessions.history import History
+from rolehost_runtime.gateway.sessions.librarian import Librarian
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
@@ -136,6 +139,11 @@ class EchoSession:
         self.home.detached.set()
 
 
+def _library() -> Librarian:
+    store = MemorySessionStore()
+    return Librarian(store, lambda: NOW_MS, lambda key: None, lambda key: History(store, None, key))
+
+
 @dataclass
 class EchoSessions:
     """Implements ports.Sessions."""
@@ -151,6 +159,8 @@ class EchoSessions:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     detached: asyncio.Event = field(default_factory=asyncio.Event)
     refuses: RolehostError | None = None
+    kept: Librarian = field(default_factory=_library)
+    """Of sessions that none of these are."""
 
     async def attach(
         self,
@@ -185,9 +195,6 @@ class EchoSessions:
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
         at = await self.standing(principal, role, session_id)
         return StateView(at, {"turns": at.version})
-
-    async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        return [sid for who, name, sid in self.opened if (who, name) == (principal.id, role.name)]
 
 
 class TwoLines:

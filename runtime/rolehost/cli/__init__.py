@@ -26,6 +26,7 @@ COMMANDS = {
     "deploy": ("rolehost.cli.deploy:deploy", "Check, push, apply, wait, and print the URL."),
     "keys": ("rolehost.cli.keys:keys", "Make, list and revoke a tenant's keys."),
     "tokens": ("rolehost.cli.tokens:tokens", "Make tokens for your end users."),
+    "sessions": ("rolehost.cli.sessions:sessions", "Look at, fork, take away and forget sessions."),
     "tenants": ("rolehost.cli.tenants:tenants", "Make a namespace a tenant."),
     "doctor": ("rolehost.cli.doctor.command:doctor", "Say whether the platform is as it has to be."),
 }
@@ -39,7 +40,7 @@ PLUGINS = {
 }
 """Commands of the other rooms: the extra that brings what they import, and a summary."""
 SECTIONS = {
-    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "tokens", "plan"),
+    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "tokens", "sessions", "plan"),
     "Running the platform": ("tenants", "keys", "doctor", "operator", "gateway", "upload", "sandbox"),
 }
 """What the help shows, and where. A command of another package comes after these."""

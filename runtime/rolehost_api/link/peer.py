@@ -13,6 +13,7 @@ connection that it dialled it relays; on those that it accepted it owns:
     owner  → Heard…                     the client's frames, in order
     owner  → AskRoom                    before it goes on with a long history; answered by Room
     relay  → Detach                     the client is gone
+    relay  → Forgotten                  on a fresh channel, of a session that was deleted
     owner  → Moved                      this session is not answered here any more: attach again
 
 Both ends are the platform, and prove it before anything else is said, so an Attach says
@@ -20,7 +21,8 @@ who the client is and is believed. Nothing but gateways ever gets such a connect
 
 Version 2 has CancelTurn, Begun and the events `response.amended` and `response.reset`. To
 an end that speaks version 1 only none of them is sent: what it cannot be asked for is
-refused here, what it cannot hear it does without.
+refused here, what it cannot hear it does without. Version 3 has Forgotten; who speaks an earlier
+one is refused at its next commit, and tells its clients then.
 """
 
 from typing import Annotated
@@ -30,9 +32,11 @@ from msgspec import Meta
 from rolehost_api.link.messages import NONCE_BYTES, Credit, Message, Word
 from rolehost_api.wire import ErrorBody, HeardPart, Said
 
-PEER_PROTOCOLS = (2, 1)
+PEER_PROTOCOLS = (3, 2, 1)
 CANCELS = 2
 """From this version on an end knows of cancelling, and of responses that are given anew."""
+FORGETS = 3
+"""From this version on an end knows of Forgotten."""
 HEARD_BYTES = 262_144
 """Of one piece of a frame for a client; the longest reply takes five."""
 
@@ -160,5 +164,12 @@ class Detach(Message, frozen=True, kw_only=True, tag="detach"):
     """The client is gone; the channel is closed, a running turn goes on."""
 
 
-ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Room | Detach
+class Forgotten(Message, frozen=True, kw_only=True, tag="forgotten"):
+    """This session was deleted. Nothing follows on this channel."""
+
+    key: Word
+    """Of the session, in the store."""
+
+
+ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Room | Detach | Forgotten
 ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Begun | Outcome | Heard | AskRoom | Moved

@@ -39,6 +39,7 @@ from rolehost_runtime.gateway.edge.server import GRACE_SECONDS, EdgeServer
 from rolehost_runtime.gateway.edge.tokens import signing_key
 from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
+from rolehost_runtime.gateway.kept import Forgettable
 from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.metrics import Metrics
@@ -146,6 +147,8 @@ class Adapters:
     """How other gateways know this one. None: it is alone (local mode)."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """This process's own name, which the store writes into a session's head."""
+    places: Sequence[Forgettable] = ()
+    """Where anything of a session or a user is kept beside the sessions' logs: what is forgotten is deleted there too."""
     feeds: Sequence[Feed] = ()
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -192,6 +195,7 @@ class Gateway:
             peers=self._mesh,
             archive=adapters.archive,
             snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
+            places=adapters.places,
         )
         self._guests = (
             Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)

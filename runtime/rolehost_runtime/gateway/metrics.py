@@ -49,6 +49,12 @@ class Metrics:
             "Listeners at a pod's address that did not prove to be that pod; nothing was sent to them.",
             registry=self.registry,
         )
+        self.kept = Counter(
+            "rolehost_gateway_kept_sessions",
+            "Forks, exports and deletions that were asked for, by what and by `ok` or stable code.",
+            ["what", "outcome"],
+            registry=self.registry,
+        )
         self.watch_events = Counter(
             "rolehost_gateway_watch_events", "Events of watches.", ["kind"], registry=self.registry
         )

@@ -14,7 +14,7 @@ from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
-from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_api.wire import ForkedFrom, HeardPart, Said, ServerFrame, Usage
 from rolehost_runtime.core.merge import ROOM, Stored
 from rolehost_runtime.core.patch import MAX_STATE_BYTES
 from rolehost_runtime.core.prompt import Told
@@ -23,6 +23,8 @@ from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Entry, Shelved
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.gateway.keeping import Keeping
+from rolehost_runtime.gateway.kept import Library
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -164,8 +166,9 @@ class Sessions(Protocol):
     async def state(self, principal: Principal, role: RoleEntry, session_id: str) -> StateView:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""
 
-    async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
+    @property
+    def kept(self) -> Keeping:
+        """All sessions that there are, whoever holds them."""
 
 
 class Logs(Protocol):
@@ -252,9 +255,15 @@ class Peers(Protocol):
         is gone. Raises OwnerLost, or what the owner refuses a client with.
         """
 
+    def forgotten(self, key: str) -> None:
+        """Tell all of them that this session was deleted: whoever holds it lets go. Waits for nothing."""
+
 
 class Host(Protocol):
     """The sessions of this process, as other gateways see them."""
+
+    def forgotten(self, key: str) -> None:
+        """This session was deleted. Harmless where it is not held here."""
 
     async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
         """A place for a client of another gateway at a session that is answered here; None where nobody speaks in it.
@@ -407,6 +416,15 @@ class Head:
     """Owners that it has outlived: who takes it over now is the next after so many."""
     kept: Kept | None = None
     """The newest snapshot that is good, for whoever opened the session."""
+    forgotten: int = 0
+    """The epoch in which all that it had been before was forgotten; 0: never."""
+    origin: ForkedFrom | None = None
+    """What it was forked from."""
+
+    @property
+    def void(self) -> bool:
+        """It was forgotten, and nobody has opened it since: to whoever asks there is no such session."""
+        return bool(self.forgotten) and self.forgotten == self.epoch
 
 
 USER_BYTES = ROOM * MAX_STATE_BYTES
@@ -437,7 +455,7 @@ class Compensation:
     turn: int
 
 
-class SessionStore(Protocol):
+class SessionStore(Library, Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:

@@ -141,7 +141,7 @@ async def test_a_token_talks_and_reads_and_nothing_else(house: Talkers) -> None:
     mine = await token(house, "u-17")
     assert await say(house, mine, "hi") == "You said hi."
     sessions = "/v1/roles/cat/sessions"
-    assert (await ask(house, "GET", sessions, mine))[1] == {"sessions": ["s"]}
+    assert [row["session_id"] for row in (await ask(house, "GET", sessions, mine))[1]["sessions"]] == ["s"]
     assert (await ask(house, "GET", f"{sessions}/s/events", mine))[1]["last_seq"] == 2
     assert (await ask(house, "GET", f"{sessions}/s/state", mine))[1]["state"] == {"turns": 1}
     assert [role["name"] for role in (await ask(house, "GET", "/v1/roles", mine))[1]["roles"]] == ["cat"]
@@ -214,8 +214,10 @@ async def test_reads_are_of_the_user_that_is_acted_for(house: Talkers) -> None:
         assert (await ask(house, "GET", path, USER_KEY))[0] == 404
         assert (await ask(house, "GET", f"{path}?user=u-18", USER_KEY))[0] == 404
         assert (await ask(house, "GET", f"{path}?user=u-17", KEYS[ACME]))[0] == 403
-    assert (await ask(house, "GET", f"{sessions}?user=u-17", USER_KEY))[1] == {"sessions": ["s"]}
-    assert (await ask(house, "GET", sessions, USER_KEY))[1] == {"sessions": []}
+    (row,) = (await ask(house, "GET", f"{sessions}?user=u-17", USER_KEY))[1]["sessions"]
+    assert (row["session_id"], row["user"]) == ("s", "u-17")
+    assert (await ask(house, "GET", sessions, USER_KEY))[1]["sessions"] == [row], "all of the tenant's"
+    assert (await ask(house, "GET", sessions, KEYS[ACME]))[1]["sessions"] == [], "its own only"
 
 
 async def test_without_a_user_sessions_are_the_tenants_own_whichever_key_asks(house: Talkers) -> None:
@@ -244,7 +246,7 @@ async def test_nobody_reads_anothers_session_over_any_transport(house: Talkers, 
         status, answer = await ask(house, "GET", f"{path}{'&' if '?' in path else '?'}{query}", key, **CLAIMS)
         assert (status, answer["error"]["code"]) == (404, "session_not_found")
     read.append((await ask(house, "GET", f"{sessions}?{query}", key, **CLAIMS))[1])
-    assert read == [{"sessions": []}]
+    assert read == [{"sessions": [], "after": ""}]
     async with listening(f"{house.url}/role/cat?session_id=s&{query}", key, headers=CLAIMS) as stream:
         assert stream.answer.status == 404
     said = {"message": "again", "session_id": "s", **field}

@@ -39,6 +39,9 @@ class NoSessions:
     async def host(self, *_: object) -> None:
         return None
 
+    def forgotten(self, key: str) -> None:
+        """None is held."""
+
 
 def trusting(folder: Path, *pairs: Pair) -> Path:
     """A folder of certificates."""

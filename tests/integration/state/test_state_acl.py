@@ -9,12 +9,14 @@ import pytest
 from tests.integration.state.helpers import turn
 from tests.support.redis_fleet import DURABLE, Server
 
+from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.broker.state.resp.address import Address
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, ask
 from rolehost_runtime.gateway.broker.state.resp.refusals import Refusal
+from rolehost_runtime.gateway.kept import Beginning, Whose
 from rolehost_runtime.gateway.ports import Head, Place
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operating.md"
@@ -63,6 +65,16 @@ async def use(server: Server) -> None:
     assert len(await log.entries("k", (1, 0), 9)) == 2
     assert await log.shorten("k", there.log_id, there.epoch, (1, 0), (1, 0), f"u/k/l/1-1.0-1.0-{32 * 'a'}")
     assert await log.shelved("k", (1, 0)) is not None
+    anne = Whose("uid-acme", "cat", "anne")
+    await store.enlist(anne, "s", 1)
+    assert [row.session_id for row in await store.rows("uid-acme", "cat", None, None, 9)] == ["s"]
+    await store.draft("copy", await store.read("k"))
+    await store.found("copy", Beginning("log", 9, 2, 2, 0, "", 1, 0, ForkedFrom("s", 2)))
+    assert await store.forget("copy", "receipt") is not None
+    assert await store.forget("nothing", "receipt") is None
+    await store.keep_receipt("receipt", b"what was deleted")
+    assert await store.receipt("receipt") == b"what was deleted"
+    await store.delist(anne, "s")
     assert (await store.facts()).appendfsync in ("", "always")
     assert await tables.keep("pods", Place(1, 1, 1), SECRET.encode())
     assert await tables.read("pods") == (Place(1, 1, 1), SECRET.encode())

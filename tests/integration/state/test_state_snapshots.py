@@ -18,6 +18,7 @@ from rolehost_runtime.core.session import MAX_PAST_TURNS, SessionFold
 from rolehost_runtime.core.snapshot import EVERY_BYTES, EVERY_TURNS, MOST_TURNS
 from rolehost_runtime.gateway.broker.state.snapshots import COPIES_SECONDS
 from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.live import folded
 
 pytestmark = pytest.mark.timeout(120)
@@ -72,7 +73,7 @@ async def test_a_session_of_many_turns_is_opened_with_few_of_its_records(store: 
     whole = SessionFold.of(fold.log_id, fold.epoch, await store.read("k"))
     same(fold, whole)
     store.records = 0
-    seen = await reading.state(store, "k")
+    seen = await reading.state(store, "k", History(store, None, "k"))
     assert (seen.state, seen.at.version) == ({"turns": TURNS}, TURNS)
     assert store.records <= EVERY_TURNS + 4
     talk.snapshots = False

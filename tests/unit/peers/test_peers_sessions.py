@@ -11,6 +11,7 @@ from tests.support.rooms import Ear
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say
 from rolehost_api.wire import (
+    Error,
     HeardPart,
     ResponseAmended,
     ResponseCreated,
@@ -21,6 +22,7 @@ from rolehost_api.wire import (
     SessionCreated,
     TextDelta,
 )
+from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.peers import connection
 
 
@@ -310,6 +312,30 @@ async def test_a_reply_of_a_million_bytes_comes_whole(fleet: Fleet) -> None:
     await at_b.say(Said(message="tell me all"))
     assert ear_b.of(ResponseDone)[0].message == text
     assert "".join(event.delta for event in ear_b.of(TextDelta)) == text
+
+
+async def test_what_is_forgotten_at_one_gateway_is_let_go_of_at_all(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    _, ear_b = await fleet["b"].attach()
+    await at_a.say(Said(message="a secret"))
+    await fleet["a"].service.kept.forget(Whose("uid-acme", "cat"), "abc")
+    await settle(lambda: bool(ear_a.of(Error)) and bool(ear_b.of(Error)))
+    assert {event.error.code for ear in (ear_a, ear_b) for event in ear.of(Error)} == {"session_forgotten"}
+    assert "secret" not in repr(fleet.shelf)
+
+
+async def test_a_gateway_that_is_not_the_owner_forgets_and_the_owner_lets_go(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    _, ear_b = await fleet["b"].attach()
+    await at_a.say(Said(message="a secret"))
+    await settle(lambda: bool(ear_b.of(ResponseDone)))
+    await fleet["b"].service.kept.forget(Whose("uid-acme", "cat"), "abc")
+    await settle(lambda: bool(ear_a.of(Error)) and bool(ear_b.of(Error)))
+    (live,) = fleet["a"].service._live.values()
+    assert (live.fold, live.remembered.weight) == (None, 0)
+    await at_a.say(Said(message="again"))
+    assert ear_a.of(ResponseDone)[-1].message == "Before: ", "there is nothing before it"
+    assert ear_a.of(ResponseDone)[-1].seq == 2
 
 
 async def test_errors_are_told_as_the_owner_tells_them(fleet: Fleet) -> None:

@@ -292,7 +292,10 @@ class Conversation(RuleBasedStateMachine):
             return
         self.looked = looked
         copy = Shelf(
-            {**there.heads}, {**there.owners}, {key: [*there.logs.get(key, ())]}, {key: {**there.snaps.get(key, {})}}
+            {**there.heads},
+            {**there.owners},
+            {key: [*there.logs.get(key, ())]},
+            snaps={key: {**there.snaps.get(key, {})}},
         )
 
         async def opened() -> SessionFold:

@@ -140,7 +140,7 @@ async def test_who_knows_more_than_the_log_is_told_of_the_gap_and_all_there_is()
 
 async def test_the_state_is_what_the_log_adds_up_to() -> None:
     store, head = await written([True, False, True, False])
-    seen = await reading.state(History(store, None, "k"))
+    seen = await reading.state(store, "k", History(store, None, "k"))
     assert (seen.at.version, seen.at.seq, seen.state) == (2, head.seq, {"turns": 2})
 
 
@@ -148,7 +148,7 @@ async def test_the_state_is_what_the_log_adds_up_to() -> None:
 def test_the_state_is_what_the_turns_add_up_to_and_the_log_goes_on_where_its_last_event_is(turns: list[Lived]) -> None:
     async def read() -> tuple[Any, Any]:
         store, head = await written(turns)
-        return await reading.state(History(store, None, "k")), head
+        return await reading.state(store, "k", History(store, None, "k")), head
 
     seen, head = asyncio.run(read())
     changed = sum(turn.changes for turn in turns)

@@ -15,6 +15,11 @@ ROOM_SECONDS = 30.0
 TRY_AGAIN_LATER = 1013
 
 
+def last_word(event: wire.ServerFrame) -> bool:
+    """Nothing comes of this session any more: everything of it was deleted."""
+    return isinstance(event, wire.Error) and event.error.code == wire.FORGOTTEN
+
+
 class Carrier(Protocol):
     """What carries events to a client. The seam at which a faster codec may take its place."""
 
@@ -46,7 +51,7 @@ class Outbox:
         if self._carrier.paused or self._held:
             self._hold(event)
         else:
-            self._carrier.send(event)
+            self._send(event)
 
     async def room(self) -> bool:
         """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
@@ -62,7 +67,7 @@ class Outbox:
 
     def on_writable(self) -> None:
         while self._held and not self._carrier.paused:
-            self._carrier.send(_whole(self._held.popleft()))
+            self._send(_whole(self._held.popleft()))
         if not self._held:
             self._held_bytes = 0
             self._make_room()
@@ -71,6 +76,11 @@ class Outbox:
         self._gone = True
         self._held.clear()
         self._make_room()
+
+    def _send(self, event: wire.ServerFrame) -> None:
+        self._carrier.send(event)
+        if last_word(event):
+            self._carrier.close(wire.GONE, wire.FORGOTTEN)
 
     def _hold(self, event: wire.ServerFrame) -> None:
         """Keep events for a client that reads slowly; neighbouring deltas become one."""

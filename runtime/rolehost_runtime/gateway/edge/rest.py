@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge import minting, pages, sessions, talking
+from rolehost_runtime.gateway.edge import keeping, minting, pages, sessions, talking
 from rolehost_runtime.gateway.edge.bounds import Bounded
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
@@ -55,6 +55,7 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     _health(app, rooms)
     _roles(app, rooms)
     sessions.routes(app, rooms)
+    keeping.routes(app, rooms)
     talking.routes(app, rooms)
     openai.routes(app, rooms)
     minting.routes(app, rooms)
@@ -224,7 +225,7 @@ def _described(app: FastAPI) -> None:
         if app.openapi_schema is None:
             described = bare()
             described.setdefault("components", {}).setdefault("schemas", {}).update(
-                components(*openai.TYPES, *minting.TYPES)
+                components(*openai.TYPES, *minting.TYPES, *keeping.TYPES)
             )
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]

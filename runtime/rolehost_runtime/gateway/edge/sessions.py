@@ -1,4 +1,4 @@
-"""Routes that read sessions: their list, their events, their state. Nothing here begins a turn or makes a session."""
+"""Routes that read a session: its events, its state. Nothing here begins a turn or makes a session."""
 
 from fastapi import FastAPI, Request
 from msgspec.structs import replace
@@ -8,7 +8,7 @@ from rolehost_api import identity
 from rolehost_api.errors import BadRequest
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
-from rolehost_runtime.gateway.edge.views import EventsAnswer, SessionsAnswer, StateAnswer, answers
+from rolehost_runtime.gateway.edge.views import EventsAnswer, StateAnswer, answers
 from rolehost_runtime.gateway.edge.waiting import grown, wait_seconds
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry
@@ -21,11 +21,6 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         principal = rooms.speaker(request, user)
         return principal, find_role(gate.tables.roles, principal, address(name))
 
-    @app.get("/v1/roles/{name}/sessions", responses=answers(SessionsAnswer), response_class=Json)
-    async def list_sessions(request: Request, name: str, user: str | None = None) -> Response:
-        """Here and below `user` is whose sessions are meant, for a key with scope `act-as-user`."""
-        return Json(SessionsAnswer(await gate.sessions.list_sessions(*asked(request, name, user))))
-
     @app.get("/v1/roles/{name}/sessions/{sid}/events", responses=answers(EventsAnswer), response_class=Json)
     async def read_events(
         request: Request, name: str, sid: str, after_seq: int = 0, wait: float = 0, user: str | None = None
@@ -35,6 +30,7 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         Where `more` is true, ask again with the answer's `last_seq`. With `wait` (seconds, at most 50) the answer
         comes as soon as there is an event, and empty after that time. `gap`: fewer events are there than
         `after_seq` says; a part of the history is lost, and what is there comes from its begin.
+        Here and below `user` is whose session is meant, for a key with scope `act-as-user`.
         """
         principal, role = asked(request, name, user)
         session_id, seconds = identity.session_id(sid), wait_seconds(wait)

@@ -11,6 +11,8 @@ from rolehost_api.errors import Finding
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway.edge.bodies import ErrorAnswer
 from rolehost_runtime.gateway.edge.platform import PlatformAnswer
+from rolehost_runtime.gateway.keeping import SessionDetails, SessionRow
+from rolehost_runtime.gateway.kept import Receipt
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry, Tables
 
 
@@ -27,9 +29,17 @@ class RolesAnswer(Struct, frozen=True):
 
 
 class SessionsAnswer(Struct, frozen=True):
-    """Sessions that are open on this gateway, newest first."""
+    """Sessions that had a turn, those that began last first."""
 
-    sessions: list[str]
+    sessions: list[SessionRow]
+    after: str
+    """Ask for the next page with it; empty: there is none."""
+
+
+class ForkAnswer(Struct, frozen=True):
+    session_id: str
+    """Of the new session."""
+    forked_from: wire.ForkedFrom
 
 
 class EventsAnswer(Struct, frozen=True):
@@ -74,7 +84,7 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    RolesAnswer, RoleView, SessionsAnswer, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    RolesAnswer, RoleView, SessionsAnswer, SessionDetails, ForkAnswer, Receipt, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
     wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, RolehostError
 from rolehost_runtime.gateway.edge.dialect import Gate
+from rolehost_runtime.gateway.edge.outbox import last_word
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry
 
@@ -32,7 +33,7 @@ class Bell:
 
     def send(self, event: wire.ServerFrame) -> None:
         seq = event.head if isinstance(event, wire.SessionCreated) else event.seq
-        if seq is not None and seq > self._after:
+        if (seq is not None and seq > self._after) or last_word(event):
             self.rung.set()
 
     async def room(self) -> bool:

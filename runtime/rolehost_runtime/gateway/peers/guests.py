@@ -18,6 +18,7 @@ from rolehost_api.link.peer import (
     Begun,
     CancelTurn,
     Detach,
+    Forgotten,
     Forward,
     Heard,
     Moved,
@@ -163,6 +164,8 @@ class Guests:
             case Room():
                 if guest is not None:
                     guest.has_room(message.number, not message.gone)
+            case Forgotten():
+                self._host.forgotten(message.key)
             case Detach():
                 self._bid_farewell(guests, channel)
             case _:

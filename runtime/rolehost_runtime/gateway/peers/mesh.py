@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rolehost_api.errors import ProtocolViolation, RolehostError
 from rolehost_api.link.messages import Message
-from rolehost_api.link.peer import Attach, ToRelay
+from rolehost_api.link.peer import FORGETS, Attach, Forgotten, ToRelay
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.peers.connection import Connection
 from rolehost_runtime.gateway.peers.identity import Prove
@@ -45,6 +45,12 @@ class _Link:
         seat = self._seats[self._last] = RemoteSeat(self.connection, self._last, channel, moved, self._close)
         self.connection.send(self._last, asked)
         return seat
+
+    def forgotten(self, key: str) -> None:
+        """Harmless where it cannot be said any more: the other end meets it in the store."""
+        if self.connection.protocol >= FORGETS and self._last < MAX_CHANNEL:
+            self._last += 1
+            self.connection.send(self._last, Forgotten(key=key))
 
     def _close(self, channel: int) -> None:
         self._seats.pop(channel, None)
@@ -123,6 +129,10 @@ class Mesh:
         except BaseException:
             seat.leave()
             raise
+
+    def forgotten(self, key: str) -> None:
+        for link in tuple(self._links.values()):
+            link.forgotten(key)
 
     # ── who is there ────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ from rolehost_runtime.gateway.ports import Channel, Head
 from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.line import Line
+from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.pen import Pen
 from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
@@ -33,6 +34,7 @@ class Home(Protocol):
     session_id: str
     audience: Audience
     remembered: Remembered
+    listing: Listing
     user: str | None
     """Whose session it is, where it is an end user's."""
     person: Person | None
@@ -82,7 +84,9 @@ class Answering:
     def __init__(self, world: World, home: Home) -> None:
         self._world, self._home = world, home
         self._line = Line()
-        self._pen = Pen(world, home.audience, home.key, home.session_id, home.remembered, home.settle_down)
+        self._pen = Pen(
+            world, home.audience, home.key, home.session_id, home.remembered, home.listing, home.settle_down
+        )
         self._attempt: Attempt | None = None
         """The newest one."""
         self._orphan: Orphan | None = None
@@ -194,6 +198,8 @@ class Answering:
             deadline_at_ms=None if said.deadline_ms is None else self._wall_ms(accepted.at) + said.deadline_ms,
         )
         self._pen.notes.opened(fold, opened)
+        if opened.turn == 1:
+            self._home.listing.begin(opened.now_ms)
         accepted.begun(opened.response_id)
         running = self._home.audience.begin(opened)
         await self._run(fold, running, role, revision, Timing(accepted.at, began, accepted.deadline))

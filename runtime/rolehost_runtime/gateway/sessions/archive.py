@@ -119,11 +119,20 @@ class Archive:
             after_seq = await asyncio.to_thread(readable, entries, after_seq)
             first, last = entries[0].position, entries[-1].position
             name, size = await self._kept(old, entries)
-            if not await self.past.log.shorten(old.key, old.log_id, old.epoch, first, last, name):
+            try:
+                shortened = await self.past.log.shorten(old.key, old.log_id, old.epoch, first, last, name)
+            except Conflict:  # another owner's by now, or forgotten: nobody will ever name what was just written
+                await self._discard(name)
+                raise
+            if not shortened:
                 break
             self._sink.archived(len(entries), size)
             moved += len(entries)
         return moved
+
+    async def _discard(self, name: str) -> None:
+        if name and self.past.segments is not None:
+            await self.past.segments.delete([name])
 
     async def clear(self, tenant_uid: str, key: str) -> int:
         """Delete all segments of a session that is to be forgotten, orphans too; how many there were.

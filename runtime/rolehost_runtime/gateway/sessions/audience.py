@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from rolehost_api.errors import Overloaded, RolehostError
+from rolehost_api.errors import NotFound, Overloaded, RolehostError
 from rolehost_api.wire import (
+    FORGOTTEN,
+    Error,
     Metrics,
     ResponseCreated,
     ResponseReset,
@@ -15,6 +17,7 @@ from rolehost_api.wire import (
     ServerFrame,
     TextDelta,
     Usage,
+    error_body,
     failed,
 )
 from rolehost_runtime.core.record import Record, last_seq, render
@@ -243,6 +246,16 @@ class Audience:
             offset=offset,
             delta=text,
         )
+
+
+def session_forgotten(session_id: str, now_ms: int) -> Error:
+    """The last word that a channel hears of a session of which everything was deleted."""
+    gone = NotFound(
+        "this session was forgotten",
+        hint="Connect again: the same session_id begins a new one",
+        code=FORGOTTEN,
+    )
+    return Error(session_id=session_id, seq=None, ts=now_ms, error=error_body(gone))
 
 
 def events_after(records: Sequence[Record], session_id: str, after_seq: int) -> list[ServerFrame]:

@@ -7,14 +7,16 @@ from typing import Any
 
 from rolehost_api import identity
 from rolehost_api.errors import NotFound
-from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_api.wire import ForkedFrom, RevisionChanged, SessionCreated
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
+from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal, Superseded
 from rolehost_runtime.gateway.sessions.answering import Answering
-from rolehost_runtime.gateway.sessions.audience import Audience, events_after
+from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
+from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
@@ -88,6 +90,7 @@ class LiveSession:
         self._places: dict[int, Place] = {}
         self._told = told
         self._pinned = ""
+        self._forked_from: ForkedFrom | None = None
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
         self._joining = 0
@@ -95,7 +98,9 @@ class LiveSession:
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self.remembered = Remembered(world.store, key, lambda: world.history(key))
+        self.listing = Listing(world.store, Whose(role.tenant.uid, role.name, principal.user), session_id)
         self._loading = asyncio.Lock()
+        self._forgets = 0
         self._start = start
         self.turns = Answering(world, self)
 
@@ -157,6 +162,26 @@ class LiveSession:
             shared = self.person.weight if self.person is not None else 0
             self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight + shared)
 
+    def forgotten(self) -> None:
+        """All that was kept of it is deleted: let go of what is held, and send away whoever listens.
+
+        A turn that runs ends as fenced; one whose record is on its way to the log is refused there.
+        """
+        self._forgets += 1
+        fold, self._fold = self._fold, None
+        if fold is not None and fold.phase is Phase.OPEN:
+            fold.lose()
+        self.remembered.forget()
+        self.turns.left_open(None, None)
+        self._world.room.drop(self.tenant.uid, self.key)
+        self._tell_forgotten()
+
+    def _tell_forgotten(self) -> None:
+        """Those who listen hear of it, and are let go of: whoever comes again begins anew."""
+        self._told_seq, self._pinned, self._lasting = None, "", False
+        self.listing.forgotten()
+        self.audience.broadcast(session_forgotten(self.session_id, self._world.now_ms()))
+
     async def load(self, yield_to: Collection[str]) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
 
@@ -165,6 +190,7 @@ class LiveSession:
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
+            forgets = self._forgets
             try:
                 head, records = await self._world.store.open(self.key, yield_to)
             except HeldElsewhere:
@@ -174,15 +200,24 @@ class LiveSession:
                 raise
             if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
                 records = await self._world.history(self.key).whole()
+            if head.forgotten:
+                self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
+            if self.remembered.heed(head):
+                self._tell_forgotten()
             head, records, lost = await self.remembered.mend(head, records)
             fold = await folded(head, records)
             fold.told = self._told
             if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
                 raise CorruptRecord("a session's head and its log disagree")
+            if self._forgets != forgets:
+                raise Superseded("the session was forgotten while it was being read")
             self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
+            self._forked_from = head.origin
             await self._tell_missed(head, records)
+            if fold.turn:
+                self.listing.begin(head.last_at_ms)  # it is there, unless the store lost it
             self.weigh(fold)
             self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision
@@ -257,6 +292,7 @@ class LiveSession:
                 display_name=role.spec.display_name or role.name,
                 greeting=greeting_of(revision) if fold.turn == 0 else "",
                 user_state="session" if self.person is None else "user",
+                forked_from=self._forked_from,
             )
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.gateway.kept import Beginning, Gone, Row, Whose
 from rolehost_runtime.gateway.ports import Channel, Compensation, Head, Kept, Principal, Shared, ignore
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place, Start
 from rolehost_runtime.gateway.sessions.world import Accepted, World
@@ -22,7 +23,38 @@ DURABILITY = "none"
 """What session.created says of such a session."""
 
 
-class NoLog:
+class NoLibrary:
+    """Implements kept.Library, for what nobody keeps."""
+
+    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
+        """Nobody would find it."""
+
+    async def delist(self, whose: Whose, session_id: str) -> None:
+        """It is not there."""
+
+    async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
+        return ()
+
+    async def draft(self, key: str, records: Sequence[Record]) -> None:
+        """Nothing is kept."""
+
+    async def found(self, key: str, beginning: Beginning) -> None:
+        """Nothing is kept."""
+
+    async def forget(self, key: str, receipt: str) -> Gone | None:
+        return None
+
+    async def forget_user(self, tag: str) -> int:
+        return 0
+
+    async def keep_receipt(self, receipt: str, body: bytes) -> None:
+        """There is none."""
+
+    async def receipt(self, receipt: str) -> bytes | None:
+        return None
+
+
+class NoLog(NoLibrary):
     """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
 
     async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:

@@ -12,10 +12,13 @@ from rolehost_runtime.core.record import Record, render
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Shared
 from rolehost_runtime.gateway.sessions.audience import Audience
+from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.notes import Notes
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.world import World
 
+FIRST = (1, 0)
+"""The place of a session's first record: before it is durable the session is in the register."""
 R = TypeVar("R", bound=Record)
 
 
@@ -27,10 +30,12 @@ class Pen:
         key: str,
         session_id: str,
         remembered: Remembered,
+        listing: Listing,
         rests: Callable[[], None],
     ) -> None:
         """`rests` is called whenever no note is left to write."""
         self._world, self._audience, self._remembered = world, audience, remembered
+        self._listing = listing
         self._key, self._session_id = key, session_id
         self.notes = Notes(world.store, key, rests)
         self.shared: Shared | None = None
@@ -46,6 +51,8 @@ class Pen:
         try:
             while True:
                 try:
+                    if record.position == FIRST:
+                        await self._listing.listed(record.at_ms)
                     self.shared = await self._world.store.commit(self._key, record)
                     break
                 except Conflict as refusal:

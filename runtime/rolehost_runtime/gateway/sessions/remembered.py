@@ -29,6 +29,8 @@ class Remembered:
         self._store, self._key = store, key
         self._history = history or (lambda: History(store, None, key))
         self._tail = Tail()
+        self._epoch = 0
+        """Of the newest record that it knows of."""
 
     @property
     def weight(self) -> int:
@@ -41,19 +43,28 @@ class Remembered:
 
     def took(self, fold: SessionFold, records: list[Record]) -> None:
         """The log was read, and is this process's now."""
-        self._tail = Tail(Standing(fold.log_id, 0))
+        self._tail, self._epoch = Tail(Standing(fold.log_id, 0)), fold.epoch
         for record in records[-MAX_RECORDS - 1 :]:
             self.committed(record)
 
     def committed(self, record: Record) -> None:
         self._tail.acknowledged(record)
+        self._epoch = max(self._epoch, record.epoch)
+
+    def heed(self, head: Head) -> bool:
+        """Let go of everything that was before the session was forgotten; whether that was just now."""
+        if not self._epoch or self._epoch >= head.forgotten:
+            return False
+        self._tail, self._epoch = Tail(), 0
+        return True
 
     async def mend(self, head: Head, records: list[Record]) -> tuple[Head, list[Record], bool]:
         """A log that was just taken over, with what it forgot written again; True where that is lost for good.
 
         Then it has a new name, so that a position in what was lost is not taken for one in what is to come. Raises
-        what `commit` does; it may be tried again.
+        what `commit` does; it may be tried again. What was forgotten meanwhile is not written again.
         """
+        self.heed(head)
         mine = self._tail.standing
         match await self._after_rewind(head, records):
             case Fine():
@@ -77,6 +88,8 @@ class Remembered:
         if not forgot(await self._store.fence(self._key), Fence(fold.log_id, fold.epoch, True, fold.seq)):
             raise refusal
         head, records = await self._store.open(self._key)
+        if self.heed(head):
+            raise refusal
         if isinstance(await self._after_rewind(head, records), Lost):
             raise refusal  # whoever opens it next tells everybody
         head, _, _ = await self.mend(head, records)

@@ -13,6 +13,7 @@ from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.merge import version_of, view_of
 from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.gateway.kept import Forgettable
 from rolehost_runtime.gateway.ports import (
     Channel,
     EventsPage,
@@ -32,8 +33,10 @@ from rolehost_runtime.gateway.ports import (
 )
 from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.archive import Archive
+from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, SharedPlace
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.keeping import Keeping
+from rolehost_runtime.gateway.sessions.librarian import Librarian
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
@@ -64,6 +67,9 @@ class Alone:
 
     async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Seat | None:
         raise OwnerLost
+
+    def forgotten(self, key: str) -> None:
+        """Nobody else holds it."""
 
 
 class LocalSeat:
@@ -146,8 +152,10 @@ class SessionService:
         peers: Peers | None = None,
         archive: Archive | None = None,
         snapshots: Callable[[str], None] = lambda outcome: None,
+        places: Sequence[Forgettable] = (),
     ) -> None:
-        """`snapshots` is told the outcome of each that was taken."""
+        """`snapshots` is told the outcome of each that was taken. `places`: where anything of a session or a user is kept
+        beside the log; all of it is deleted with them."""
         room, peers = room or Room(), peers or Alone()
         keeping = Keeping(store, snapshots, archive)
         self._world = World(
@@ -165,6 +173,8 @@ class SessionService:
         self._turns: set[asyncio.Task[None]] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self._leaving = False
+        everywhere = (SharedPlace(store), *([ArchivePlace(archive)] if archive is not None else ()), *places)
+        self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere)
 
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
@@ -313,18 +323,21 @@ class SessionService:
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
         key = Guest(self, principal, role, identity.session_id(session_id)).key
         head = await self._world.store.head(key)
-        if head is None:
+        if head is None or head.void:
             raise NotFound("there is no such session", code="session_not_found")
         return key, head
 
-    async def list_sessions(self, principal: Principal, role: RoleEntry) -> list[str]:
-        """Ids of this principal's sessions with the Role that this gateway holds open, newest first."""
-        whose = (principal.id, role.tenant, role.name)
-        return [
-            live.session_id
-            for live in reversed(self._live.values())
-            if (live.principal_id, live.tenant, live.role_name) == whose
-        ]
+    def forgotten(self, key: str) -> None:
+        """Let go of a session that was deleted, and send away whoever listens to it here."""
+        self._world.links.release(key)
+        live = self._live.get(key)
+        if live is not None:
+            live.forgotten()
+
+    def _forget(self, key: str) -> None:
+        """The same, here and in every other gateway: one that believed to own it may hold its clients."""
+        self.forgotten(key)
+        self._world.peers.forgotten(key)
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 

@@ -15,6 +15,7 @@ from rolehost_runtime.core.segment import Shelved
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
+from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary
 from rolehost_runtime.gateway.broker.state.snapshots import (
     MAX_COPIES,
     MAX_COPY_BYTES,
@@ -53,9 +54,10 @@ class Shelf:
     users: dict[str, Stored] = field(default_factory=dict)
     """By tag."""
     kept: dict[str, list[Compensation]] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
 
 
-class MemorySessionStore:
+class MemorySessionStore(MemoryLibrary):
     """Implements ports.SessionStore."""
 
     user_bytes = USER_BYTES

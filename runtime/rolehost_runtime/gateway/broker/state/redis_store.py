@@ -32,6 +32,7 @@ from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state import keys, snapshots
 from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.redis_library import LIBRARY_SCRIPTS, RedisLibrary
 from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
@@ -41,6 +42,7 @@ from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import COMMIT, KEEP, NOTE, OPEN, QUARANTINE, RENAME, USER
 from rolehost_runtime.gateway.broker.state.shared import compensation, refused, shared_words
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
+from rolehost_runtime.gateway.kept import decode_origin
 from rolehost_runtime.gateway.ports import (
     USER_BYTES,
     Compensation,
@@ -54,7 +56,20 @@ from rolehost_runtime.gateway.ports import (
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
-HEAD = ("log_id", "epoch", "turn", "seq", "version", "revision", "at_ms", "amends", "deaths", "open")
+HEAD = (
+    "log_id",
+    "epoch",
+    "turn",
+    "seq",
+    "version",
+    "revision",
+    "at_ms",
+    "amends",
+    "deaths",
+    "forgotten",
+    "origin",
+    "open",
+)
 """Fields of a session's head, as the script OPEN gives them too."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
@@ -62,7 +77,7 @@ OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RE
 KEEP_SCRIPT, QUARANTINE_SCRIPT = Script(KEEP), Script(QUARANTINE)
 
 
-class RedisSessionStore:
+class RedisSessionStore(RedisLibrary):
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
 
     user_bytes = USER_BYTES
@@ -88,6 +103,7 @@ class RedisSessionStore:
         """
         scripts = (
             OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT, SHORTEN_SCRIPT,
+            *LIBRARY_SCRIPTS,
         )  # fmt: skip
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
@@ -297,12 +313,13 @@ def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
 def _read_head(values: Sequence[bytes | None]) -> Head:
     """The fields HEAD. Raises CorruptRecord."""
     try:
-        *known, amends, deaths, note = values
+        *known, amends, deaths, forgotten, origin, note = values
         log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in known if value is not None)
         opened = decode_open(note) if note else None
         return Head(
             log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
             amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
+            forgotten=int(forgotten or 0), origin=decode_origin(origin),
         )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None

@@ -24,7 +24,7 @@ end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
-  'amends', 'deaths', 'open')
+  'amends', 'deaths', 'forgotten', 'origin', 'open')
 table.insert(taken, 1, 'taken')
 local newest = false
 for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do

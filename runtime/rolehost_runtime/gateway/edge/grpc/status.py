@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from grpc import StatusCode
 
-from rolehost_api.errors import Overloaded, RolehostError, Unavailable
+from rolehost_api.errors import NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.wire import FORGOTTEN, GONE
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
 
@@ -46,4 +47,6 @@ def ended(close_code: int) -> RolehostError | None:
         return Unavailable(MOVED, code="draining")
     if close_code == TRY_AGAIN_LATER:
         return Overloaded("this client reads too slowly", hint="Connect again, and read", code="slow_client")
+    if close_code == GONE:
+        return NotFound("this session was forgotten", hint="Begin a new one", code=FORGOTTEN)
     return None

@@ -13,7 +13,7 @@ from rolehost_runtime.gateway.edge.grpc import codec
 from rolehost_runtime.gateway.edge.grpc.call import Call, Caller
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART
-from rolehost_runtime.gateway.edge.outbox import Outbox
+from rolehost_runtime.gateway.edge.outbox import Outbox, last_word
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry
 
@@ -68,6 +68,8 @@ class Follower:
             self._behind.set()
         elif isinstance(event, wire.StateDelta) and event.scope == "session":
             self._tell([event])
+        elif last_word(event):
+            self._call.close(wire.GONE, wire.FORGOTTEN)
 
     async def room(self) -> bool:
         return await self._out.room()

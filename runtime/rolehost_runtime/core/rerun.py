@@ -1,0 +1,197 @@
+"""A turn of the log run once more: the Role's logic on what was recorded, without a model. Pure.
+
+The model's answers come from the record's journal, the time and the randomness from the record. What the logic does then
+must be what it did: the same effects, the same reply, the same change of the state. What the record does not hold is
+said, and not guessed:
+
+    an answer over 64 KiB is in the journal as a digest only
+    a message that joined a running turn stands in the input, but not when it came
+    a hook that was stopped at its deadline was stopped by a clock
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rolehost import Role
+from rolehost_api.link.messages import INTERRUPTED, CallModel, Commit, ModelResult, PatchOp, Say, StartTurn, TurnFailed
+from rolehost_runtime.core.engine import Reporter, TurnEngine
+from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
+from rolehost_runtime.core.record import JournalEntry, TurnRecord
+
+DEADLINE_MS = 30_000
+STOPPED = frozenset({"hook_deadline", "hook_died"})
+"""Codes of hooks that were left out by what this process does not do."""
+SHOWN = 200
+"""Characters of either side that a difference shows."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    turn: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    turn: int
+    what: str
+    """`effects`, `reply`, `state`, `left out`, or `failed`."""
+    recorded: str
+    now: str
+
+
+Verdict = Same | Unchecked | Differs
+
+
+def rerun(role: Role[Any], session_id: str, records: Iterable[TurnRecord]) -> Iterator[Verdict]:
+    """A verdict for each turn from the log's first on; the state is the recorded one, whatever a turn did now. Ends with
+    the first that differs."""
+    state: dict[str, Any] = {}
+    for record in records:
+        verdict = run(role, session_id, record, state)
+        yield verdict
+        if isinstance(verdict, Differs):
+            return
+        state = apply(state, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else state
+
+
+def run(role: Role[Any], session_id: str, record: TurnRecord, state: Mapping[str, Any]) -> Verdict:
+    """One turn, from the state before it."""
+    if (why := unknown(record)) is not None:
+        return Unchecked(record.turn, why)
+    engine = TurnEngine(
+        role, _start(record, session_id), state, max_state_bytes=MAX_STATE_BYTES, reporter=_Placing(role)
+    )
+    said, made, end = _drive(engine, record)
+    reply = "".join(said)
+    if record.status == "cancelled" and record.heard is not None:
+        reply = reply[: record.heard.chars]
+    recorded = [entry.kind for entry in record.journal]
+
+    def differs(what: str, before: Any, now: Any) -> Differs:
+        return Differs(record.turn, what, _shown(before), _shown(now))
+
+    if isinstance(end, TurnFailed):
+        return differs("failed", "the turn was answered", f"{end.code} {end.hook} {end.where}".strip())
+    left_out, now_left_out = _hooks(record.degraded), _hooks(end.degraded) if end is not None else []
+    if left_out != now_left_out and any(code in STOPPED for _, code in left_out):
+        return Unchecked(record.turn, f"hooks were stopped by a clock: {_shown(left_out)}")
+    if end is None or made != recorded:
+        return differs("effects", recorded, made)
+    if left_out != now_left_out:
+        return differs("left out", left_out, now_left_out)
+    if reply != record.reply:
+        return differs("reply", record.reply, reply)
+    if _plain(end.patch) != _plain(record.patch):
+        return differs("state", _plain(record.patch), _plain(end.patch))
+    return Same(record.turn)
+
+
+def unknown(record: TurnRecord) -> str | None:
+    """Why the record does not hold what running it again needs; None where it does.
+
+    >>> from msgspec.structs import replace
+    >>> record = TurnRecord(log_id="", epoch=0, turn=1, seq_first=1, seq_count=1, version=0, now_ms=0, at_ms=0,
+    ...                     revision="", response_id="", input="", reply="")
+    >>> unknown(record), unknown(replace(record, joined=("c-2",)))
+    (None, 'a message joined it while it was answered')
+    >>> unknown(replace(record, journal=(JournalEntry(index=0, kind="call_model", outcome="sha256:" + "0" * 64),)))
+    'answer 0 of the model was kept as a digest only'
+    """
+    if record.joined:
+        return "a message joined it while it was answered"
+    for entry in record.journal:
+        if entry.kind == "call_model" and _DIGEST.fullmatch(entry.outcome):
+            return f"answer {entry.index} of the model was kept as a digest only"
+    return None
+
+
+def _start(record: TurnRecord, session_id: str) -> StartTurn:
+    return StartTurn(
+        session="",
+        session_id=session_id,
+        turn=record.turn,
+        version=record.version - bool(record.patch),
+        message=record.input,
+        user=record.user or "",
+        now_ms=record.now_ms,
+        rng_seed=record.rng_seed,
+        deadline_ms=DEADLINE_MS,
+    )
+
+
+def _drive(engine: TurnEngine, record: TurnRecord) -> tuple[list[str], list[str], Commit | TurnFailed | None]:
+    """What was said, which effects there were, and how it ended; None: it asked for more than was ever answered."""
+    said: list[str] = []
+    made: list[str] = []
+    out = engine.begin()
+    while True:
+        for effect in out:
+            match effect:
+                case Say():
+                    made.append("say")
+                    said.append(effect.text)
+                case CallModel():
+                    made.append("call_model")
+                case Commit() | TurnFailed():
+                    return said, made, effect
+        asked = out[-1]
+        place = len(made) - 1
+        if not isinstance(asked, CallModel) or place >= len(record.journal):
+            engine.close()
+            return said, made, None
+        answer = _answer(record.journal[place], record)
+        if asked.stream:
+            said.append(answer.text)
+        out = engine.resume(answer)
+
+
+def _answer(entry: JournalEntry, record: TurnRecord) -> ModelResult:
+    heard = record.heard.chars if entry.error == INTERRUPTED and record.heard is not None else None
+    return ModelResult(
+        index=entry.index,
+        text=entry.outcome,
+        error=entry.error,
+        finish_reason=entry.error or record.finish_reason,
+        heard=heard,
+    )
+
+
+class _Placing(Reporter):
+    """Where a hook failed, in the file that it is in."""
+
+    def __init__(self, role: Role[Any]) -> None:
+        hooks = [hook for event in ("on_start", "on_message", "on_reply", "on_interrupt") for hook in role.of(event)]
+        self._files = {hook.function.__code__.co_filename for hook in hooks}
+
+    def where(self, error: BaseException) -> str:
+        trace, found = error.__traceback__, ""
+        while trace is not None:
+            file = trace.tb_frame.f_code.co_filename
+            if file in self._files:
+                found = f"{file.rpartition('/')[2]}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        return found
+
+
+def _hooks(degraded: Iterable[Any]) -> list[tuple[str, str]]:
+    return [(one.hook, one.code) for one in degraded]
+
+
+def _plain(patch: Iterable[PatchOp]) -> Any:
+    return msgspec.to_builtins(tuple(patch))
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,97 @@
+"""What Redis does by itself, in one step, for the register, for copied logs and for forgetting.
+
+As in `scripts`, everything is validated before the first write.
+"""
+
+ENLIST = """
+local there = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not there and ARGV[5] == '1' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
+if there and redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'ok' end
+for number = 1, 2 do
+  local at = redis.call('ZSCORE', KEYS[number], ARGV[1]) or there or ARGV[2]
+  redis.call('ZADD', KEYS[number], at, ARGV[1])
+  local most = tonumber(ARGV[2 + number])
+  local over = redis.call('ZCARD', KEYS[number]) - most
+  if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[number], 0, over - 1) end
+end
+return 'ok'
+"""
+"""KEYS everybody's rows, one principal's. ARGV row, at_ms, most rows of each, and `1` where a full list refuses instead of
+letting go of its oldest. A row that is there is not written again: it is asked for with every opening of a session, and one
+that a failover lost is written with the next."""
+
+DELIST = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 'ok'
+"""
+"""KEYS everybody's rows, one principal's. ARGV row."""
+
+DRAFT = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'taken' end
+for at = 2, #ARGV, 5 do
+  if #redis.call('XRANGE', KEYS[2], ARGV[at], ARGV[at]) == 0 then
+    local entry = {ARGV[at], 'v', ARGV[at + 1], 'crc32', ARGV[at + 2], 'body', ARGV[at + 3]}
+    if ARGV[at + 4] ~= '0' then
+      table.insert(entry, 'uv')
+      table.insert(entry, ARGV[at + 4])
+    end
+    redis.call('XADD', KEYS[2], unpack(entry))
+  end
+end
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return 'ok'
+"""
+"""KEYS head, wal. ARGV seconds, then per record: place, v, crc32, body, version of user-scope state or 0."""
+
+FOUND = """
+local there = redis.call('HGET', KEYS[1], 'log_id')
+if there and there ~= ARGV[1] then return 'taken' end
+if there and redis.call('HGET', KEYS[1], 'seq') ~= ARGV[4] then return 'ok' end
+if redis.call('EXISTS', KEYS[2]) == 0 then return 'gone' end
+redis.call('PERSIST', KEYS[2])
+if not there then
+  redis.call('HSET', KEYS[1], 'log_id', ARGV[1], 'epoch', ARGV[2], 'turn', ARGV[3], 'seq', ARGV[4], 'version', ARGV[5],
+    'revision', ARGV[6], 'at_ms', ARGV[7], 'amends', ARGV[8], 'origin', ARGV[9], 'owner', '')
+end
+return 'ok'
+"""
+"""KEYS head, wal. ARGV log id, epoch, turn, seq, version, revision, at_ms, amends, origin."""
+
+FORGET = """
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'turn', 'forgotten', 'receipt', 'counts')
+if not head[1] then
+  for number = 2, #KEYS do redis.call('UNLINK', KEYS[number]) end
+  return {'nothing'}
+end
+local receipt, counts = head[4], head[5]
+if head[2] ~= '0' or not head[3] then
+  receipt, counts = ARGV[2], ''
+  for number = 2, #KEYS do
+    local kind = redis.call('TYPE', KEYS[number])['ok']
+    local many = 0
+    if kind == 'stream' then
+      many = redis.call('XLEN', KEYS[number])
+    elseif kind ~= 'none' then
+      many = 1
+    end
+    counts = counts .. many .. ' '
+  end
+end
+local epoch = tonumber(head[1]) + 1
+for number = 1, #KEYS do redis.call('UNLINK', KEYS[number]) end
+redis.call('HSET', KEYS[1], 'log_id', ARGV[1], 'owner', '', 'epoch', epoch, 'turn', 0, 'seq', 0, 'version', 0,
+  'revision', '', 'at_ms', 0, 'forgotten', epoch, 'receipt', receipt, 'counts', counts)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return {'forgotten', receipt, counts}
+"""
+"""KEYS head, and every other key of the session. ARGV a new log id, receipt, seconds to remember it.
+
+The epoch goes on from where it was: who held the session is refused whatever it writes, before and after somebody says
+something new in it."""
+
+KEEP_RECEIPT = """
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 'ok'
+"""
+"""KEYS receipt. ARGV its body, seconds."""

@@ -1,0 +1,105 @@
+"""The library's fake: the same rules in this process's memory."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rolehost_runtime.core.record import Amend, Record, encode
+from rolehost_runtime.gateway.kept import MAX_LISTED, MAX_OF_USER, Beginning, Gone, Row, Whose, too_many_kept
+from rolehost_runtime.gateway.ports import Head, Superseded
+
+if TYPE_CHECKING:
+    from rolehost_runtime.gateway.broker.state.memory_store import Shelf
+
+
+@dataclass
+class Books:
+    """What Redis would hold beside the logs."""
+
+    rows: dict[tuple[str, str], dict[str, Row]] = field(default_factory=dict)
+    """By tenant and Role, then by member."""
+    drafts: dict[str, list[Record]] = field(default_factory=dict)
+    told: dict[str, Gone] = field(default_factory=dict)
+    """By session: what its forgetting was told."""
+    receipts: dict[str, bytes] = field(default_factory=dict)
+
+
+class MemoryLibrary:
+    """Implements kept.Library."""
+
+    shelf: "Shelf"
+
+    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
+        rows = self.shelf.books.rows.setdefault((whose.tenant_uid, whose.role), {})
+        row = Row(whose.user, session_id, at_ms)
+        theirs = [other for other in rows.values() if other.user == whose.user]
+        if whose.user and row.member not in rows and len(theirs) >= MAX_OF_USER:
+            raise too_many_kept()
+        rows.setdefault(row.member, row)
+        if not whose.user and len(theirs) >= MAX_LISTED:
+            rows.pop(min(theirs, key=lambda other: (other.began_ms, other.member)).member)
+
+    async def delist(self, whose: Whose, session_id: str) -> None:
+        self.shelf.books.rows.get((whose.tenant_uid, whose.role), {}).pop(Row(whose.user, session_id, 0).member, None)
+
+    async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
+        rows = self.shelf.books.rows.get((tenant_uid, role), {}).values()
+        found = [row for row in rows if user in (None, row.user) and row.after(after)]
+        return sorted(found, key=lambda row: (row.began_ms, row.member), reverse=True)[:count]
+
+    async def draft(self, key: str, records: Sequence[Record]) -> None:
+        if key in self.shelf.heads:
+            raise Superseded()
+        drafted = self.shelf.books.drafts.setdefault(key, [])
+        drafted += [record for record in records if record not in drafted]
+
+    async def found(self, key: str, beginning: Beginning) -> None:
+        head = self.shelf.heads.get(key)
+        if head is not None and head.log_id == beginning.log_id:
+            return
+        if head is not None or key not in self.shelf.books.drafts:
+            raise Superseded()
+        records = self.shelf.books.drafts.pop(key)
+        self.shelf.logs[key] = [_fields(record) for record in records]
+        self.shelf.owners[key] = ""
+        self.shelf.heads[key] = Head(
+            beginning.log_id, beginning.epoch, beginning.turn, beginning.seq, beginning.version, beginning.revision,
+            beginning.at_ms, amends=beginning.amends, origin=beginning.origin,
+        )  # fmt: skip
+
+    async def forget(self, key: str, receipt: str) -> Gone | None:
+        head, log = self.shelf.heads.get(key), self.shelf.logs.pop(key, [])
+        snaps, aside = self.shelf.snaps.pop(key, {}), self.shelf.aside.pop(key, {})
+        segments = self.shelf.segments.pop(key, [])
+        if head is None:
+            return None
+        if head.turn or not head.forgotten:
+            held = {
+                "records": len(log),
+                "snapshots": bool(snaps),
+                "quarantined": bool(aside),
+                "segment_names": len(segments),
+            }
+            counts = {kind: int(count) for kind, count in held.items() if count}
+            self.shelf.books.told[key] = Gone(receipt, counts, (f"{key}:head", f"{key}:log"))
+        epoch = head.epoch + 1
+        self.shelf.heads[key] = Head(secrets.token_hex(16), epoch, 0, 0, 0, "", forgotten=epoch)
+        self.shelf.owners[key] = ""
+        return self.shelf.books.told[key]
+
+    async def forget_user(self, tag: str) -> int:
+        found = (self.shelf.users.pop(tag, {}), self.shelf.kept.pop(tag, []))
+        return sum(map(bool, found))
+
+    async def keep_receipt(self, receipt: str, body: bytes) -> None:
+        self.shelf.books.receipts[receipt] = body
+
+    async def receipt(self, receipt: str) -> bytes | None:
+        return self.shelf.books.receipts.get(receipt)
+
+
+def _fields(record: Record) -> dict[bytes, bytes]:
+    shared = 0 if isinstance(record, Amend) else record.user_version
+    fields = {name.encode(): value for name, value in encode(record).items()}
+    return fields | ({b"uv": str(shared).encode()} if shared else {})

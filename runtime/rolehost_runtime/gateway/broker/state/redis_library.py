@@ -1,0 +1,158 @@
+"""Redis' part of `kept`: the register, copied logs, forgetting.
+
+rh:{<tag of tenant and Role>}:rows             every session of the Role, by when it began
+rh:{<tag of tenant and Role>}:rows:<principal> those of one principal
+rh:{<tag>}:<session>:…                         a session's own keys: SESSION_KEYS
+rh:{<receipt>}:receipt                         what was deleted, for RECEIPT_SECONDS
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from rolehost_runtime.core.record import Amend, Record, encode
+from rolehost_runtime.gateway.broker.state import keys
+from rolehost_runtime.gateway.broker.state.library_scripts import DELIST, DRAFT, ENLIST, FORGET, FOUND, KEEP_RECEIPT
+from rolehost_runtime.gateway.broker.state.resp.call import Word
+from rolehost_runtime.gateway.broker.state.resp.client import Client
+from rolehost_runtime.gateway.broker.state.resp.greeting import Script
+from rolehost_runtime.gateway.kept import (
+    DRAFT_SECONDS,
+    FORGOTTEN_SECONDS,
+    MAX_LISTED,
+    MAX_OF_USER,
+    RECEIPT_SECONDS,
+    Beginning,
+    Gone,
+    Row,
+    Whose,
+    encode_origin,
+    too_many_kept,
+)
+from rolehost_runtime.gateway.ports import Superseded
+
+SESSION_KEYS = {"wal": "records", "snap": "snapshots", "quarantine": "quarantined", "segs": "segment_names"}
+"""Keys of a session beside its head, by their last word, and what a receipt counts them as. All go in one step."""
+ENLIST_SCRIPT, DELIST_SCRIPT, DRAFT_SCRIPT = Script(ENLIST), Script(DELIST), Script(DRAFT)
+FOUND_SCRIPT, FORGET_SCRIPT, RECEIPT_SCRIPT = Script(FOUND), Script(FORGET), Script(KEEP_RECEIPT)
+LIBRARY_SCRIPTS = (ENLIST_SCRIPT, DELIST_SCRIPT, DRAFT_SCRIPT, FOUND_SCRIPT, FORGET_SCRIPT, RECEIPT_SCRIPT)
+
+
+class RedisLibrary:
+    """Implements kept.Library."""
+
+    _redis: Client
+
+    # ── the register ────────────────────────────────────────────────────────────────
+
+    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
+        """As kept.Register has it."""
+        where, member = _registers(whose), Row(whose.user, session_id, at_ms).member
+        most = MAX_OF_USER if whose.user else MAX_LISTED
+        arguments: list[Word] = [member, at_ms, MAX_LISTED, most, "1" if whose.user else ""]
+        if await self._redis.call(ENLIST_SCRIPT, where, arguments) == b"full":
+            raise too_many_kept()
+
+    async def delist(self, whose: Whose, session_id: str) -> None:
+        member = Row(whose.user, session_id, 0).member
+        await self._redis.call(DELIST_SCRIPT, _registers(whose), (member,))
+
+    async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
+        """As kept.Register has it. Rows of one millisecond are read again with each page that begins among them."""
+        everybodys, one = _registers(Whose(tenant_uid, role, user or ""))
+        key = everybodys if user is None else one
+        highest = "+inf" if after is None else after.began_ms
+        found: list[Row] = []
+        offset = 0
+        while len(found) < count:
+            words = ("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", offset, count)
+            flat: list[bytes] = await self._redis.run(*words, key=key.encode())
+            page = [Row.of(member.decode(), int(float(at))) for member, at in zip(flat[::2], flat[1::2], strict=True)]
+            found += [row for row in page if row.after(after)]
+            offset += len(page)
+            if len(page) < count:
+                break
+        return found[:count]
+
+    # ── copied logs ─────────────────────────────────────────────────────────────────
+
+    async def draft(self, key: str, records: Sequence[Record]) -> None:
+        """As kept.Copies has it."""
+        arguments: list[Word] = [DRAFT_SECONDS]
+        for record in records:
+            fields = encode(record)
+            shared = 0 if isinstance(record, Amend) else record.user_version
+            arguments += ["{}-{}".format(*record.position), fields["v"], fields["crc32"], fields["body"], shared]
+        await self._copied(DRAFT_SCRIPT, key, arguments)
+
+    async def found(self, key: str, beginning: Beginning) -> None:
+        await self._copied(
+            FOUND_SCRIPT,
+            key,
+            [
+                beginning.log_id,
+                beginning.epoch,
+                beginning.turn,
+                beginning.seq,
+                beginning.version,
+                beginning.revision,
+                beginning.at_ms,
+                beginning.amends,
+                encode_origin(beginning.origin),
+            ],
+        )
+
+    async def _copied(self, script: Script, key: str, arguments: list[Word]) -> None:
+        where = (keys.head(key), keys.wal(key))
+        if await self._redis.call(script, where, arguments, line=key.encode()) != b"ok":
+            raise Superseded("there is such a session already, or its copying took too long")
+
+    # ── forgetting ──────────────────────────────────────────────────────────────────
+
+    async def forget(self, key: str, receipt: str) -> Gone | None:
+        """As kept.Erasing has it: the head and all of SESSION_KEYS in one step."""
+        where = [session_key(key, word) for word in ("head", *SESSION_KEYS)]
+        arguments: list[Word] = [secrets.token_hex(16), receipt, FORGOTTEN_SECONDS]
+        outcome, *told = await self._redis.call(FORGET_SCRIPT, where, arguments, line=key.encode())
+        if outcome != b"forgotten":
+            return None
+        counted = [int(count) for count in told[1].split()]
+        counts = {kind: count for kind, count in zip(SESSION_KEYS.values(), counted, strict=False) if count}
+        return Gone(told[0].decode(), counts, tuple(where))
+
+    async def forget_user(self, tag: str) -> int:
+        """As kept.Erasing has it."""
+        where = (keys.user(tag), keys.compensations(tag))
+        return int(await self._redis.run("UNLINK", *where, key=where[0].encode()))
+
+    async def keep_receipt(self, receipt: str, body: bytes) -> None:
+        await self._redis.call(RECEIPT_SCRIPT, (_receipt(receipt),), (body, RECEIPT_SECONDS))
+
+    async def receipt(self, receipt: str) -> bytes | None:
+        key = _receipt(receipt)
+        found: Any = await self._redis.run("GET", key, key=key.encode())
+        return found if isinstance(found, bytes) else None
+
+
+def session_key(key: str, word: str) -> str:
+    return f"{keys.place(key)}:{word}"
+
+
+def _registers(whose: Whose) -> tuple[str, str]:
+    """Of everybody, and of one principal: one slot, so that one step writes both."""
+    tag = _hashed(whose.tenant_uid, whose.role)
+    return f"rh:{{{tag}}}:rows", f"rh:{{{tag}}}:rows:{_hashed(whose.principal)}"
+
+
+def _receipt(receipt: str) -> str:
+    return f"rh:{{{_hashed(receipt)}}}:receipt"
+
+
+def _hashed(*words: str) -> str:
+    """Words of tenants and users never stand in a key as they are."""
+    digest = hashlib.blake2b(msgspec.msgpack.encode(["rows", *words]), digest_size=20).digest()
+    return base64.b32encode(digest).decode().lower()
