@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
+from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict, Overloaded
 from rolehost_api.link.messages import PatchOp
@@ -263,3 +264,16 @@ async def test_nothing_of_a_forgotten_session_stays_for_ever(stores: Stores) -> 
     lives = [await store._redis.run("TTL", name, key=name) for name in names]
     assert len(names) == 3
     assert all(0 < life <= 90 * 86_400 for life in lives), lives
+
+
+async def test_what_a_persons_sessions_share_is_forgotten_with_what_was_overridden(stores: Stores) -> None:
+    store = stores()
+    head, _ = await store.open("u:s")
+    for number in (1, 2):
+        patch = (PatchOp("replace", "/n", number),)
+        await store.commit("u:s", replace(turn(head, number, 2 * number - 1), version=0, patch=(), user_patch=patch))
+    assert len(await store.compensations("u", 9)) == 1
+    assert await store.forget_user("v") == 0
+    assert await store.forget_user("u") == 2
+    assert (await store.user("u", {}), await store.compensations("u", 9)) == ({}, [])
+    assert await store.forget_user("u") == 0

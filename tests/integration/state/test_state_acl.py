@@ -63,7 +63,7 @@ async def use(server: Server) -> None:
     log, there = store.shortened, await store.head("k")
     assert there is not None
     assert len(await log.entries("k", (1, 0), 9)) == 2
-    assert await log.shorten("k", there.log_id, there.epoch, (1, 0), (1, 0), f"u/k/l/1-1.0-1.0-{32 * 'a'}")
+    assert await log.shorten("k", there.log_id, there.epoch, (1, 0), (1, 0), f"u/k/k/l/1-1.0-1.0-{32 * 'a'}")
     assert await log.shelved("k", (1, 0)) is not None
     anne = Whose("uid-acme", "cat", "anne")
     await store.enlist(anne, "s", 1)

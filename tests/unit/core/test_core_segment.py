@@ -56,7 +56,7 @@ def test_a_segment_that_was_touched_is_corrupt(data: st.DataObject) -> None:
 
 
 def named(data: bytes, places: str = "1.0-1.0") -> str:
-    return f"u-1/k1/l1/3-{places}-{segment._digest(data)}"
+    return f"u-1/k1/k1/l1/3-{places}-{segment._digest(data)}"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_two_contents_of_one_place_have_two_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "u/k/l/3-1.0-2.0", "u/k/../l/3-1.0-2.0-" + 32 * "a", "a b/k/l/1-1.0-1.0-" + 32 * "a"]
+    "name", ["", "u/t/k/l/3-1.0-2.0", "u/t/k/../l/3-1.0-2.0-" + 32 * "a", "a b/t/k/l/1-1.0-1.0-" + 32 * "a"]
 )
 def test_other_names_are_none_of_a_segment(name: str) -> None:
     with pytest.raises(CorruptRecord):

@@ -14,7 +14,10 @@ from tests.support.talking import Talkers
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import Resumed
 from rolehost_runtime.core import segment, session
+from rolehost_runtime.core.export import ExportEnd, ExportTurn
 from rolehost_runtime.core.record import CorruptRecord, Position
+from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
+from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.sessions.archive import MAX_WAITING, Archive, Old
 from rolehost_runtime.gateway.sessions.history import Past, gap_before
 
@@ -270,11 +273,41 @@ async def test_a_session_that_is_forgotten_leaves_no_segment_behind_and_no_other
     head, _ = await talk(kept.store, [0] * 12)
     archive = Archive(kept.past())
     await archive.move(kept.old(head, (9, 0)))
-    await kept.segments.put("u-1/k2/l/orphan", b"of another session")
-    await kept.segments.put(f"u-1/{KEY}/l/orphan", b"that nobody refers to")
+    await kept.segments.put("u-1/k2/k2/l/orphan", b"of another session")
+    await kept.segments.put(f"u-1/{KEY}/{KEY}/l/orphan", b"that nobody refers to")
     assert await archive.clear("u-1", KEY) == 4
-    assert list(kept.segments.kept) == ["u-1/k2/l/orphan"]
+    assert list(kept.segments.kept) == ["u-1/k2/k2/l/orphan"]
     assert await archive.clear("u-1", KEY) == 0
+
+
+async def test_forks_and_exports_reach_back_through_the_archive_and_forgetting_does_too() -> None:
+    whose = Whose(ACME.uid, "cat")
+    async with Talkers() as talkers:
+        await talkers.say("s", *(f"m{number}" for number in range(12)))
+        await moved(talkers, (9, 0))
+        kept = talkers.service.kept
+        fork = await kept.fork(whose, "s", 6)
+        assert [record.position for record in await talkers.store.read(whose.key(fork))] == [(1, 0), (2, 0), (3, 0)]
+        lines = [line async for line in kept.export("acme", whose, "s")]
+        assert [line.input for line in lines if isinstance(line, ExportTurn)] == [f"m{number}" for number in range(12)]
+        assert isinstance(lines[-1], ExportEnd)
+        assert talkers.segments.kept
+        receipt = await kept.forget(whose, "s")
+        assert (talkers.segments.kept, talkers.store.shelf.segments) == ({}, {})
+        assert receipt.deleted == {"records": 4, "segment_names": 3, "segments": 3}
+        assert len(await talkers.store.read(whose.key(fork))) == 3
+
+
+async def test_a_session_that_is_forgotten_while_its_records_move_leaves_no_segment() -> None:
+    kept = Kept()
+    head, _ = await talk(kept.store, [0] * 12)
+    entries = kept.shelf.logs[KEY]
+    await kept.store.forget(KEY, "f-1")
+    log = MemoryShortenedLog(kept.shelf, "one")
+    kept.shelf.logs[KEY] = entries  # as whoever moves them had read them before
+    with pytest.raises(Conflict):
+        await Archive(Past(log, kept.segments)).move(kept.old(head, (9, 0)))
+    assert kept.segments.kept == {}
 
 
 async def test_where_history_ends_it_is_said_and_what_is_there_is_told() -> None:
