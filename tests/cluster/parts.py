@@ -1,4 +1,4 @@
-"""The programs of the node: which versions, how they are built, and when not to build them again.
+"""The programs of the node and the S3 of the tests: which versions, how they are built, and when not to build again.
 
 Each module below parts/ pins one program by go.mod and go.sum. A stamp beside the binaries holds the hash of those
 two files and of the flags; a part is built again only when that hash changes.
@@ -74,6 +74,7 @@ PARTS = (
     Part("gvisor", {"runsc": "gvisor.dev/gvisor/runsc", "containerd-shim-runsc-v1": "gvisor.dev/gvisor/shim"}, 1.5),
     Part("coredns", {"coredns": "github.com/coredns/coredns"}, 4),
     Part("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, 2.5),
+    Part("gofakes3", {"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"}, 1),
 )
 
 
@@ -129,13 +130,11 @@ def build(where: Paths, modules: Collection[str] = ()) -> None:
     todo = stale(where, modules)
     if not todo:
         return
+    names = ", ".join(name for part in todo for name in part.programs)
     if shutil.which("go") is None:
-        raise Impossible("the node's programs are built from Go modules and there is no `go` on PATH (1.26 or newer)")
+        raise Impossible(f"there is no `go` on PATH (1.26 or newer) to build {names} with")
     total = sum(part.cold_minutes for part in todo)
-    say(
-        f"building {', '.join(name for part in todo for name in part.programs)}: about {total:.0f} min with nothing"
-        f" cached, seconds otherwise; kept in {where.bin}"
-    )
+    say(f"building {names}: about {total:.0f} min with nothing cached, seconds otherwise; kept in {where.bin}")
     where.bin.mkdir(parents=True, exist_ok=True)
     for number, part in enumerate(todo, 1):
         for name, package in part.programs.items():

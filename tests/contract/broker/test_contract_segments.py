@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.objects import S3, s3
+from tests.support.objects import BUILD_SECONDS, S3, s3
 
 from rolehost_api.errors import BadRequest, NotFound, Unavailable
 from rolehost_runtime.core.record import CorruptRecord
@@ -15,6 +15,7 @@ from rolehost_runtime.gateway.ports import MAX_OBJECT_BYTES, SegmentStore
 
 NAME = "9f3c-uid/k7/l1/3-1.0-64.2-" + 32 * "a"
 OTHER = "9f3c-uid/k7/l2/4-65.0-70.0-" + 32 * "b"
+pytestmark = pytest.mark.timeout(30 + BUILD_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.integration.state.helpers import persistently, turn
 from tests.support.archiving import read
-from tests.support.objects import S3, s3
+from tests.support.objects import BUILD_SECONDS, S3, s3
 from tests.support.redis_fleet import DURABLE, Server
 
 from rolehost_api.errors import RolehostError
@@ -20,7 +20,7 @@ from rolehost_runtime.gateway.sessions.archive import Archive, Old
 from rolehost_runtime.gateway.sessions.history import History, Past
 
 TURNS, STAY = 300, 250
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120 + BUILD_SECONDS)
 
 
 @pytest.fixture

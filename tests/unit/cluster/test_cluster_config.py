@@ -4,9 +4,11 @@ import string
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from tests.cluster import config, kind, parts
 from tests.cluster.common import Paths
+from tests.support import objects
 
 WHERE = Paths(Path("/var/cache/one"))
 
@@ -52,3 +54,18 @@ def test_a_part_is_built_again_when_its_flags_change() -> None:
     changed = parts.Part(etcd.module, etcd.programs, etcd.cold_minutes, flags="-s")
     assert etcd.stamp() != changed.stamp()
     assert etcd.stamp() == parts.Part(etcd.module, dict(etcd.programs), 99).stamp()
+
+
+@pytest.mark.parametrize(
+    ("environment", "outcome"), [({}, pytest.skip.Exception), ({"CI": "true"}, pytest.fail.Exception)]
+)
+def test_without_go_what_needs_an_s3_is_skipped_and_never_so_with_ci_set(
+    environment: dict[str, str],
+    outcome: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "paths", lambda: Paths(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(outcome, match=r"no `go` on PATH .* to build gofakes3"), objects.s3(environment):
+        pytest.fail("there is no server to use")
