@@ -21,6 +21,7 @@ from tests.support.rooms import ACME, Shelves, pod_entry, put, revision_entry, s
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.identity import key_hash
+from rolehost_runtime.core import session, snapshot
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
@@ -33,6 +34,8 @@ from rolehost_runtime.gateway.tables import GatewayEntry, KeyEntry, Scope, Table
 CLIENT_KEY = "rh_1_acme"
 PIECE_SECONDS = 0.002
 """Between pieces of the model's answer: a turn lasts long enough to be killed at any place of it."""
+EVERY_TURNS, PAST_TURNS = 4, 3
+"""Snapshots so often, and so little held of the past, that who is killed leaves sessions at every stage of one."""
 LOGIC = """
 from rolehost import Role, State, Turn
 
@@ -103,4 +106,5 @@ def gateway_of(
 
 
 if __name__ == "__main__":
+    snapshot.EVERY_TURNS, session.MAX_PAST_TURNS = EVERY_TURNS, PAST_TURNS
     asyncio.run(gateway_of(**json.loads(sys.argv[1])).run())

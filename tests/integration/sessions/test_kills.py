@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.gateway_process import CLIENT_KEY, quote
+from tests.support.gateway_process import CLIENT_KEY, EVERY_TURNS, quote
 from tests.support.killing import Platform, platform
 from tests.support.proof import NUMBERS, SOAK, keep
 from tests.support.redis import running
@@ -28,6 +28,7 @@ from rolehost_api import identity
 from rolehost_runtime.core.record import TurnRecord
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+from rolehost_runtime.gateway.sessions.live import folded
 
 SEED = int(os.environ.get("ROLEHOST_SEED") or (secrets.randbits(32) if SOAK else 20_261_126))
 TALKERS = 5
@@ -291,6 +292,11 @@ async def audit(store: RedisSessionStore, port: int, talker: Talker) -> int:
                     page = await answer.json()
                 events += page["events"]
         assert list(map(gist, events)) == list(map(gist, ledger.events))
+        head, tail = await store.open(key)
+        assert head.kept is not None or len(records) <= EVERY_TURNS
+        opened = await folded(head, tail)
+        assert (opened.turn, opened.seq, opened.state) == (fold.turn, fold.seq, fold.state)
+        assert [opened.turn_of(record.client_msg_id) for record in records] == [record.turn for record in records]
     return degraded
 
 
