@@ -108,7 +108,7 @@ async def test_gateways_can_do_nothing_else_and_every_try_is_counted(server: Ser
     for words in FORBIDDEN:
         before = (await store.facts()).denied
         server.ask(*ADMIN, "acl", "log", "reset")
-        with pytest.raises(Refusal, match="NOPERM|The user executing the script can't|can't run this command"):
+        with pytest.raises(Refusal, match=r"NOPERM|The user executing the script can't|can't run this command"):
             await as_gateway(server, *words)
         assert server.ask(*ADMIN, "acl", "log") != "", words
         if words[0] != "EVAL":  # what a script met with is in the log, and only newer ones count it

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from rolehost_api.errors import RolehostError
 from rolehost_runtime.gateway.ports import StoreFacts
@@ -22,8 +23,6 @@ class StoreGauges:
 
     async def run(self) -> None:
         while True:
-            try:
+            with suppress(RolehostError):
                 self._told(await self._facts())
-            except RolehostError:
-                pass
             await asyncio.sleep(self._every)
