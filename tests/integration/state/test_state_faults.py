@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.integration.state.test_state_rewind import House, say
 from tests.support.redis_fleet import DURABLE, Server, until
 from tests.support.wire import Wire
 
-from rolehost_api.errors import Conflict, RolehostError, Unavailable
+from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import ResponseDone, Resumed, Said
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
@@ -239,7 +240,7 @@ async def test_who_cannot_connect_tries_again_ever_more_slowly_and_not_in_step_w
         # The pauses reach a second, and half of each is chance.
         assert len(tries) <= len(stores) * (8 + (clock() - began) / 0.5)
         late = [one for one in tries if one > began + 1.5]
-        together = sum(later - earlier < 0.003 for earlier, later in zip(late, late[1:], strict=False))
+        together = sum(later - earlier < 0.003 for earlier, later in pairwise(late))
         assert together < len(late) / 2, "they come in step"
         wire.arm(lambda number: "")
         for store in stores:

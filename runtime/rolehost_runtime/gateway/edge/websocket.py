@@ -211,10 +211,10 @@ class WebSocket(asyncio.Protocol):
     def _frame(self, frame: Frame) -> None:
         if frame.opcode in CONTROLS:
             if not self._patience.control(self._loop.time()):
-                self.refuse(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
+                self._flooded(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
             return
         if frame.opcode is not Opcode.CLOSE and not self._patience.fragment(last=frame.fin):
-            self.refuse(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
+            self._flooded(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
             return
         if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.BINARY and self._packed):
             self._parts, self._parts_packed = bytearray(frame.data), frame.opcode is Opcode.BINARY
@@ -236,6 +236,11 @@ class WebSocket(asyncio.Protocol):
                 self._text(whole)
             elif self._conversation is not None:
                 self._conversation.on_packed(whole)
+
+    def _flooded(self, error: Flooded) -> None:
+        """What still comes is swallowed and not parsed: there may be a million frames of it."""
+        self.refuse(error)
+        self._over = True
 
     def _text(self, text: bytes) -> None:
         try:

@@ -1,0 +1,38 @@
+"""The page of faults names tests that there are and metrics that are exported."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+ROWS = [
+    [cell.strip() for cell in re.split(r"(?<= )\|(?= )", line.strip("|"))]
+    for line in (REPOSITORY / "docs" / "reference" / "faults.md").read_text().splitlines()
+    if re.match(r"\| F\d+ ", line)
+]
+SOURCE = "\n".join(
+    path.read_text() for part in ("runtime", "operator") for path in sorted((REPOSITORY / part).rglob("*.py"))
+)
+FILES = {path.stem for path in (REPOSITORY / "tests").rglob("test_*.py")}
+
+
+def test_every_fault_stands_there_once() -> None:
+    ids = [row[0].split()[-1] for row in ROWS]
+    assert len(ids) == len(set(ids))
+    assert {
+        f"F{number:02}" for number in [*range(1, 18), *range(29, 33), 34, 36, *range(38, 41), *range(44, 50)]
+    } <= set(ids)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_its_tests_are_there_and_its_metrics_are_exported(row: list[str]) -> None:
+    assert len(row) == 5, "id, fault, outcome, signal, test"
+    tests = re.findall(r"`(test_\w+)`", row[4])
+    assert tests
+    assert set(tests) <= FILES
+    for metric in re.findall(r"`(rolehost_\w+)", row[3]):
+        name = metric.removesuffix("_total").removeprefix("rolehost_operator_watch_")  # those are told one by one
+        assert f'"{name}"' in SOURCE or f'"{metric}"' in SOURCE, metric
+    for code in re.findall(r"code `(\w+)`", row[3]):
+        assert f'"{code}"' in SOURCE, code
