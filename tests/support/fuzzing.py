@@ -35,7 +35,7 @@ def _frame(read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
     with suppress(BadRequest):
         frame = read(data)
         assert isinstance(frame, wire.ClientFrame)
-        assert wire.read_packed(wire.pack(frame)) == frame  # type: ignore[arg-type]
+        assert wire.read_packed(wire.pack(frame)) == frame
 
 
 def link(data: bytes) -> None:
@@ -113,7 +113,7 @@ def resp(data: bytes) -> None:
             def lost(self) -> None:
                 """Told by the end of the connection only."""
 
-        connection._expected = deque([Waiting(), Waiting()])  # type: ignore[list-item]
+        connection._expected = deque([Waiting(), Waiting()])
         cut = data[0] if data else 0
         for piece in (data[:cut], data[cut:]):
             if not transport.aborted:
