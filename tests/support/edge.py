@@ -229,6 +229,7 @@ async def start_edge(
     policy: Policy | None = None,
     uploads: Uploads | None = None,
     full: bool = False,
+    max_connections: int = 1000,
     page: bool = False,
     store_up: bool = True,
     store_facts: Callable[[], Awaitable[StoreFacts]] | None = None,
@@ -259,7 +260,7 @@ async def start_edge(
         Door(policy, auth, gate),
         host="127.0.0.1",
         port=0,
-        max_connections=0 if full else 1000,
+        max_connections=0 if full else max_connections,
     )
     await server.start()
     return Edge(tables, sessions, hub, metrics, server)

@@ -146,7 +146,7 @@ def decode(fields: dict[bytes, bytes]) -> Record:
         raise CorruptRecord("a record's checksum is wrong")
     try:
         return _decode[version](body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CorruptRecord("a record cannot be read") from None
 
 

@@ -121,7 +121,7 @@ def decode_open(note: bytes) -> OpenTurn | None:
     """
     try:
         return _open_decode(note)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -25,6 +25,7 @@ from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.gauges import StoreGauges
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth, Tokens
@@ -384,7 +385,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         reviewer=TokenReview(api),
         owner=owner,
         identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
-        feeds=(feed, last_good),
+        feeds=(feed, last_good, StoreGauges(store.facts, metrics.store)),
         closing=(openai.close, store.close, kept.close, uploads.close, api.close),
     )
     options = Options(

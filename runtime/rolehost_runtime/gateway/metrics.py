@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rolehost_api.errors import LogicError, RolehostError
+from rolehost_runtime.gateway.ports import StoreFacts
 
 
 class Metrics:
@@ -89,6 +90,15 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.store_denied = Gauge(
+            "rolehost_store_denied",
+            "Since Redis started: refusals of whoever had no right or no password there. Anybody's, not only ours.",
+            registry=self.registry,
+        )
+        self.store_used = Gauge("rolehost_store_used_bytes", "Memory that Redis uses.", registry=self.registry)
+        self.store_max = Gauge(
+            "rolehost_store_max_bytes", "Memory that Redis may use; 0: no bound.", registry=self.registry
+        )
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",
@@ -102,6 +112,11 @@ class Metrics:
         )
         self.registry.register(_Frames(self))
         self.registry.register(_Ages(self))
+
+    def store(self, facts: StoreFacts) -> None:
+        self.store_denied.set(facts.denied)
+        self.store_used.set(facts.used_bytes)
+        self.store_max.set(facts.max_bytes)
 
     def told(self, error: RolehostError) -> None:
         """A client was told of an error. A code that role logic chose would be a free label."""

@@ -450,6 +450,8 @@ class StoreFacts(Struct, frozen=True, kw_only=True):
     """0: no bound."""
     now_ms: int = 0
     """The store's clock, milliseconds of Unix time."""
+    denied: int = 0
+    """Since it started: whoever came with a wrong password, or asked for what is not theirs."""
 
 
 # ── the tables' last good rows ──────────────────────────────────────────────────────

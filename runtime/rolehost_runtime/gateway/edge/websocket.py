@@ -30,6 +30,7 @@ from rolehost_runtime.gateway.edge.handshake import (
     presented_key,
 )
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
+from rolehost_runtime.gateway.edge.patience import MAX_FRAGMENTS, Flooded, Patience
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.tables import Scope
 
@@ -41,6 +42,7 @@ QUANTUM_BYTES = 1 << 13
 LINGER_SECONDS = 2.0
 """For the client to read our last words, and to close from its side."""
 TOO_BIG, INTERNAL = 1009, 1011
+CONTROLS = (Opcode.PING, Opcode.PONG)
 
 _quiet = logging.getLogger(__name__ + ".frames")
 _quiet.setLevel(logging.ERROR)  # else a line for every connection
@@ -74,6 +76,7 @@ class WebSocket(asyncio.Protocol):
         """What came at once and is more than a quantum."""
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = self._loop.time()
+        self._patience = Patience(self._heard_at)
         self._closing = False
         """We said goodbye; what comes is read only for the client's own goodbye."""
         self._over = False
@@ -206,6 +209,13 @@ class WebSocket(asyncio.Protocol):
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _frame(self, frame: Frame) -> None:
+        if frame.opcode in CONTROLS:
+            if not self._patience.control(self._loop.time()):
+                self._flooded(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
+            return
+        if frame.opcode is not Opcode.CLOSE and not self._patience.fragment(last=frame.fin):
+            self._flooded(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
+            return
         if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.BINARY and self._packed):
             self._parts, self._parts_packed = bytearray(frame.data), frame.opcode is Opcode.BINARY
         elif frame.opcode is Opcode.CONT and self._parts is not None:
@@ -226,6 +236,11 @@ class WebSocket(asyncio.Protocol):
                 self._text(whole)
             elif self._conversation is not None:
                 self._conversation.on_packed(whole)
+
+    def _flooded(self, error: Flooded) -> None:
+        """What still comes is swallowed and not parsed: there may be a million frames of it."""
+        self.refuse(error)
+        self._over = True
 
     def _text(self, text: bytes) -> None:
         try:

@@ -150,7 +150,7 @@ class RemoteSeat:
         whole, self._pieces = bytes(self._pieces), bytearray()
         try:
             event = _event.decode(whole)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise ProtocolViolation("a relayed event is none that is known here") from None
         self._ear.send(event)
 
