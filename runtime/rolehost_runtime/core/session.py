@@ -132,6 +132,7 @@ class Outcome:
     status: Literal["completed", "cancelled"] = "completed"
     heard: HeardPart | None = None
     """Of a cancelled turn; None: all that was sent."""
+    urgent: bool = False
 
 
 def cut(reply: str, heard: HeardPart | None) -> HeardPart:
@@ -157,6 +158,8 @@ class SessionFold:
         self.revision = self.response_id = ""
         """Of the newest turn."""
         self.state: dict[str, Any] = {}
+        self.urgent = False
+        """The state's newest change was marked so."""
         self.past: deque[Exchange] = deque()
         self.told: Told | None = None
         """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
@@ -275,6 +278,7 @@ class SessionFold:
             rng_seed=opened.rng_seed,
             usage=outcome.usage,
             metrics=outcome.metrics,
+            urgent=outcome.urgent and bool(outcome.patch),
         )
         self._move(Move.PROPOSE)
         self._proposed = (record, state)
@@ -352,6 +356,7 @@ class SessionFold:
     def _take(self, record: TurnRecord, state: dict[str, Any]) -> None:
         self.turn, self.version, self.state = record.turn, record.version, state
         self.seq = last_seq(record)
+        self.urgent = record.urgent if record.patch else self.urgent
         self.last_at_ms, self.revision, self.response_id = record.at_ms, record.revision, record.response_id
         self.past.append(Exchange(record.input, record.reply))
         self._past_chars += len(record.input) + len(record.reply)
