@@ -92,7 +92,7 @@ def played(steps: list[tuple[float, str, int]]) -> list[tuple[float, Tell]]:
         while (due := channels.due()) is not None and due <= then:
             now = due
             told += [(now, tell) for tell in channels.tick(now)]
-            assert channels.due() is None or channels.due() > now, "it would spin"  # type: ignore[operator]
+            assert channels.due() is None or channels.due() > now, "it would spin"
         now = then
         version += what in ("change", "urgent")
         match what:
