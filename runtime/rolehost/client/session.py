@@ -113,6 +113,8 @@ class Session:
         self.id = session_id
         self._base, self._role, self._bearer, self._patience, self._ready = base, role, bearer, patience, ready
         self._shown_bearer = ""
+        self._as_user = "" if user is None else f"&user={quote(user, safe='')}"
+        """The session that is opened is theirs, not the key's own."""
         draw = random.SystemRandom().random
         self._core = Core(session_id, draw, after_seq=after_seq, user=user, renewable=callable(bearer))
         self._pending: dict[str, Pending] = {}
@@ -305,7 +307,7 @@ class Session:
         self._shown_bearer = await self._fresh_bearer()
         base = self._base.replace("http", "ws", 1)
         return await dial(
-            f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}",
+            f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}{self._as_user}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {self._shown_bearer}"} if self._shown_bearer else {},
             compression=None,
