@@ -29,6 +29,12 @@ KEY = "rh_1_acme"
 PORT, GRPC, PEER = 8080, 8084, 8090
 LOSSES = (0.0, 0.01, 0.02, 0.05)
 DELAY_MS = 40
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+"""Of the watcher's client: without it a client of gRPC never learns that its connection is dead."""
 PAUSE = 0.2
 """Seconds between two changes: each is its own small packet, as an urgent one is."""
 PATIENCE = 60.0
@@ -163,7 +169,7 @@ async def client() -> None:
                     say(ready="socket")
 
     async def watch() -> None:
-        async with grpc_client(f"{FAR}:{GRPC}", KEY) as one:
+        async with grpc_client(f"{FAR}:{GRPC}", KEY, KEEPALIVE) as one:
             while True:
                 call = one.watch("s")
                 try:

@@ -1323,9 +1323,10 @@ export class Session {
 
   #address() {
     const at = new URL(this.#base);
+    const user = this.#core.user;
     at.protocol = at.protocol.replace("http", "ws");
     at.pathname = `${at.pathname.replace(/\/$/, "")}/role/${encodeURIComponent(this.#role)}`;
-    at.search = new URLSearchParams({ session_id: this.id }).toString();
+    at.search = new URLSearchParams({ session_id: this.id, ...(user === null ? {} : { user }) }).toString();
     return at.href;
   }
 
