@@ -18,7 +18,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.bench import machine
 from tests.bench.harness import percentile
+from tests.bench.rounds import RESULTS
 from tests.net.impair import FAR, Impaired, available
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -259,7 +261,11 @@ async def arrivals(link: Impaired, near: Said, count: int, message: str = "urgen
     await asyncio.sleep(3)
     told = {line["told"]: line["at"] for line in made.lines if "told" in line}
     theirs = {line["peer_told"]: line["at"] for line in made.lines if "peer_told" in line}
-    by = {name: near.times(since, name) for name in ("socket", "watcher", "peer", "poll")}
+    polled = sorted(near.times(since, "poll").items())
+    by = {name: near.times(since, name) for name in ("socket", "watcher", "peer")}
+    # A poll brings the newest version only: a change is known with the first that is as new.
+    by["poll"] = {version: next((at for newer, at in polled if newer >= version), 0.0) for version in told}
+    by["poll"] = {version: at for version, at in by["poll"].items() if at}
     found: dict[str, list[float]] = {
         name: [1000 * (by[name][version] - at) for version, at in told.items() if version in by[name]]
         for name in ("socket", "watcher", "poll")
@@ -331,7 +337,10 @@ async def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if why := available():
         sys.exit(f"not measured: {why}")
-    print(json.dumps(await measure(options.changes, options.seed), indent=2))
+    result = {"machine": machine.facts()} | await measure(options.changes, options.seed)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "impaired.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tests.support.talking import KEYS, Talkers
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from rolehost_api import wire
 from rolehost_api.link.messages import Commit, PatchOp, Say, StartTurn
 from rolehost_runtime.core import channels
 
@@ -92,6 +93,43 @@ async def test_a_lost_watcher_degrades_the_socket_which_polls_by_version_until_i
             assert (await until(ws, "channel.degraded"))["mode"] == "normal"
             again.cancel()
     assert house.metrics.watchers.labels("lost")._value.get() >= 1
+
+
+async def large(pod: FakePod, channel: int, start: StartTurn) -> None:
+    pod.send(channel, Say(index=0, text="yes"))
+    patch = (PatchOp("add", "/blob", f"{start.turn}" + "x" * 60_000),)
+    pod.send(channel, Commit(patch=patch, urgent=True))
+
+
+async def test_a_watcher_that_takes_nothing_stalls_and_gets_the_whole_state_once_it_reads(
+    house: Talkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an urgent time after a second and a half; past the bound what waits for it is dropped."""
+    monkeypatch.setattr(channels, "STEADY_MS", 200)
+    house.turns_are(large)
+    await house.say("s", "one")
+    small = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
+    async with client(house.grpc.port, KEYS[ACME], small) as one:
+        watch = one.watch("s", after_version=1)
+        _, ear = await house.at("s")
+        for turn in range(2, 26):
+            await house.say("s", f"turn {turn}")
+        async with asyncio.timeout(10):
+            while not ear.of(wire.ChannelDegraded):
+                await asyncio.sleep(0.02)
+        assert house.metrics.watchers.labels("stalled")._value.get() == 1
+        told = []
+        while not told or told[-1].version < 25:
+            told.append(await watch.read())
+        versions = [update.version for update in told]
+        assert versions == sorted(set(versions))
+        assert len(versions) < 24, "not all of them one by one"
+        whole = json.loads(told[-1].patch)
+        assert whole[0]["op"] == "replace" or told[-1].version == told[-2].version + 1
+        async with asyncio.timeout(10):
+            while ear.of(wire.ChannelDegraded)[-1].mode != "normal":
+                await asyncio.sleep(0.02)
+        watch.cancel()
 
 
 async def test_an_urgent_change_makes_both_ends_beat_fast_until_it_is_quiet(

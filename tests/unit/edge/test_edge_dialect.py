@@ -141,6 +141,15 @@ async def test_a_socket_hurries_while_any_of_its_sessions_is_urgent() -> None:
         assert talk.wire.urgent is then
 
 
+async def test_who_is_not_told_of_urgency_keeps_its_own_pace() -> None:
+    talk = Talk(dialect=Dialect.BARE, session_id="a")
+    await talk.quiet()
+    talk.sessions.channels["a"].send(
+        wire.Urgent(session_id="a", seq=None, ts=NOW_MS, version=1, is_urgent=True, heartbeat_ms=500, reason="state")
+    )
+    assert (talk.wire.urgent, "channel.urgent" in talk.wire.types()) == (False, False)
+
+
 @pytest.mark.parametrize(("wish", "taken"), [(2_000, 2_000), (1, 500), (60_000, 10_000)])
 async def test_a_client_chooses_its_heartbeat_within_bounds_and_is_told_what_was_taken(wish: int, taken: int) -> None:
     talk = Talk()

@@ -265,7 +265,9 @@ class Conversation:
         return await self._out.room()
 
     def hurry(self, line: _Line, urgent: bool) -> None:
-        """One of the sessions is urgent, or not any more."""
+        """One of the sessions is urgent, or not any more. Who is not told of it is not held to it either."""
+        if not issubclass(wire.Urgent, self._hears):
+            return
         before = bool(self._urgent)
         (self._urgent.add if urgent else self._urgent.discard)(id(line))
         if bool(self._urgent) != before:
