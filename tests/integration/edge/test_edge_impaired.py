@@ -15,6 +15,7 @@ BENCH = "tests.bench.impaired"
 
 
 @pytest.mark.skipif(bool(WHY), reason=WHY)
+@pytest.mark.timeout(180)
 async def test_nothing_is_lost_over_lost_packets_and_a_half_open_client_frees_its_place() -> None:
     with Impaired(seed=11) as link:
         async with world(link) as (served, _):
