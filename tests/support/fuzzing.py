@@ -12,7 +12,7 @@ from msgspec import UNSET, msgpack
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, NotFound, ProtocolViolation, Unauthorized
 from rolehost_api.link import framing, messages, peer
-from rolehost_runtime.core import record, session
+from rolehost_runtime.core import record, session, snapshot
 from rolehost_runtime.gateway.broker.state import redis_facts
 from rolehost_runtime.gateway.broker.state.resp.connection import Connection
 from rolehost_runtime.gateway.broker.state.resp.refusals import Refusal, label, meaning, moved_to, told
@@ -76,7 +76,7 @@ def relayed(data: bytes) -> None:
 
 
 def records(data: bytes) -> None:
-    """Bodies whose checksum is right, of each version; entries as they are; notes of open turns."""
+    """Bodies whose checksum is right, of each version; entries as they are; notes of open turns; snapshots."""
     for version in (record.TURN_VERSION, record.AMEND_VERSION):
         fields = {b"v": str(version).encode(), b"crc32": f"{zlib.crc32(data):08x}".encode(), b"body": data}
         with suppress(record.CorruptRecord):
@@ -85,6 +85,10 @@ def records(data: bytes) -> None:
     with suppress(record.CorruptRecord):
         record.decode({b"v": data[:1], b"crc32": data[1:9], b"body": data[9:]})
     session.decode_open(data)
+    for kept in (data, b"%d %08x " % (snapshot.SNAPSHOT_VERSION, zlib.crc32(data)) + data):
+        with suppress(record.CorruptRecord):
+            whole = snapshot.decode(kept)
+            assert snapshot.decode(snapshot.encode(whole)) == whole
 
 
 class _Transport:

@@ -12,6 +12,7 @@ connection that it dialled it relays; on those that it accepted it owns:
     owner  → Begun                      which response answers a Forward, before anything of it is heard
     owner  → Heard…                     the client's frames, in order
     owner  → AskRoom                    before it goes on with a long history; answered by Room
+    relay  → Watching                   how the client fares that follows the state beside another channel
     relay  → Detach                     the client is gone
     owner  → Moved                      this session is not answered here any more: attach again
 
@@ -20,7 +21,8 @@ who the client is and is believed. Nothing but gateways ever gets such a connect
 
 Version 2 has CancelTurn, Begun and the events `response.amended` and `response.reset`. To
 an end that speaks version 1 only none of them is sent: what it cannot be asked for is
-refused here, what it cannot hear it does without.
+refused here, what it cannot hear it does without. Version 3 has Watching, Replay of the `whole`,
+and the events `channel.urgent`, `channel.degraded` and `session.snapshot`.
 """
 
 from typing import Annotated
@@ -30,9 +32,11 @@ from msgspec import Meta
 from rolehost_api.link.messages import NONCE_BYTES, Credit, Message, Word
 from rolehost_api.wire import ErrorBody, HeardPart, Said
 
-PEER_PROTOCOLS = (2, 1)
+PEER_PROTOCOLS = (3, 2, 1)
 CANCELS = 2
 """From this version on an end knows of cancelling, and of responses that are given anew."""
+WATCHES = 3
+"""From this version on an end knows of watchers, and of snapshots."""
 HEARD_BYTES = 262_144
 """Of one piece of a frame for a client; the longest reply takes five."""
 
@@ -104,6 +108,14 @@ class Replay(Message, frozen=True, kw_only=True, tag="replay"):
 
     number: int
     after_seq: Annotated[int, Meta(ge=0)]
+    whole: bool = False
+    """In one frame: it fell too far behind."""
+
+
+class Watching(Message, frozen=True, kw_only=True, tag="watching"):
+    """The client follows the state beside another channel of its own, and fares so."""
+
+    word: Word
 
 
 class CancelTurn(Message, frozen=True, kw_only=True, tag="cancel_turn"):
@@ -160,5 +172,5 @@ class Detach(Message, frozen=True, kw_only=True, tag="detach"):
     """The client is gone; the channel is closed, a running turn goes on."""
 
 
-ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Room | Detach
+ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Watching | Room | Detach
 ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Begun | Outcome | Heard | AskRoom | Moved

@@ -209,7 +209,7 @@ class TurnEngine:
         except InvalidPatch as error:  # with what newer code keeps it does not fit
             patch = ()
             self._degrade(Degraded("commit", error.code))
-        return Commit(patch=patch, degraded=tuple(self._degraded))
+        return Commit(patch=patch, degraded=tuple(self._degraded), urgent=bool(patch) and self._turn.is_urgent)
 
     # Hooks
 
@@ -220,7 +220,7 @@ class TurnEngine:
     def _run_hook(self, hook: Hook) -> Steps:
         run, self._runs = self._runs, self._runs + 1
         stop = self._stops.get(run)
-        kept = self._encoded(self._turn.state)
+        kept, was_urgent = self._encoded(self._turn.state), self._turn.is_urgent
         try:
             if stop and stop.effects <= self._count:
                 raise HookFailed(stop.code)
@@ -238,7 +238,7 @@ class TurnEngine:
         except HookFailed as failure:
             if self._over:
                 raise _TurnOver(self._over) from None
-            self._turn.state = self._decode(kept)
+            self._turn.state, self._turn.is_urgent = self._decode(kept), was_urgent
             self._turn.forgotten()
             self._leave_out(hook, failure)
         finally:

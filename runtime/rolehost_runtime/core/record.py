@@ -90,6 +90,8 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its answer was begun by a gateway that died in it, and given by another one."""
     joined: tuple[str, ...] = ()
     """Ids of the messages that joined the turn's own while it was answered; their text is part of `input`."""
+    urgent: bool = False
+    """Its change of the state is to be noticed at once."""
 
     @property
     def position(self) -> Position:
@@ -207,7 +209,7 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
                 seq=record.seq_first,
                 ts=record.at_ms,
                 version=record.version,
-                is_urgent=False,
+                is_urgent=record.urgent,
                 patch=record.patch,
             )
         )

@@ -15,6 +15,7 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import HeardPart, Said, ServerFrame, Usage
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
@@ -78,12 +79,17 @@ class SessionHandle(Protocol):
         channels were told `response.done status=failed` if `response.created` was sent.
         """
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         """Send this channel `session.resumed`, then the events after `after_seq`, flagged as replay.
 
         As fast as the client reads them, one resume of a channel at a time (else Overloaded `busy`). What happens
-        meanwhile comes after them, in order.
+        meanwhile comes after them, in order. Where the log does not hold what came after `after_seq` any more, or
+        `whole` is asked for, one `session.snapshot` stands for it all.
         """
+
+    def watch(self, word: Word) -> None:
+        """This channel follows the state beside another one of its client: it flows, stalls, or its client is gone.
+        The session's other channels hear of it: `channel.urgent`, `channel.degraded`."""
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         """The user hears no more of this response, and heard this much of it (None: all that was sent).
@@ -123,6 +129,8 @@ class EventsPage:
 class StateView:
     at: Standing
     state: dict[str, Any]
+    is_urgent: bool = False
+    """The change that made this version was marked so."""
 
 
 class Sessions(Protocol):
@@ -216,8 +224,11 @@ class Seat(Protocol):
         Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows.
         """
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         """As SessionHandle.resume. Raises as `say` does."""
+
+    def watch(self, word: Word) -> None:
+        """As SessionHandle.watch. Nothing where the place is lost."""
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         """As SessionHandle.cancel. Raises as `say` does."""

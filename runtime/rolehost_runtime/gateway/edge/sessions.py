@@ -75,4 +75,4 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         if at.version == after_version:
             return Response(status_code=204)
         seen = await gate.sessions.state(principal, role, session_id)
-        return Json(StateAnswer(session_id, seen.at.version, seen.at.seq, seen.state))
+        return Json(StateAnswer(session_id, seen.at.version, seen.at.seq, seen.state, seen.is_urgent))

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
+from rolehost_runtime.core.heartbeat import Beat, Heartbeat
 from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
 from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import (
@@ -41,6 +42,8 @@ QUANTUM_BYTES = 1 << 13
 """Read before the other sockets have their turn: a frame may be 20 bytes long and takes some 25 µs."""
 LINGER_SECONDS = 2.0
 """For the client to read our last words, and to close from its side."""
+MAX_STAMP = 20
+"""Digits of a ping's time."""
 TOO_BIG, INTERNAL = 1009, 1011
 CONTROLS = (Opcode.PING, Opcode.PONG)
 
@@ -58,7 +61,7 @@ class Door:
 
 
 class WebSocket(asyncio.Protocol):
-    """Implements outbox.Carrier and hub.Live."""
+    """Implements dialect.Paced and hub.Live."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -75,13 +78,12 @@ class WebSocket(asyncio.Protocol):
         self._unread = bytearray()
         """What came at once and is more than a quantum."""
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = self._loop.time()
-        self._patience = Patience(self._heard_at)
+        self._pulse = Heartbeat(self._now(), *Dialect.BARE.value)
+        self._patience = Patience(self._loop.time())
         self._closing = False
         """We said goodbye; what comes is read only for the client's own goodbye."""
         self._over = False
         """Nothing that still comes is looked at."""
-        self._dialect = Dialect.BARE
         self.paused = False
         self.key_sha256 = ""
 
@@ -99,7 +101,7 @@ class WebSocket(asyncio.Protocol):
         if response.status_code != 101:
             self._finish()
             return
-        self._dialect, self._packed = dialect(headers), packed(target)
+        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         try:
             self._enter(target, headers)
         except RolehostError as error:
@@ -107,7 +109,7 @@ class WebSocket(asyncio.Protocol):
             self.refuse(error)
         else:
             self._door.gate.metrics.handshakes.labels("ok").inc()
-            self._arm(self._dialect.ping_seconds, self._beat)
+            self._arm(self._pulse.every_ms / 1000, self._beat)
         if rest:
             self.data_received(rest)
 
@@ -129,7 +131,7 @@ class WebSocket(asyncio.Protocol):
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._pulse.heard(self._now())
         if self._unread or len(data) > QUANTUM_BYTES:
             self._unread += data
             if len(self._unread) == len(data):
@@ -197,6 +199,19 @@ class WebSocket(asyncio.Protocol):
             self._arm(LINGER_SECONDS, self._abort)
             self._flush()
 
+    def hurry(self, urgent: bool) -> None:
+        self._pulse.urgent(self._now(), urgent)
+        self._rearm()
+
+    def pace(self, heartbeat_ms: int) -> int:
+        taken = self._pulse.choose(self._now(), heartbeat_ms)
+        self._rearm()
+        return taken
+
+    def _rearm(self) -> None:
+        if not self._closing and not self._over:
+            self._arm(self._pulse.every_ms / 1000, self._beat)
+
     def migrate(self) -> None:
         if self._conversation is not None and not self._closing:
             self._conversation.migrate()
@@ -212,6 +227,8 @@ class WebSocket(asyncio.Protocol):
         if frame.opcode in CONTROLS:
             if not self._patience.control(self._loop.time()):
                 self._flooded(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
+            elif frame.opcode is Opcode.PONG:
+                self._answered(bytes(frame.data))
             return
         if frame.opcode is not Opcode.CLOSE and not self._patience.fragment(last=frame.fin):
             self._flooded(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
@@ -295,17 +312,30 @@ class WebSocket(asyncio.Protocol):
         self._arm(LINGER_SECONDS, self._abort)
 
     def _beat(self) -> None:
-        silent = self._loop.time() - self._heard_at
-        if silent >= self._dialect.dead_seconds:
-            self._talk.fail(INTERNAL, "no sign of life")
-            self._flush()
-            self._abort()
-            return
-        if silent >= self._dialect.ping_seconds * 0.9 and self._talk.state is OPEN:
-            self._talk.send_ping(b"")
-            self._flush()
+        now = self._now()
+        match self._pulse.beat(now):
+            case Beat.DEAD:
+                self._door.gate.metrics.dead.inc()
+                self._talk.fail(INTERNAL, "no sign of life")
+                self._flush()
+                self._abort()
+                return
+            case Beat.ASK if self._talk.state is OPEN:
+                self._talk.send_ping(b"%d" % now)
+                self._flush()
         if not self._closing:
-            self._arm(self._dialect.ping_seconds, self._beat)
+            self._arm(self._pulse.every_ms / 1000, self._beat)
+
+    def _answered(self, stamp: bytes) -> None:
+        """A pong, which need not be to a ping of ours."""
+        if stamp.isdigit() and len(stamp) < MAX_STAMP:
+            took = self._pulse.answered(self._now(), int(stamp))
+            if took is not None:
+                self._door.gate.metrics.round_trips.observe(took / 1000)
+
+    def _now(self) -> float:
+        """Milliseconds of the loop's clock."""
+        return self._loop.time() * 1000
 
     def _abort(self) -> None:
         self._transport.abort()

@@ -10,6 +10,7 @@ from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError, Un
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
     CANCELS,
+    WATCHES,
     AskRoom,
     Attached,
     Begun,
@@ -23,8 +24,10 @@ from rolehost_api.link.peer import (
     Refused,
     Replay,
     Room,
+    Watching,
 )
 from rolehost_api.wire import HeardPart, Said, ServerFrame, error_of
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, ignore
 
 MAX_EVENT_BYTES = 4 * 1_048_576
@@ -74,9 +77,13 @@ class RemoteSeat:
             self._begun.pop(number, None)
             self._answers.pop(number, None)
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         self._last += 1
-        await self._ask(self._last, Replay(number=self._last, after_seq=after_seq))
+        await self._ask(self._last, Replay(number=self._last, after_seq=after_seq, whole=whole))
+
+    def watch(self, word: Word) -> None:
+        if self._line.protocol >= WATCHES and not self._over:
+            self._line.send(self._number, Watching(word=word))
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         if self._line.protocol < CANCELS and not self._over:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Seat
 from rolehost_runtime.gateway.sessions.ear import Ear
 
@@ -39,6 +40,8 @@ class Handle:
         """Numbers the places, so that news of an old one does not concern the new one."""
         self._sitting = asyncio.Lock()
         self._gone = False
+        self._watches: Word | None = None
+        """How it fares, where it follows the state beside other channels; said again wherever it sits."""
 
     async def say(self, said: Said) -> None:
         for _ in range(MAX_MOVES):
@@ -72,15 +75,20 @@ class Handle:
                 self._leave(seat)
         raise _moving()
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         for _ in range(MAX_MOVES):
             seat = await self.sit()
             try:
-                await seat.resume(after_seq)
+                await seat.resume(after_seq, whole=whole)
                 return
             except (HeldElsewhere, OwnerLost):
                 self._leave(seat)
         raise _moving()
+
+    def watch(self, word: Word) -> None:
+        self._watches = word
+        if self._seat is not None:
+            self._seat.watch(word)
 
     def detach(self) -> None:
         self._gone = True
@@ -101,6 +109,8 @@ class Handle:
                     seat.leave()  # lost again while it was being taken
                     continue
                 self._seat = seat
+                if self._watches is not None:
+                    seat.watch(self._watches)
                 try:
                     await self._catch_up(seat)
                 except (HeldElsewhere, OwnerLost):

@@ -7,15 +7,18 @@ from typing import Any
 
 from rolehost_api.errors import NotFound
 from rolehost_api.wire import RevisionChanged, SessionCreated
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal
+from rolehost_runtime.gateway.sessions.alarm import Alarm
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
+from rolehost_runtime.gateway.sessions.snapshot import begins_after, snapshot
 from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
@@ -92,6 +95,7 @@ class LiveSession:
         self.remembered = Remembered(world.store, key)
         self._loading = asyncio.Lock()
         self._start = start
+        self.alarm = Alarm(role.name, session_id, self.user, self.audience.broadcast, world.now_ms, world.heartbeat_ms)
         self.turns = Answering(world, self)
 
     # ── life ────────────────────────────────────────────────────────────────────────
@@ -115,7 +119,13 @@ class LiveSession:
     def leave(self, channel: Channel) -> None:
         self._places.pop(id(channel), None)
         self.audience.leave(channel)
+        self.alarm.left(id(channel))
         self.settle_down()
+
+    def watch(self, channel: Channel, word: Word) -> None:
+        """A channel that follows the state beside others says how it fares."""
+        if id(channel) in self._places:
+            self.alarm.watcher(id(channel), word)
 
     def scatter(self, *, guests_only: bool = False) -> None:
         """This session is not answered here any more: whoever listens goes where it is answered."""
@@ -131,6 +141,7 @@ class LiveSession:
         revision alive."""
         if self.attached:
             return
+        self.alarm.rest()
         self._world.room.leave(self.tenant.uid, self.key)
         if self._pinned and not self.busy and not self._lasting:
             self._pinned = ""
@@ -172,6 +183,8 @@ class LiveSession:
             self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
+                self.alarm.forgot(fold.version)
+            self.alarm.at(fold.version)
             await self._tell_missed(head, records)
             self.weigh(fold)
             self.turns.left_open(head, fold)
@@ -200,11 +213,11 @@ class LiveSession:
         for event in events_after(records, self.session_id, after_seq):
             self.audience.broadcast(event)
 
-    def state_at(self, head: Head) -> dict[str, Any] | None:
-        """The state as of `head`, where the session is awake and stands just there."""
+    def fold_at(self, head: Head) -> SessionFold | None:
+        """The session as of `head`, where it is awake and stands just there."""
         fold = self._fold
         stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
-        return fold.state if fold is not None and stands else None
+        return fold if stands else None
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -247,23 +260,34 @@ class LiveSession:
                 greeting=greeting_of(revision) if fold.turn == 0 else "",
             )
         )
+        self.alarm.wake()
+        for event in self.alarm.standing():
+            channel.send(event)
 
-    async def resume(self, channel: Channel, after_seq: int) -> None:
+    async def resume(self, channel: Channel, after_seq: int, *, whole: bool = False) -> None:
         """`session.resumed`, the events after `after_seq`, and what the open turn has said so far.
 
+        Where the log goes on only after a gap, or the channel fell so far behind that it asks for the `whole`, one
+        `session.snapshot` stands for the events that are not told.
         No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
         from the log as well, so that what is told is in order and told once.
         """
         await self.turns.taken_up()
         store, replaying = self._world.store, self.audience.withhold(channel)
         try:
+            if whole and (not await channel.room() or not (after_seq := await self._snapshot(channel))):
+                return
             head = await store.head(self.key)
             turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
-            heard = self.audience.resumed(channel, seq, after_seq)
+            heard = after_seq if whole else self.audience.resumed(channel, seq, after_seq)
             start = place_after(heard, turn, seq, amends)
             while True:
                 missed = replaying.missed_seq
                 page = await store.page(self.key, start, REPLAY_PAGE)
+                if begins_after(page, heard):
+                    heard = await self._snapshot(channel)
+                    start = following(page[-1])
+                    continue
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
                         break
@@ -275,6 +299,12 @@ class LiveSession:
         finally:
             self.audience.rejoin(replaying)
 
+    async def _snapshot(self, channel: Channel) -> int:
+        """Tell the channel what the session has come to, in one frame. Returns the last event in it."""
+        fold = await self.loaded()
+        channel.send(snapshot(fold, self.session_id, self._world.now_ms()))
+        return fold.seq
+
     # ── what its turns ask of it: answering.Home ────────────────────────────────────
 
     @property
@@ -284,6 +314,9 @@ class LiveSession:
     @property
     def told_seq(self) -> int | None:
         return self._told_seq
+
+    def changed(self, version: int, urgent: bool) -> None:
+        self.alarm.changed(version, urgent=urgent)
 
     async def loaded(self) -> SessionFold:
         """As `load`, unless another gateway that is alive answers it."""

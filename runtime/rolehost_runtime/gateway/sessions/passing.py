@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.core.rewind import Fence
@@ -68,8 +69,11 @@ class PassingSeat:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
         await asyncio.shield(self._start(self._live, self._live.turns.say(accepted)))
 
-    async def resume(self, after_seq: int) -> None:
-        await self._live.resume(self._channel, after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._live.resume(self._channel, after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._live.watch(self._channel, word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await asyncio.shield(self._start(self._live, self._live.turns.cancel(response_id, heard)))

@@ -11,6 +11,7 @@ from rolehost_api import identity
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.ports import (
     Channel,
@@ -73,8 +74,11 @@ class LocalSeat:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
         await self._service.run(self._live, self._live.turns.say(accepted))
 
-    async def resume(self, after_seq: int) -> None:
-        await self._live.resume(self._channel, after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._live.resume(self._channel, after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._live.watch(self._channel, word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
@@ -93,8 +97,11 @@ class AwaySeat:
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         await self._seat.say(said, begun)
 
-    async def resume(self, after_seq: int) -> None:
-        await self._seat.resume(after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._seat.resume(after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._seat.watch(word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await self._seat.cancel(response_id, heard)
@@ -293,9 +300,9 @@ class SessionService:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
         live = self._live.get(key)
-        awake = live.state_at(head) if live is not None else None
+        awake = live.fold_at(head) if live is not None else None
         if awake is not None:
-            return StateView(Standing(head.seq, head.version), awake)
+            return StateView(Standing(head.seq, head.version), awake.state, awake.urgent)
         return await reading.state(self._world.store, key)
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
