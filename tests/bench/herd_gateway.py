@@ -6,7 +6,6 @@ As tests.support.gateway_process, whose Role its first tenant has with a pod; th
 their people listen.
 """
 
-import asyncio
 import json
 import secrets
 import sys
@@ -87,18 +86,7 @@ def gateway_of(told: dict[str, Any]) -> Gateway:
 
 
 async def main(told: dict[str, Any]) -> None:
-    if told.get("profile"):
-        import cProfile
-
-        profile = cProfile.Profile()
-        asyncio.get_running_loop().call_later(told.get("profile_after", 0.5), profile.enable)
-        try:
-            await gateway_of(told).run()
-        finally:
-            profile.disable()
-            profile.dump_stats(told["profile"])
-    else:
-        await gateway_of(told).run()
+    await gateway_of(told).run()
 
 
 if __name__ == "__main__":

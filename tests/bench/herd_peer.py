@@ -5,7 +5,6 @@ nothing can be said to it. A socket gets the session's events after `after_seq`,
 by redis.asyncio with a pool as it is meant to be used.
 """
 
-import asyncio
 import json
 import sys
 from urllib.parse import parse_qs, urlsplit

@@ -121,7 +121,8 @@ class Process:
         return self._process.pid
 
     async def ask(self, **order: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         line = await self._process.stdout.readline()
         if not line:
@@ -277,6 +278,7 @@ async def _lose(
     await servers[0].end()
     if arm == RESTARTED:
         await heir.start()
+    listening = asyncio.create_task(_since(began, port))
     back = await asyncio.gather(*(one.ask(do="back", seconds=PATIENCE_SECONDS) for one in people))
     everybody = time.monotonic() - began
     spent = machine.cpu_us({heir.pid}) - before
@@ -295,6 +297,7 @@ async def _lose(
         "p50_ms": percentile(beyond, 50),
         "p99_ms": percentile(beyond, 99),
         "max_ms": max(beyond),
+        "listens_after_s": round(await listening, 2),
         "all_back_s": round(everybody, 2),
         "cpu_us_per_client": round(spent / found.people),
         "cpu_share_afterwards": round(idle, 3),
@@ -305,6 +308,12 @@ async def _lose(
         row["said_afterwards"], row["said_wrong"] = await speak(found, people[0])
     print(json.dumps(row), file=sys.stderr)
     return Came(beyond, row, spent)
+
+
+async def _since(began: float, port: int) -> float:
+    """Seconds until somebody listens there."""
+    await until_open(port)
+    return time.monotonic() - began
 
 
 async def speak(found: Site, people: Process) -> tuple[int, int]:
