@@ -10,6 +10,7 @@ QUESTIONS = {
     "apply_ready": "from apply to Ready (cluster)",
     "edit_live": "from an edit to the first answer by the new revision (cluster)",
     "redis_turn": "what a durable turn costs the gateway in Redis, beside redis.asyncio",
+    "frame": "what the gateway adds to each streamed token, beside nginx",
     "resume": "thousands of clients whose gateway is killed come back at once",
     "role_switch": "from asking for another Role to its session being open",
     "memory": "what sockets and sessions cost the gateway and a sandbox in memory",

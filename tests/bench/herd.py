@@ -7,8 +7,6 @@ Told what to do by lines of JSON on its standard input, it answers each by one o
     {"do": "come", "port": 1, "rate": 500}                          → {"here": 2500, …}
     {"do": "lose", "port": 2, "jitter": 5, "after_seq": 36, …}      → {"armed": true}, and once all are back the figures
     {"do": "say", "count": 20, "message": "…"}                      → {"said": ["…", …], "wrong": 0}
-
-The client is no library's: a WebSocket of a few lines, so that 5,000 of them leave the machine to what is measured.
 """
 
 import asyncio
@@ -22,6 +20,7 @@ from typing import Any
 import msgspec
 import uvloop
 from tests.bench.heard import Heard
+from tests.bench.lean import Lean, head, text
 
 from rolehost.client.pauses import LOAD_MS, LOSS_MS, next_pause
 
@@ -64,62 +63,23 @@ class Account:
     heard: Heard = field(default_factory=lambda: Heard(0))
 
 
-class Client(asyncio.Protocol):
+class Client(Lean):
     """One socket at a time of one session."""
 
     def __init__(self, herd: "Herd", number: int) -> None:
+        super().__init__()
         self.herd, self.number = herd, number
-        self.transport: asyncio.Transport | None = None
         self.heard = Heard(0)
         self.account: Account | None = None
         self.saying: asyncio.Future[Frame] | None = None
-        self._data = bytearray()
-        self._open = False
         self._pause = 0
         self._try: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    # ── asyncio.Protocol ────────────────────────────────────────────────────────────
+    # ── lean.Lean ───────────────────────────────────────────────────────────────────
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.transport, self._open = transport, False
-        self._data.clear()
-        transport.write(self.herd.request(self.number, self.heard.after_seq))
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        if not self._open:
-            head, end, rest = self._data.partition(b"\r\n\r\n")
-            if not end:
-                return
-            if not head.startswith(b"HTTP/1.1 101"):
-                self._refused()
-                return
-            self._open, self._data = True, rest
-        while (frame := self._next_frame()) is not None:
-            opcode, body = frame
-            if opcode == 1:
-                self._told(decode(body))
-            elif opcode == 9 and self.transport is not None:
-                self.transport.write(b"\x8a\x80\0\0\0\0")
-            elif opcode == 8:
-                self._refused()
-                return
-
-    def _next_frame(self) -> tuple[int, bytes] | None:
-        data = self._data
-        if len(data) < 2:
-            return None
-        size, at = data[1] & 127, 2
-        if size == 126:
-            size, at = int.from_bytes(data[2:4], "big"), 4
-        elif size == 127:
-            size, at = int.from_bytes(data[2:10], "big"), 10
-        if len(data) < at + size:
-            return None
-        body, opcode = bytes(data[at : at + size]), data[0] & 15
-        del data[: at + size]
-        return opcode, body
+    def request(self) -> bytes:
+        return self.herd.request(self.number, self.heard.after_seq)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -132,12 +92,13 @@ class Client(asyncio.Protocol):
 
     # ── what it hears ───────────────────────────────────────────────────────────────
 
-    def _told(self, frame: Frame) -> None:
+    def told(self, body: bytes) -> None:
+        frame = decode(body)
         if frame.type == "session.resumed":
             self.herd.gaps += frame.gap
             self.heard.promised(frame.to_seq)
         elif frame.type == "error":
-            self._refused()
+            self.refused()
             return
         elif frame.seq is not None:
             self.heard.event(frame.seq)
@@ -154,7 +115,7 @@ class Client(asyncio.Protocol):
             self.account.heard = self.heard
         self.herd.is_back(self)
 
-    def _refused(self) -> None:
+    def refused(self) -> None:
         if self.account is not None:
             self.account.refused += 1
         self._pause = max(self._pause, LOAD_MS)
@@ -178,7 +139,7 @@ class Client(asyncio.Protocol):
             else:
                 self.herd.broken += 1
         else:
-            self._timer = loop.call_later(CONNECT_SECONDS, self._refused)
+            self._timer = loop.call_later(CONNECT_SECONDS, self.refused)
 
     def _lost(self, orders: Orders) -> None:
         """The first time by the jitter that was told, and then as the client library pauses."""
@@ -205,9 +166,7 @@ class Client(asyncio.Protocol):
     def say(self, message: str) -> "asyncio.Future[Frame]":
         assert self.transport is not None
         self.saying = asyncio.get_running_loop().create_future()
-        body = json.dumps({"message": message}).encode()
-        assert len(body) < 126
-        self.transport.write(bytes((0x81, 0x80 | len(body), 0, 0, 0, 0)) + body)
+        self.transport.write(text(json.dumps({"message": message}).encode()))
         return self.saying
 
 
@@ -224,12 +183,11 @@ class Herd:
 
     def request(self, number: int, after_seq: int) -> bytes:
         key, path = self._roles[number % len(self._roles)]
-        return (
-            f"GET {path}?session_id={self._word}{number}&after_seq={after_seq} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: role.v1\r\n"
-            f"Authorization: Bearer {key}\r\n\r\n"
-        ).encode()
+        return head(
+            f"{path}?session_id={self._word}{number}&after_seq={after_seq}",
+            "Sec-WebSocket-Protocol: role.v1",
+            f"Authorization: Bearer {key}",
+        )
 
     def is_back(self, client: Client) -> None:
         self._back += 1

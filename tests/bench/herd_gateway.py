@@ -3,7 +3,7 @@
     python -m tests.bench.herd_gateway '{"port": …, "redis": "unix://…", "key": "<hex>", "pods": {…}, …}'
 
 As tests.support.gateway_process, whose Role its first tenant has with a pod; the others have the same Role, and no pod:
-their people listen.
+their people listen. With `model`, a URL, that takes the scripted model's place.
 """
 
 import json
@@ -20,10 +20,12 @@ from tests.support.gateway_process import LOGIC, quote
 from tests.support.identities import ROOT
 from tests.support.rooms import ACME, Shelves, pod_entry, put, revision_entry, serve, world
 
-from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
+from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine, ServedModel
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.identity import key_hash
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options
+from rolehost_runtime.gateway.broker.models.keys import KeyRing
+from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
@@ -45,10 +47,14 @@ def revision_of(tenant: Tenant) -> RevisionEntry:
     return revision_entry(tenant, ROLE, template=template)
 
 
-def tables_of(pods: dict[str, str], peers: dict[str, str]) -> Tables:
+def tables_of(pods: dict[str, str], peers: dict[str, str], model: str) -> Tables:
     tables = world(*TENANTS)
     script = [ScriptLine(reply=quote("{previous}", "{message}"))]
-    tables.backends.put(("default",), BackendSpec(type=BackendType.SCRIPTED, script=script))
+    backend = BackendSpec(type=BackendType.SCRIPTED, script=script)
+    if model:
+        served = [ServedModel(name="instant", model="instant")]
+        backend = BackendSpec(type=BackendType.OPENAI, base_url=model, models=served)
+    tables.backends.put(("default",), backend)
     for tenant in TENANTS:
         role = tables.roles.get(tenant.name, ROLE)
         assert role is not None
@@ -64,22 +70,23 @@ def tables_of(pods: dict[str, str], peers: dict[str, str]) -> Tables:
 
 def gateway_of(told: dict[str, Any]) -> Gateway:
     name, peers = told["name"], told["peers"]
-    owner, tables = f"{name}/{secrets.token_hex(8)}", tables_of(told["pods"], peers if len(peers) > 1 else {})
+    owner = f"{name}/{secrets.token_hex(8)}"
+    tables = tables_of(told["pods"], peers if len(peers) > 1 else {}, told.get("model", ""))
     store = RedisSessionStore.connect(told["redis"], owner=owner)
-    identity = Path(told["identity"])
+    identity, openai = Path(told["identity"]), OpenAIProvider(KeyRing(None))
     adapters = Adapters(
         tables=tables,
         dialer=TlsDialer(ROOT, lambda: None),
         bundles=Shelves(),
         store=store,
-        models=Models({BackendType.SCRIPTED: ScriptedProvider(0.001)}),
+        models=Models({BackendType.SCRIPTED: ScriptedProvider(0.001), BackendType.OPENAI: openai}),
         auth=KeyAuth(tables.keys),
         signing_key=Ed25519PrivateKey.from_private_bytes(bytes.fromhex(told["key"])),
         store_answers=store.answers,
         require_gvisor=False,
         identity=PlatformIdentity(identity / "platform.key", identity / "trusted") if len(peers) > 1 else None,
         owner=owner,
-        closing=(store.close,),
+        closing=(openai.close, store.close),
     )
     peer_port = int(peers[name].rpartition(":")[2]) if len(peers) > 1 else None
     return Gateway(Options(name=name, port=told["port"], drain_seconds=0, peer_port=peer_port), adapters)

@@ -7,12 +7,14 @@ by redis.asyncio with a pool as it is meant to be used.
 
 import json
 import sys
+from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import uvloop
 from redis.asyncio import BlockingConnectionPool, Redis
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from rolehost_api.identity import service_principal, session_key
 
@@ -31,8 +33,9 @@ class Server:
         asked = urlsplit(request.path)
         tenant, query = asked.path.strip("/"), parse_qs(asked.query)
         [session], [after] = query["session_id"], query["after_seq"]
-        await self._resume(connection, tenant, session, int(after))
-        await connection.wait_closed()
+        with suppress(ConnectionClosed):  # who waited too long comes again
+            await self._resume(connection, tenant, session, int(after))
+            await connection.wait_closed()
 
     async def _resume(self, connection: ServerConnection, tenant: str, session: str, after: int) -> None:
         key = f"rh:{{{session_key(tenant, 'cat', service_principal(tenant), session)}}}"

@@ -155,12 +155,12 @@ class Site:
         """The number of a log's last event."""
         return self.turns * EVENTS
 
-    async def gateways(self, names: str, ports: Sequence[int]) -> list[Process]:
+    async def gateways(self, names: str, ports: Sequence[int], model: str = "") -> list[Process]:
         """Not started yet; they know each other where there are several."""
         found = await free_ports(len(names))
         peers = {name: f"127.0.0.1:{port}" for name, port in zip(names, found, strict=True)}
-        told = {"redis": self.redis.url, "key": self.key, "pods": self.pods, "peers": peers}
-        told["identity"] = str(self.folder / "platform")
+        told: dict[str, Any] = {"redis": self.redis.url, "key": self.key, "pods": self.pods, "peers": peers}
+        told |= {"identity": str(self.folder / "platform"), "model": model}
         return [
             Process(python("tests.bench.herd_gateway", json.dumps({**told, "name": name, "port": port})))
             for name, port in zip(names, ports, strict=True)
