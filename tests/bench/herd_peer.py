@@ -8,6 +8,7 @@ by redis.asyncio with a pool as it is meant to be used.
 import json
 import sys
 from contextlib import suppress
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -39,17 +40,19 @@ class Server:
 
     async def _resume(self, connection: ServerConnection, tenant: str, session: str, after: int) -> None:
         key = f"rh:{{{session_key(tenant, 'cat', service_principal(tenant), session)}}}"
-        seq, turn = map(int, await self._redis.hmget(f"{key}:head", "seq", "turn"))  # type: ignore[misc]
+        found: Any = await self._redis.hmget(f"{key}:head", "seq", "turn")
+        seq, turn = int(found[0]), int(found[1])
         head = {"session_id": session, "seq": None, "ts": 0}
         await connection.send(json.dumps({"type": "session.created", **head, "head": seq}))
         await connection.send(
             json.dumps({"type": "session.resumed", **head, "from_seq": after + 1, "to_seq": seq, "gap": False})
         )
         first = turn - (seq - after) + 1 if after < seq else turn + 1
-        for _, fields in await self._redis.xrange(f"{key}:wal", f"{max(1, first)}-0", "+"):
+        entries: Any = await self._redis.xrange(f"{key}:wal", f"{max(1, first)}-0", "+")
+        for _, fields in entries:
             record = msgspec.msgpack.decode(fields[b"body"])
             for event in rendered(record, session):
-                if event["seq"] > after:
+                if int(str(event["seq"])) > after:
                     await connection.send(json.dumps(event))
 
 
