@@ -197,10 +197,14 @@ class Herd:
     async def come(self, port: int, rate: float, seconds: float) -> dict[str, Any]:
         """Everybody connects, so many a second, and has heard all."""
         began = time.monotonic()
+        self.orders = Orders(port, 1.0, self._after_seq, 0)  # a machine that is busy may refuse some at first
         for number, client in enumerate(self.clients):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             client.come(port, self._after_seq)
         await self._until_back(seconds)
+        self.orders = None
+        for client in self.clients:
+            client.account = None
         return {"here": self._back, "broken": self.broken, "gaps": self.gaps}
 
     def lose(self, **orders: Any) -> dict[str, Any]:
