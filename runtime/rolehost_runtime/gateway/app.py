@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Unavailable
 from rolehost_api.link.root_secret import attestation_root
-from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway import faults, heap
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
@@ -332,6 +332,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.set)
         await self.start()
+        heap.settle()
         log.info("serving on port %d", self.port)
         await asked.wait()
         log.info("stopping: running turns have %.0f s", self._options.drain_seconds)
