@@ -54,7 +54,7 @@ class Ours:
 
     async def open(self, session: int) -> int:
         head, _ = keys("o", session)
-        found = await self.client.call(OPEN_SCRIPT, (head,), ["bench", "log", 3600], line=head.encode())
+        found = await self.client.call(OPEN_SCRIPT, (head,), ["bench", "log", 3600, 1000, 0], line=head.encode())
         self._epochs[session] = int(found[2])
         return int(found[3])
 
@@ -76,7 +76,7 @@ class Peer:
 
     async def open(self, session: int) -> int:
         head, _ = keys("p", session)
-        found = await self._open(keys=[head], args=["bench", "log", 3600])
+        found = await self._open(keys=[head], args=["bench", "log", 3600, 1000, 0])
         self._epochs[session] = int(found[2])
         return int(found[3])
 

@@ -79,6 +79,9 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
 class Attached(Message, frozen=True, kw_only=True, tag="attached"):
     """What follows on this channel are the session's events."""
 
+    epoch: int = 0
+    """In which the owner holds it; 0 where an older owner does not say."""
+
 
 class NotHeld(Message, frozen=True, kw_only=True, tag="not_held"):
     """Nobody speaks in this session here; whoever asks may own it from now on."""

@@ -130,7 +130,9 @@ class Opened(MemorySessionStore):
         super().__init__()
         self.opened = 0
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         self.opened += 1
         return await super().open(key, yield_to)
 

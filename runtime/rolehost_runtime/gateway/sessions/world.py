@@ -24,6 +24,8 @@ class World:
     """Seconds between the tries of one commit; the store bounds each try."""
     room: Room
     peers: Peers
+    taken: Callable[[str], None] = ignore
+    """Told how a session came to this gateway."""
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
 
