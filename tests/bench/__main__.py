@@ -10,6 +10,7 @@ QUESTIONS = {
     "apply_ready": "from apply to Ready (cluster)",
     "edit_live": "from an edit to the first answer by the new revision (cluster)",
     "redis_turn": "what a durable turn costs the gateway in Redis, beside redis.asyncio",
+    "ring": "where sessions are placed, and how many move when a pod joins",
     "role_switch": "from asking for another Role to its session being open",
     "memory": "what sockets and sessions cost the gateway and a sandbox in memory",
 }
