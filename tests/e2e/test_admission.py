@@ -113,7 +113,7 @@ def test_a_role_of_the_tenants_becomes_ready(cluster: Cluster, tenant: Tenant, a
     message = cluster.wait_condition("rhr", "honest", tenant.name, "SandboxVerified", "True")
     address = cluster.get("service", "rolehost-gateway", "-n", PLATFORM)["spec"]["clusterIP"]
     assert "proved by Kubernetes: RuntimeClass gvisor" in message
-    assert f"not even to {address}:8080, where the gateways listen" in message
+    assert f"not even to {address}:8080 and {address}:8084, where the gateways listen" in message
     assert cluster.connects(address, 8080), "and they do"
     reports = [pod for pod in cluster.observed() if pod["role"] == "honest" and pod["namespace"] == tenant.name]
     assert any(report.get("probe") for report in reports)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.cluster.testing import Cluster, Tenant
+from tests.cluster.relay import Relay
+from tests.cluster.testing import PLATFORM, Cluster, Tenant
 from tests.support.rpc import Client, client, opened, said
 
 from rolehost_api import names
@@ -30,13 +31,17 @@ def key(acme: Tenant) -> str:
     return acme.key("chat")
 
 
-def address(cluster: Cluster) -> str:
-    return f"{cluster.gateway.rpartition(':')[0]}:{names.GRPC_PORT}"
+@pytest.fixture(scope="module")
+def address(cluster: Cluster) -> Iterator[str]:
+    """host:port on the loopback that leads to gRPC on the gateway's Service."""
+    service = cluster.get("service", "rolehost-gateway", "-n", PLATFORM)["spec"]["clusterIP"]
+    with Relay(service, names.GRPC_PORT) as relay:
+        yield f"{relay.host}:{relay.port}"
 
 
 @pytest.fixture
-async def calls(cluster: Cluster, key: str) -> AsyncIterator[Client]:
-    async with client(address(cluster), key) as made:
+async def calls(address: str, key: str) -> AsyncIterator[Client]:
+    async with client(address, key) as made:
         yield made
 
 
@@ -60,14 +65,16 @@ async def test_a_state_is_followed(calls: Client) -> None:
     assert [operation["path"] for operation in json.loads(update.patch)] == [""]
 
 
-async def test_it_says_that_it_serves_and_to_strangers_nothing_else(cluster: Cluster, acme: Tenant) -> None:
-    async with client(address(cluster), "rh_0_wrong") as stranger:
+async def test_it_says_that_it_serves_and_to_strangers_nothing_else(
+    cluster: Cluster, acme: Tenant, address: str
+) -> None:
+    async with client(address, "rh_0_wrong") as stranger:
         health: Any = health_pb2_grpc.HealthStub(stranger.channel)
         answer = await health.Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         assert await stranger.converse().ending() == ("UNAUTHENTICATED", "unauthorized")
         with cluster.tenant(f"other-{RUN}") as other:
-            async with client(address(cluster), other.key("chat")) as elsewhere:
+            async with client(address, other.key("chat")) as elsewhere:
                 talking = elsewhere.converse()
                 await talking.send(opened("parrot", session_id=SESSION))
                 assert await talking.ending() == ("NOT_FOUND", "role_not_found")

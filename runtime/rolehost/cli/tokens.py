@@ -17,7 +17,7 @@ def tokens() -> None:
 @tokens.command()
 @click.option("--user", required=True, help="The end user, by the id that your own system knows.")
 @click.option("--role", default="", help="The one Role that it is for; left out, all of the tenant's.")
-@click.option("--ttl", type=click.IntRange(1, 86_400), default=3_600, show_default=True, help="Seconds that it lasts.")
+@click.option("--ttl", type=click.IntRange(1, 3_600), default=3_600, show_default=True, help="Seconds that it lasts.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the token only.")
 @gateway_options
 @cluster_options

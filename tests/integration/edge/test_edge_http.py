@@ -317,6 +317,41 @@ def walk(value: Any) -> list[dict[str, Any]]:
     return [found for inner in value for found in walk(inner)] if isinstance(value, list) else []
 
 
+# ── pages of other origins ──────────────────────────────────────────────────────────
+
+
+async def test_a_page_that_may_connect_may_also_read_write_and_forget(start: Start) -> None:
+    edge = await start(policy=Policy(frozenset({"https://app.example"})))
+    path, page = f"{edge.url}/v1/roles", {"Origin": "https://app.example"}
+    asked = page | {
+        "Access-Control-Request-Method": "DELETE",
+        "Access-Control-Request-Headers": "authorization,last-event-id,x-stainless-os",
+    }
+    async with aiohttp.ClientSession() as browser:
+        async with browser.options(path, headers=asked) as first:
+            assert first.status == 200
+            assert first.headers["access-control-allow-origin"] == "https://app.example"
+            assert "DELETE" in first.headers["access-control-allow-methods"]
+            assert "x-stainless-os" in first.headers["access-control-allow-headers"]
+            assert "access-control-allow-credentials" not in first.headers
+        for key, status in ((ACME_KEY, 200), ("rh_0_wrong", 401)):
+            async with browser.get(path, headers=page | {"Authorization": f"Bearer {key}"}) as answer:
+                assert answer.status == status
+                assert answer.headers["access-control-allow-origin"] == "https://app.example"
+                assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+
+
+async def test_a_page_of_a_foreign_site_is_told_nothing(start: Start) -> None:
+    edge = await start(policy=Policy(frozenset({"https://app.example"})))
+    foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    async with aiohttp.ClientSession(edge.url) as browser:
+        async with browser.options("/role/storyteller", headers=foreign) as first:
+            assert (first.status, first.headers.get("access-control-allow-origin")) == (400, None)
+        foreign["Authorization"] = f"Bearer {ACME_KEY}"
+        async with browser.get("/v1/roles", headers=foreign) as answer:
+            assert (answer.status, answer.headers.get("access-control-allow-origin")) == (403, None)
+
+
 # ── the client library ──────────────────────────────────────────────────────────────
 
 
@@ -332,7 +367,7 @@ async def test_the_library_is_served_to_pages_that_may_connect_with_or_without_o
             body, headers = await answer.text(), answer.headers
         assert answer.status == 200
         assert headers["content-type"] == "text/javascript; charset=utf-8"
-        assert headers["access-control-allow-origin"] == "*"
+        assert headers["access-control-allow-origin"] == "https://app.example"
         assert headers["cache-control"] == "public, no-cache"
         assert "export function connect(" in body
         async with client.get("/rolehost.js", headers={"If-None-Match": headers["etag"]}) as known:

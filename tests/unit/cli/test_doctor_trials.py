@@ -28,6 +28,8 @@ class Cluster(Api):
         self.objects: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, str]] = []
         self.looks: dict[str, int] = {}
+        self.late_logs = 0
+        """So many reads of a log come before there is anything in it."""
         self.on_post: Callable[[], None] = lambda: None
 
     async def ask(self, method: str, path: str, body: Any = None, kind: str = JSON) -> Answer:
@@ -44,6 +46,9 @@ class Cluster(Api):
             return Answer(200, {"items": [one for name, one in self.objects.items() if name.startswith(path)]})
         if path.endswith("/events"):
             return Answer(200, {"items": [{"message": "old", "lastTimestamp": "1"}, {"message": "no runsc", "lastTimestamp": "2"}]})  # fmt: skip
+        if path.endswith("/log") and self.late_logs > 0:
+            self.late_logs -= 1
+            return Answer(200, "") if self.late_logs else Answer(500, {"message": "not yet"})
         if path.endswith("/log"):
             return Answer(200, "a warning\n" + json.dumps(self.says[path.removesuffix("/log").rpartition("-")[2]]))
         return Answer(200, self._pod(path))
@@ -75,6 +80,19 @@ async def test_two_pods_between_policies_and_one_under_gvisor() -> None:
     assert "10.0.0.7" in client["spec"]["containers"][0]["command"]
     await run.clear()
     assert cluster.objects == {}
+
+
+async def test_a_log_that_comes_later_than_its_pods_end_is_waited_for() -> None:
+    cluster = Cluster({"kernel": KERNEL})
+    cluster.late_logs = 3
+    assert walls.gvisor(await trial(cluster).kernel()).state is State.OK
+
+
+async def test_a_log_that_never_comes_is_said_to_be_that() -> None:
+    cluster = Cluster({"kernel": KERNEL})
+    cluster.late_logs = 10**9
+    found = walls.gvisor(await trial(cluster, seconds=0.05).kernel())
+    assert found.state is not State.OK
 
 
 async def test_a_pod_that_stays_pending_is_given_up_with_its_newest_warning() -> None:

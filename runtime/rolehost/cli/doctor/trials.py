@@ -54,11 +54,17 @@ class Trials:
         if (answer := await self._make(self._pods, pod)).status != 201:
             return _never(answer)
         seen = await self._seen(name, lambda _: False)
-        said = None
-        if _status(seen).get("phase") == "Succeeded":
+        said = await self._said(name) if _status(seen).get("phase") == "Succeeded" else None
+        return Trial(said=said, pod=seen, warning="" if said is not None else await self._warning(name))
+
+    async def _said(self, name: str) -> dict[str, Any] | None:
+        """What a pod that has ended printed last: on a busy node its log may come later than its end."""
+        while True:
             log = await self._api.ask("GET", f"{self._pods}/{name}/log?limitBytes=65536")
             said = last_line(log.body) if log.status == 200 else None
-        return Trial(said=said, pod=seen, warning="" if said is not None else await self._warning(name))
+            if said is not None or time.monotonic() >= self._deadline:
+                return said
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _make(self, where: str, wanted: Mapping[str, Any]) -> Answer:
         """Once asked for it is waited for, even when we are told to stop: else it might come after our clearing up."""

@@ -84,7 +84,7 @@ def _not_run(check: str, trial: Trial) -> Finding:
             "See quota and admission of that namespace, or try another: --probe-namespace",
         )
     what, fix = why_not(trial.pod, trial.warning)
-    return fail(check, f"the pod that tries it did not run: {what}", fix)
+    return fail(check, f"the pod that tries it told nothing: {what}", fix)
 
 
 def why_not(pod: Mapping[str, Any], warning: str) -> tuple[str, str]:
@@ -92,6 +92,9 @@ def why_not(pod: Mapping[str, Any], warning: str) -> tuple[str, str]:
 
     >>> why_not({"metadata": {"namespace": "plat"}, "spec": {}, "status": {"phase": "Pending"}}, "")[0]
     'nothing has scheduled it'
+    >>> ended = {"containerStatuses": [{"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}
+    >>> why_not({"spec": {"nodeName": "n1"}, "status": ended}, "")[0]
+    'it ran, but what it said cannot be read'
     """
     status, node = pod.get("status") or {}, (pod.get("spec") or {}).get("nodeName")
     if not node:
@@ -117,6 +120,8 @@ def why_not(pod: Mapping[str, Any], warning: str) -> tuple[str, str]:
             )
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             return f"{reason}: {str(waiting.get('message') or '')[:300]}", describe
+        if ended and not ended.get("exitCode"):
+            return "it ran, but what it said cannot be read", f"Do logs of pods on node {node} work? {describe}"
         if ended:
             return f"it ended with {ended.get('exitCode')} {ended.get('reason', '')}".rstrip(), describe
     if any(word in warning.lower() for word in ("runtime", "runsc", "sandbox")):

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from rolehost_api.errors import BadRequest, NotFound
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.rooms import Json, Rooms
-from rolehost_runtime.gateway.edge.tokens import DEFAULT_TTL_S, MAX_TTL_S
+from rolehost_runtime.gateway.edge.tokens import MAX_TTL_S
 from rolehost_runtime.gateway.edge.views import answers, takes
 from rolehost_runtime.gateway.tables import Scope
 
@@ -22,7 +22,7 @@ class TokenRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The end user: 1 to 128 printable ASCII characters without spaces."""
     role: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     """The one Role that the token is for; left out, all of the tenant's."""
-    ttl_s: Annotated[int, Meta(ge=1, le=MAX_TTL_S)] = DEFAULT_TTL_S
+    ttl_s: Annotated[int, Meta(ge=1, le=MAX_TTL_S)] = MAX_TTL_S
     """For so many seconds."""
 
 

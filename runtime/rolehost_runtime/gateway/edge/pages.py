@@ -22,7 +22,6 @@ HEADERS = {
 }
 LIBRARY = "rolehost.js"
 LIBRARY_HEADERS = {
-    "access-control-allow-origin": "*",
     "cross-origin-resource-policy": "cross-origin",
     "x-content-type-options": "nosniff",
     "cache-control": "public, no-cache",

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
@@ -63,7 +64,21 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     if rooms.page:
         pages.serve(app)
     _described(app)
-    return Bounded(_Counted(app, rooms.gate), policy)
+    return _shared(Bounded(_Counted(app, rooms.gate), policy), policy)
+
+
+def _shared(app: ASGIApp, policy: Policy) -> ASGIApp:
+    """The app, for pages of the allowed origins too: a browser hands them the answers, refusals among them.
+
+    They may send any header, for nobody is known by one that a browser adds by itself.
+    """
+    return CORSMiddleware(
+        app,
+        allow_origins=policy.origins,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=("retry-after", openai.DROPPED, openai.SESSION),
+    )
 
 
 def _health(app: FastAPI, rooms: Rooms) -> None:

@@ -1,4 +1,4 @@
-"""End users' tokens: signed by the platform, stored nowhere, good for one user, for a day at most. Pure.
+"""End users' tokens: signed by the platform, stored nowhere, good for one user, for an hour at most. Pure.
 
     rht_<claims>.<tag>      claims: base64url of msgpack; tag: base64url of HMAC-SHA256 over the text of the claims
 
@@ -19,7 +19,7 @@ from rolehost_api.errors import Unauthorized
 PREFIX = "rht_"
 MAX_CHARS = 1024
 """The longest names that there may be take 700."""
-DEFAULT_TTL_S, MAX_TTL_S = 3_600, 86_400
+MAX_TTL_S = 3_600
 LEEWAY_MS = 30_000
 """By how much the clocks of two gateways may differ."""
 _WORD = b"rolehost user token 1\n"
