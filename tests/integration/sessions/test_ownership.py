@@ -1,7 +1,7 @@
 """Gateways that die, and gateways that sleep: who answers a session from then on, how soon, and what the sleeper may do.
 
-F33 and F40 of the faults. A promise is measured in a few rounds and the best one counts: a busy machine is slow at
-times, a broken promise is broken every time.
+F33 and F40 of the faults. A promise may be missed in a round or two: a busy machine is slow at times, and a broken promise is
+broken every time.
 """
 
 import asyncio
@@ -56,8 +56,10 @@ async def until_owned(store: RedisSessionStore, name: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def taken_over_in(two: Two, harm: Callable[[], None], mend: Callable[[], Awaitable[None]]) -> float:
-    """Seconds from the harm to `a` until `b` answers the session, in the best of a few rounds.
+async def taken_over_in(
+    two: Two, promised: float, harm: Callable[[], None], mend: Callable[[], Awaitable[None]]
+) -> float:
+    """Seconds from the harm to `a` until `b` answers the session, in the first round that kept the promise.
 
     Nobody says a word meanwhile: one socket at `b` only listens.
     """
@@ -72,6 +74,8 @@ async def taken_over_in(two: Two, harm: Callable[[], None], mend: Callable[[], A
         for socket in sockets:
             await socket.close()
         await mend()
+        if best <= promised:
+            break
     return best
 
 
@@ -81,7 +85,7 @@ async def test_a_session_is_taken_over_within_a_second_of_its_owners_death(two: 
     async def back() -> None:
         """It is started again by itself; `relayed` waits for it."""
 
-    assert await taken_over_in(two, on.gateways["a"].kill, back) <= 1.0
+    assert await taken_over_in(two, 1.0, on.gateways["a"].kill, back) <= 1.0
 
 
 async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_silent(two: Two) -> None:
@@ -93,7 +97,7 @@ async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_
         os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(1.5)
 
-    assert await taken_over_in(two, lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
+    assert await taken_over_in(two, 4.0, lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
 
 
 async def heard_until(socket: ClientConnection, last: Callable[[Frame], bool]) -> list[Frame]:

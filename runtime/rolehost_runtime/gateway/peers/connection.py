@@ -20,7 +20,7 @@ from rolehost_runtime.gateway.peers.identity import Check, Prove
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 1.5
 """Without a byte, so that one beat is missing: whether the peer lives is worth a look at its lease."""
-DEAD_SECONDS = 5.0
+DEAD_SECONDS = 3.5
 """Without a byte, whatever its lease says: it lives, and cannot be talked to, so its sessions cannot be relayed. Should
 both ends go on with one of them, its epoch decides."""
 READ_BYTES = 65_536

@@ -207,11 +207,22 @@ class Mesh:
             await asyncio.sleep(LOOK_SECONDS)
             for name, link in tuple(self._links.items()):
                 if link.connection.silent and self._lease.sure and not self._looking_again:
-                    with suppress(RolehostError):  # nobody knows then; its silence alone ends the link later
-                        if not await self._leases.held(name):
-                            log.info("gateway %s is silent, and holds no lease", name)
-                            link.why = "lease"
-                            link.connection.give_up()
+                    await self._judge(name, link)
+
+    async def _judge(self, name: str, link: _Link) -> None:
+        """Of one that says nothing. While the store is away nobody knows; its silence alone ends the link later."""
+        try:
+            held = await self._leases.held(name)
+        except RolehostError as error:
+            log.info("gateway %s is silent, and its lease cannot be looked at: %s", name, error.code)
+            return
+        except Exception as error:
+            faults.internal(log, "looking at a lease", error)
+            return
+        if not held:
+            log.info("gateway %s is silent, and holds no lease", name)
+            link.why = "lease"
+            link.connection.give_up()
 
     def _others(self) -> set[str]:
         """Pods of the other gateways, linked or not."""

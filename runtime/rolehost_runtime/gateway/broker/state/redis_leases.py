@@ -7,7 +7,6 @@ from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.ports import LEASE_SECONDS
 
-FIELD = "held"
 OPERATION_SECONDS = 1.0
 
 RENEW = """
@@ -16,7 +15,9 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 return lapsed
 """
 """KEYS lease. ARGV seconds. 1: it had ended, or never was."""
-RENEW_SCRIPT = Script(RENEW)
+HELD = "return redis.call('HGET', KEYS[1], 'held')"
+"""KEYS lease. A script, so that it goes over the connection that renews: that one stands when it is needed."""
+RENEW_SCRIPT, HELD_SCRIPT = Script(RENEW), Script(HELD)
 
 
 class RedisLeases:
@@ -37,7 +38,7 @@ class RedisLeases:
                 target,
                 password=password or "",
                 name="rolehost-leases",
-                scripts=(RENEW_SCRIPT,),
+                scripts=(RENEW_SCRIPT, HELD_SCRIPT),
                 seconds=OPERATION_SECONDS,
             )
         )
@@ -51,7 +52,7 @@ class RedisLeases:
 
     async def held(self, gateway: str) -> bool:
         key = _key(gateway)
-        return await self._redis.run("HGET", key, FIELD, key=key.encode()) is not None
+        return await self._redis.call(HELD_SCRIPT, (key,), (), line=key.encode()) is not None
 
 
 def _key(gateway: str) -> str:
