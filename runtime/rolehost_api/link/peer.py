@@ -22,7 +22,7 @@ who the client is and is believed. Nothing but gateways ever gets such a connect
 Version 2 has CancelTurn, Begun and the events `response.amended` and `response.reset`. To
 an end that speaks version 1 only none of them is sent: what it cannot be asked for is
 refused here, what it cannot hear it does without. Version 3 has Watching, Replay of the `whole`,
-and the events `channel.urgent`, `channel.degraded` and `session.snapshot`.
+the epoch in Attached, and the events `channel.urgent`, `channel.degraded` and `session.snapshot`.
 """
 
 from typing import Annotated
@@ -82,6 +82,9 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
 
 class Attached(Message, frozen=True, kw_only=True, tag="attached"):
     """What follows on this channel are the session's events."""
+
+    epoch: int = 0
+    """In which the owner holds it; 0 where an older owner does not say."""
 
 
 class NotHeld(Message, frozen=True, kw_only=True, tag="not_held"):

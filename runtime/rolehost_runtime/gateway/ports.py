@@ -4,7 +4,7 @@ suite in tests/contract that its real adapter and its fake both pass.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -183,9 +183,19 @@ class HeldElsewhere(Conflict):
 
     code = "held_elsewhere"
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, epoch: int = 0) -> None:
+        """`epoch`: of that owner, where who says so knows it."""
         super().__init__("another gateway answers this session")
-        self.owner = owner
+        self.owner, self.epoch = owner, epoch
+
+
+class Moving(Unavailable):
+    """The session goes from one gateway to another just now."""
+
+    code = "session_moving"
+
+    def __init__(self) -> None:
+        super().__init__("this session is between two gateways", hint="Send the message again in a moment")
 
 
 class Superseded(Conflict):
@@ -237,13 +247,24 @@ class Seat(Protocol):
         """The client is gone. Harmless twice."""
 
 
+class Hosted(Seat, Protocol):
+    """A place at a session that another gateway's client has, or has at another gateway."""
+
+    @property
+    def epoch(self) -> int:
+        """In which its owner holds the session; 0 where that is not known."""
+
+
 class Peers(Protocol):
     """The other gateways, as sessions see them."""
 
     def owners(self) -> Collection[str]:
         """Names of the gateways that are alive, this one not among them."""
 
-    async def attach(self, owner: str, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+    async def certain(self) -> None:
+        """At once, unless this process was asleep or cut off: then until it has seen again who is alive, or tried to."""
+
+    async def attach(self, owner: str, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Hosted | None:
         """A place at a session that `owner` answers; None where nobody speaks in it there any more.
 
         `moved` is called once when the session is not answered there any more, or the owner
@@ -251,10 +272,27 @@ class Peers(Protocol):
         """
 
 
+LEASE_SECONDS = 3
+"""A gateway's lease ends so long after it was last renewed."""
+
+
+class Leases(Protocol):
+    """Which gateways were alive a moment ago, by the store's own count of time.
+
+    Every method: Unavailable `state_unavailable` in bounded time where the store is away.
+    """
+
+    async def renew(self, gateway: str) -> bool:
+        """From now on it is held for LEASE_SECONDS. False: it was not held any more, or never."""
+
+    async def held(self, gateway: str) -> bool:
+        """It was renewed within LEASE_SECONDS."""
+
+
 class Host(Protocol):
     """The sessions of this process, as other gateways see them."""
 
-    async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+    async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Hosted | None:
         """A place for a client of another gateway at a session that is answered here; None where nobody speaks in it.
 
         Raises RolehostError as `Sessions.attach` does.
@@ -389,16 +427,26 @@ class Head:
     """Owners that it has outlived: who takes it over now is the next after so many."""
     kept: Kept | None = None
     """The newest snapshot that is good, for whoever opened the session."""
+    how: str = field(default="", compare=False)
+    """It came to who opened it: `new`, `own`, `handover` or `takeover`. Empty where it was only looked at."""
+
+
+RAISE_MS = 1000
+"""Between two takeovers of one session from owners that did not give it away."""
 
 
 class SessionStore(Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
         That is the newest good snapshot (`Head.kept`) and the records from its `past_from` on; without one, all of
-        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
+        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`. From an owner
+        that is neither this one nor one of `given`, who gave it away, it is taken once in RAISE_MS at most: who comes
+        too early waits, and is refused with Moving where others keep coming first.
         """
 
     async def keep(self, key: str, snapshot: Snapshot) -> int:

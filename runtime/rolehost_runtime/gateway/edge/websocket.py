@@ -7,6 +7,7 @@ the conversation's. uvicorn is handed this class as `Config(ws=…)`.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from websockets.datastructures import Headers as WireHeaders
@@ -308,7 +309,8 @@ class WebSocket(asyncio.Protocol):
             self._transport.close()
             return
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # it is gone, and nothing was read since that would say so
+                self._transport.write_eof()
         self._arm(LINGER_SECONDS, self._abort)
 
     def _beat(self) -> None:

@@ -216,7 +216,7 @@ class Guests:
             seat.leave()
         else:
             guest.seat = seat
-            connection.send(channel, Attached())
+            connection.send(channel, Attached(epoch=seat.epoch))
 
     async def _do(
         self, connection: Connection[ToOwner], channel: int, guest: _Guest, asked: Forward | Replay | CancelTurn

@@ -56,6 +56,8 @@ class RemoteSeat:
         self._moved, self._is_over = moved, over
         self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once attached, False where nobody speaks in the session there; or what the owner refuses with."""
+        self.epoch = 0
+        """In which the owner holds the session, once it is taken."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._begun: dict[int, Callable[[str], None]] = {}
         self._answers: dict[int, str] = {}
@@ -118,6 +120,7 @@ class RemoteSeat:
         """Raises ProtocolViolation: the owner is a gateway of another make, or ours has a bug."""
         match message:
             case Attached() if not self.taken.done():
+                self.epoch = message.epoch
                 self.taken.set_result(True)
             case NotHeld() if not self.taken.done():
                 self.taken.set_result(False)

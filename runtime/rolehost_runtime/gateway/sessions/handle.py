@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.channels import Word
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Seat
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Moving, OwnerLost, Seat
 from rolehost_runtime.gateway.sessions.ear import Ear
 
 MAX_MOVES = 4
@@ -59,7 +59,7 @@ class Handle:
                     return
                 if said.client_msg_id is None:
                     raise
-        raise _moving()
+        raise Moving()
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         for _ in range(MAX_MOVES):
@@ -73,7 +73,7 @@ class Handle:
                 if self._gone:
                     raise
                 self._leave(seat)
-        raise _moving()
+        raise Moving()
 
     async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         for _ in range(MAX_MOVES):
@@ -83,7 +83,7 @@ class Handle:
                 return
             except (HeldElsewhere, OwnerLost):
                 self._leave(seat)
-        raise _moving()
+        raise Moving()
 
     def watch(self, word: Word) -> None:
         self._watches = word
@@ -115,7 +115,7 @@ class Handle:
                     await self._catch_up(seat)
                 except (HeldElsewhere, OwnerLost):
                     self._leave(seat)
-            raise _moving()
+            raise Moving()
 
     async def _catch_up(self, seat: Seat) -> None:
         if not self._ear.missed:
@@ -173,9 +173,3 @@ class Handle:
                     break
                 await asyncio.sleep(pause)
         self._ear.give_up(OwnerLost())
-
-
-def _moving() -> Unavailable:
-    return Unavailable(
-        "this session is between two gateways", hint="Send the message again in a moment", code="session_moving"
-    )

@@ -136,6 +136,13 @@ class LiveSession:
         for place in gone:
             place.moved()
 
+    def displaced(self) -> None:
+        """Another gateway answers it: nothing is held of it here, and whoever listened goes there."""
+        self._fold = None
+        self._world.room.drop(self.tenant.uid, self.key)
+        self.turns.left_open(None, None)
+        self.scatter()
+
     def settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
         revision alive."""
@@ -160,21 +167,22 @@ class LiveSession:
             self._told_seq = fold.seq
             self._world.room.hold(self.tenant.uid, self.key, fold.weight() + self.remembered.weight)
 
-    async def load(self, yield_to: Collection[str]) -> SessionFold:
+    async def load(self, yield_to: Collection[str], given: Collection[str] = ()) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
 
-        Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go there.
+        `given`: who gave it away. Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go
+        there.
         """
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
             try:
-                head, records = await self._world.store.open(self.key, yield_to)
+                head, records = await self._world.store.open(self.key, yield_to, given)
             except HeldElsewhere:
-                self._fold = None
-                self.turns.left_open(None, None)
-                self.scatter()
+                self.displaced()
                 raise
+            if head.how:
+                self._world.taken(head.how)
             head, records, lost = await self.remembered.mend(head, records)
             fold = await folded(head, records)
             fold.told = self._told
@@ -226,11 +234,11 @@ class LiveSession:
             raise NotFound("this Role does not exist any more", code="role_not_found")
         return role
 
-    async def join(self, place: Place, yield_to: Collection[str]) -> None:
+    async def join(self, place: Place, yield_to: Collection[str], given: Collection[str] = ()) -> None:
         """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
         self._joining += 1
         try:
-            self._greet(place.channel, await self.load(yield_to))
+            self._greet(place.channel, await self.load(yield_to, given))
             self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
@@ -321,6 +329,8 @@ class LiveSession:
     async def loaded(self) -> SessionFold:
         """As `load`, unless another gateway that is alive answers it."""
         self.touched_ms = self._world.now_ms()
+        if self._fold is None or self._fold.phase is Phase.GONE:
+            await self._world.peers.certain()
         return await self.load(self._world.peers.owners())
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -25,7 +25,9 @@ DURABILITY = "none"
 class NoLog:
     """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
 
     async def head(self, key: str) -> Head | None:

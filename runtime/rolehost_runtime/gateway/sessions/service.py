@@ -4,22 +4,26 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rolehost_api import identity
-from rolehost_api.errors import NotFound, Unavailable
+from rolehost_api.errors import NotFound
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.core.routes import Routes
 from rolehost_runtime.gateway.ports import (
     Channel,
     EventsPage,
     Head,
     HeldElsewhere,
+    Hosted,
     Links,
     ModelProvider,
+    Moving,
     OwnerLost,
     Peers,
     Principal,
@@ -27,6 +31,7 @@ from rolehost_runtime.gateway.ports import (
     SessionStore,
     Standing,
     StateView,
+    Superseded,
     ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
@@ -34,6 +39,7 @@ from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
+from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
@@ -48,6 +54,8 @@ COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
 NOTES_SECONDS = 2.0
 """For the store to be told, at the end, that nothing is open any more."""
+LOOKED_AGAIN = 64
+"""Sessions that the store is asked about at once."""
 MAX_PLACES = 4
 """Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
@@ -60,15 +68,22 @@ class Alone:
     def owners(self) -> Collection[str]:
         return ()
 
-    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Seat | None:
+    async def certain(self) -> None:
+        """There is nobody whom one could not have seen."""
+
+    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Hosted | None:
         raise OwnerLost
 
 
 class LocalSeat:
-    """A place at a session that is answered here. Implements ports.Seat."""
+    """A place at a session that is answered here. Implements ports.Hosted."""
 
     def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
+
+    @property
+    def epoch(self) -> int:
+        return self._live.fold.epoch if self._live.fold is not None else 0
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
@@ -149,13 +164,16 @@ class SessionService:
         room: Room | None = None,
         peers: Peers | None = None,
         snapshots: Callable[[str], None] = lambda outcome: None,
+        ownership: OwnershipSink | None = None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken."""
+        self._ownership = ownership or NoOwnership()
         room, peers = room or Room(), peers or Alone()
         keeping = Keeping(store, snapshots)
         self._world = World(
-            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping
-        )
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping,
+            taken=self._ownership.taken,
+        )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log))
         """The world of sessions that nobody keeps."""
@@ -165,6 +183,8 @@ class SessionService:
         self._turns: set[asyncio.Task[None]] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self._leaving = False
+        self._routes: Routes[str] = Routes()
+        """By session: the gateway that was found to answer it."""
 
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
@@ -195,29 +215,54 @@ class SessionService:
     async def place(self, guest: Guest, channel: Channel, moved: Callable[[], None]) -> Seat:
         """A place at the session: here, unless another gateway that is alive answers it and somebody speaks there."""
         released: set[str] = set()
+        if (seat := await self._routed(guest, channel, moved, released)) is not None:
+            return seat
         for _ in range(MAX_PLACES):
+            await self._world.peers.certain()
             try:
                 place = Place(channel, moved, guest=False)
-                return await self._join(guest, place, set(self._world.peers.owners()) - released)
+                return await self._join(guest, place, set(self._world.peers.owners()) - released, released)
             except HeldElsewhere as elsewhere:
                 owner = elsewhere.owner
+                self._routes.put(guest.key, owner, now_ms=self._world.now_ms(), epoch=elsewhere.epoch)
             try:
                 if (seat := await self._place_away(owner, guest, channel, moved)) is not None:
                     return seat
             except OwnerLost:
                 continue
             released.add(owner)
-        raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
+        raise Moving()
 
-    async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
+    async def _join(
+        self, guest: Guest, place: Place, yield_to: Collection[str], given: Collection[str] = ()
+    ) -> LocalSeat:
         self._world.room.enter(
             guest.role.tenant.uid, guest.key, guest.principal.end_user
         )  # a refused one is not even held
         live = self._touched(guest)
         live.wanted = guest.wanted or live.wanted
-        await live.join(place, yield_to)
+        await live.join(place, yield_to, given)
+        self._routes.drop(guest.key)
         self._make_room()
         return LocalSeat(self, live, place.channel)
+
+    async def _routed(
+        self, guest: Guest, channel: Channel, moved: Callable[[], None], released: set[str]
+    ) -> Seat | None:
+        """A place where the session was answered a moment ago, without asking the store. None: it is to be asked."""
+        key, owner = guest.key, self._routes.get(guest.key, now_ms=self._world.now_ms())
+        live = self._live.get(key)
+        if owner is None or (live is not None and live.attached):
+            return None
+        seat: Seat | None = None
+        with suppress(OwnerLost):
+            seat = await self._place_away(owner, guest, channel, moved)
+            if seat is None:
+                released.add(owner)  # should the store know another owner, this says nothing of that one
+        if seat is None:
+            self._routes.drop(key)
+        self._ownership.routed(hit=seat is not None)
+        return seat
 
     async def _place_away(
         self, owner: str, guest: Guest, channel: Channel, moved: Callable[[], None]
@@ -241,6 +286,15 @@ class SessionService:
         if seat is None:
             self._left_away(tenant.uid, key)
             return None
+        now_ms = self._world.now_ms()
+        if seat.epoch and seat.epoch < self._routes.epoch(
+            key, now_ms=now_ms
+        ):  # it was superseded, and knows nothing yet
+            seat.leave()
+            self._left_away(tenant.uid, key)
+            raise OwnerLost
+        self._routes.put(key, owner, now_ms=now_ms, epoch=seat.epoch)
+        self._ownership.relayed()
         return AwaySeat(seat, lambda: self._left_away(tenant.uid, key))
 
     def _left_away(self, tenant_uid: str, key: str) -> None:
@@ -345,8 +399,25 @@ class SessionService:
         self._make_room()
         if self._leaving:
             self._give_away(live)
-        if not turn.cancelled():
-            turn.exception()  # who waited has it; where nobody did, channels were told
+        if not turn.cancelled() and isinstance(turn.exception(), Superseded):  # who waited has it, or channels do
+            self.go(self._look_again(live))
+
+    async def doubt(self) -> None:
+        """Others may have taken sessions over unnoticed: whoever listens to one of those here goes where it went.
+
+        Raises Unavailable where the store is away.
+        """
+        held = [live for live in self._live.values() if live.attached]
+        for start in range(0, len(held), LOOKED_AGAIN):
+            await asyncio.gather(*map(self._look_again, held[start : start + LOOKED_AGAIN]))
+
+    async def _look_again(self, live: LiveSession) -> None:
+        """Is it still answered here? A turn that runs finds out by itself."""
+        await live.turns.noted()
+        fence = None if live.busy else await self._world.store.fence(live.key)
+        if fence is not None and not fence.ours and not live.busy:
+            self._ownership.lost()
+            live.displaced()
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it until it ends or this service stops."""
