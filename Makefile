@@ -61,7 +61,7 @@ cluster-load: $(VENV)/test-$(CONTENT)  ## build the images from this checkout an
 	@$(BIN)/python -m tests.cluster load $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/test-$(CONTENT)  ## a measurement: NAME=first_frame | link_rtt | apply_ready | edit_live | memory
+bench: $(VENV)/test-$(CONTENT)  ## a measurement: NAME=first_frame | frame | resume | redis_turn | snapshots | ring | role_switch | impaired | memory | link_rtt | apply_ready | edit_live
 	@$(BIN)/python -m tests.bench $(NAME) $(ARGS)
 
 .PHONY: soak

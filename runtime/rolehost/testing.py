@@ -70,6 +70,8 @@ class Reply:
         """What `t.log` was given."""
         self.degraded: tuple[Degraded, ...] = ()
         """Hooks that the turn went on without."""
+        self.urgent = False
+        """The change of the state is to be noticed at once: `t.urgent()`."""
         self.error: str | None = None
         """The code of a turn that failed; nothing of it is kept then."""
 
@@ -117,6 +119,11 @@ class Expect:
     def interrupted(self) -> "Expect":
         """The user cut the reply short, so `on_interrupt` hooks ran in place of `on_reply`."""
         assert self.reply.interrupted, "the turn was not interrupted"
+        return self
+
+    def urgent(self) -> "Expect":
+        """The turn changed the state, and said that it is urgent."""
+        assert self.reply.urgent, "nothing urgent happened to the state"
         return self
 
     def no_event(self, event: str) -> "Expect":
@@ -236,7 +243,7 @@ class RoleSession:
         if isinstance(end, TurnFailed):
             reply.error = end.code
         elif isinstance(end, Commit):
-            reply.degraded = end.degraded
+            reply.degraded, reply.urgent = end.degraded, end.urgent
             self.raw = apply(self.raw, end.patch, max_bytes=self.max_state_bytes)
             self.shared.update(applied(self.shared, changes := changes_of(end.user_patch)))
             for gone in (change.field for change in changes if change.kind is Kind.DROP):

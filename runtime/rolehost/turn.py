@@ -125,6 +125,8 @@ class Turn(Generic[S]):
         self.prompt = Prompt()
         self.replied = ""
         """The reply so far: said by hooks and answered by the model. In `on_interrupt` what the user heard of it."""
+        self.is_urgent = False
+        """`urgent` was called."""
         self._now_ms = now_ms
         self._seed = seed
         self._effects = effects
@@ -172,6 +174,11 @@ class Turn(Generic[S]):
     def log(self, text: str) -> None:
         """A line for `rolehost logs`, for this tenant's eyes only."""
         self._effects.log(str(text))
+
+    def urgent(self) -> None:
+        """What this turn changes in the state should be noticed at once: clients hear `is_urgent` with it, and give
+        signs of life every half second for a while. Nothing where the turn changes nothing."""
+        self.is_urgent = True
 
     def forgotten(self) -> bool:
         """Whether an answer was made and never asked for: an `await` is missing. Starts afresh."""

@@ -19,6 +19,10 @@ BEARER = "bearer."
 """Prefix of the subprotocol by which a browser hands over its token; never echoed."""
 MAX_FRAME_BYTES = 65_536
 MAX_MESSAGE_CHARS = 32_768
+HEARTBEAT_MS, URGENT_HEARTBEAT_MS = 5_000, 500
+"""Between two signs of life of a channel of role.v1: as a rule, and while its session is urgent."""
+MIN_HEARTBEAT_MS, MAX_HEARTBEAT_MS = 500, 10_000
+"""Within which a client may choose. Three missed are death, noticed at the next: 40 seconds at most."""
 MAX_HEARD = 2**31 - 1
 """Characters, or milliseconds: 24 days of them."""
 
@@ -86,8 +90,23 @@ class Ping(Struct, tag_field="type", tag="ping", frozen=True, kw_only=True):
     t: int = 0
 
 
-ClientFrame = Said | Resume | Cancel | Switch | Ping
-TYPES = ("message", "session.resume", "response.cancel", "session.switch", "ping")
+class Wishes(Struct, frozen=True, kw_only=True):
+    """How a client wants its channel to be. What is not known here is ignored."""
+
+    heartbeat_ms: Annotated[int, Meta(ge=1)] | None = None
+    """Time between two signs of life, in milliseconds; taken within MIN_HEARTBEAT_MS and MAX_HEARTBEAT_MS."""
+
+
+class Update(Struct, tag_field="type", tag="session.update", frozen=True, kw_only=True):
+    """Answered by session.updated, which says what was taken of it. It holds for this channel, until it closes."""
+
+    session: Wishes
+    session_id: str | None = None
+    user: Annotated[str, Meta(max_length=128)] | None = None
+
+
+ClientFrame = Said | Resume | Cancel | Switch | Ping | Update
+TYPES = ("message", "session.resume", "response.cancel", "session.switch", "ping", "session.update")
 
 
 class _Typed(Struct):
@@ -314,6 +333,52 @@ class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     code: str | None = None
 
 
+class Exchanged(Struct, frozen=True, kw_only=True):
+    """One turn of a transcript."""
+
+    input: str
+    reply: str
+
+
+class Snapshot(Event, frozen=True, kw_only=True, tag="session.snapshot"):
+    """In place of events up to `at_seq`, which are not told: the log does not hold them any more, or this client fell
+    too far behind. What comes next is what comes after `at_seq`."""
+
+    at_seq: int
+    version: int
+    """Of `state`."""
+    state: dict[str, Any]
+    transcript: tuple[Exchanged, ...] = ()
+    """The newest turns up to there, the oldest of them first: 64 of them and 65,536 characters at most."""
+    truncated: bool = False
+    """There were turns before them."""
+
+
+class Urgent(Event, frozen=True, kw_only=True, tag="channel.urgent"):
+    """Something of this session should be noticed at once: until it is cleared, both ends give a sign of life this
+    often, so that a channel that died is known to have."""
+
+    version: int
+    """The state's newest."""
+    is_urgent: bool
+    heartbeat_ms: int
+    """Between signs of life from now on."""
+    reason: Literal["state", "grpc_stalled", "grpc_lost", "quiet"]
+    """`state`: the Role marked a change as urgent. `grpc_…`: see channel.degraded. `quiet`: it is over."""
+
+
+class ChannelDegraded(Event, frozen=True, kw_only=True, tag="channel.degraded"):
+    """Another channel of this session, by which its state was followed (gRPC's Watch), stopped or is back."""
+
+    mode: Literal["ws+poll", "normal"]
+    """`ws+poll`: until it is back, ask `poll` every `poll_ms`. `normal`: it is back, or was not for five minutes."""
+    last_version: int
+    """The state's newest."""
+    poll: str | None = None
+    """Path of the same host; 204 while nothing is newer than its `after_version`."""
+    poll_ms: int | None = None
+
+
 class RevisionChanged(Event, frozen=True, kw_only=True, tag="role.revision"):
     from_: str = msgspec.field(name="from")
     to: str
@@ -335,6 +400,12 @@ class Migrate(Event, frozen=True, kw_only=True, tag="session.migrate"):
     reason: str
 
 
+class Updated(Event, frozen=True, kw_only=True, tag="session.updated"):
+    """What holds for this channel from here on."""
+
+    heartbeat_ms: int
+
+
 class Pong(Event, frozen=True, kw_only=True, tag="pong"):
     t: int
     server_t: int
@@ -354,6 +425,10 @@ ServerFrame = (
     | Switched
     | Migrate
     | Pong
+    | Snapshot
+    | Urgent
+    | ChannelDegraded
+    | Updated
 )
 BARE = (SessionCreated, TextDelta, ResponseDone, Error)
 """Events that the bare dialect (no subprotocol) is sent."""

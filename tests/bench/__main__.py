@@ -11,7 +11,11 @@ QUESTIONS = {
     "edit_live": "from an edit to the first answer by the new revision (cluster)",
     "redis_turn": "what a durable turn costs the gateway in Redis, beside redis.asyncio",
     "snapshots": "what a turn writes and opening a session reads, at 500 and at 5,000 turns",
+    "frame": "what the gateway adds to each streamed token, beside nginx",
+    "resume": "thousands of clients whose gateway is killed come back at once",
+    "ring": "where sessions are placed, and how many move when a pod joins",
     "role_switch": "from asking for another Role to its session being open",
+    "impaired": "an urgent change over 80 ms and lost packets; how soon a dead channel is noticed (root)",
     "memory": "what sockets and sessions cost the gateway and a sandbox in memory",
 }
 

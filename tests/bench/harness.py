@@ -55,6 +55,8 @@ class Result:
     ratios: Mapping[str, Interval]
     machine: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    """What else each round showed, for the file."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -131,6 +133,7 @@ def compare(
     ours: str,
     machine: Mapping[str, Any],
     notes: Sequence[str] = (),
+    rows: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
     """Everything about one run. The peer is the first arm that is not ours; other arms are shown beside."""
     peer = next(arm for arm in rounds if arm != ours)
@@ -147,7 +150,7 @@ def compare(
     if len(costs) == len(pairs):
         ratios["cpu_us_per_unit"] = ratio([one for one, _ in costs], [other for _, other in costs])
     arms = {arm: measured(taken) for arm, taken in rounds.items()}
-    return Result(name=name, ours=ours, peer=peer, arms=arms, ratios=ratios, machine=machine, notes=notes)
+    return Result(name=name, ours=ours, peer=peer, arms=arms, ratios=ratios, machine=machine, notes=notes, rows=rows)
 
 
 def table(result: Result) -> str:

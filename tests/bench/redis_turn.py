@@ -4,16 +4,18 @@ A unit is one commit by the same script with the same words (a turn's body of `-
 bytes), awaited until it is acknowledged; so many sessions commit at once, each one turn
 after the other. CPU is this process's, client and loop and kernel time together: what
 the gateway pays. The peer has a pool of connections, as it is meant to be used, and no
-deadline; ours has one. Redis syncs every write (`appendfsync always`). `store` is our
+deadline; ours has one. Beside it the peer with everything of one pass of the loop in one
+pipeline, made by hand. With one session there is nothing to join: that is a single call. Redis syncs every write (`appendfsync always`). `store` is our
 client with encoding the record, as the gateway calls it.
 """
 
 import argparse
 import asyncio
-import os
 import resource
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -24,13 +26,15 @@ from tests.bench.rounds import interleaved, report
 from tests.support.redis import running
 
 from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.gateway.broker.state.redis_store import COMMIT_SCRIPT, OPEN_SCRIPT, RedisSessionStore
+from rolehost_runtime.gateway.broker.state.redis_store import COMMIT_SCRIPT, RedisSessionStore
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.client import Client
+from rolehost_runtime.gateway.broker.state.resp.greeting import Script
+from rolehost_runtime.gateway.ports import Head
 
 SESSIONS = (1, 16, 256)
 PEER_CONNECTIONS = 64
-OURS, PEER, STORE = "our client", "redis.asyncio", "our store"
+OURS, PEER, PIPED, STORE = "our client", "redis.asyncio", "redis.asyncio, pipelined", "our store"
 
 
 def cpu_us() -> float:
@@ -39,109 +43,181 @@ def cpu_us() -> float:
     return (used.ru_utime + used.ru_stime) * 1e6
 
 
-def words(epoch: int, turn: int, body: bytes) -> list[Any]:
-    return ["log", "bench", epoch, turn, turn, turn, "cat-1", 1_730_000_000_000, b"1", b"00000000", body]
+@dataclass(frozen=True)
+class Commit:
+    """What the store asks of Redis for one turn, ready to be sent by whoever."""
+
+    keys: Sequence[str]
+    arguments: Sequence[Any]
 
 
-def keys(arm: str, session: int) -> tuple[str, str]:
-    return f"rh:{{{arm}{session}}}:head", f"rh:{{{arm}{session}}}:wal"
+class Recorder:
+    """Stands where the store's client stands, and keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Commit] = []
+
+    async def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], **_: Any) -> bytes:
+        assert script is COMMIT_SCRIPT
+        self.asked.append(Commit(keys, arguments))
+        return b"ok"
 
 
-class Ours:
-    def __init__(self, url: str, body: bytes) -> None:
-        self.client, self._body = Client(parse(url), scripts=(OPEN_SCRIPT, COMMIT_SCRIPT)), body
-        self._epochs: dict[int, int] = {}
+def record_of(head: Head, turn: int, text: str) -> TurnRecord:
+    return TurnRecord(
+        log_id=head.log_id,
+        epoch=head.epoch,
+        turn=turn,
+        seq_first=turn,
+        seq_count=1,
+        version=0,
+        now_ms=turn,
+        at_ms=turn,
+        revision="cat-1",
+        response_id="r0123456789abcdef",
+        input=text,
+        reply=text,
+    )
+
+
+class Arm:
+    """Opens sessions of its own; how a commit is sent is what arms differ in."""
+
+    def __init__(self, url: str, name: str, body: int) -> None:
+        self.store, self._name = RedisSessionStore.connect(url, owner="bench"), name
+        self._text = "x" * (body // 2)
+        self._heads: dict[int, Head] = {}
+
+    def key(self, session: int) -> str:
+        return f"{self._name}{session}"
 
     async def open(self, session: int) -> int:
-        head, _ = keys("o", session)
-        found = await self.client.call(OPEN_SCRIPT, (head, f"{head}:none"), ["bench", "log", 3600], line=head.encode())
-        self._epochs[session] = int(found[2])
-        return int(found[3])
+        self._heads[session], _ = await self.store.open(self.key(session))
+        return self._heads[session].turn
 
-    async def commit(self, session: int, turn: int) -> None:
-        both = keys("o", session)
-        said = await self.client.call(
-            COMMIT_SCRIPT, both, words(self._epochs[session], turn, self._body), line=both[0].encode()
+    async def prepare(self, session: int, turn: int) -> Any:
+        """Outside of what is timed: the store's own words for this turn, its record encoded."""
+        recorder = Recorder()
+        await RedisSessionStore(recorder, "bench").commit(  # type: ignore[arg-type]
+            self.key(session), record_of(self._heads[session], turn, self._text)
         )
-        assert said == b"ok"
+        return recorder.asked[0]
+
+    async def commit(self, session: int, prepared: Any) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        await self.store.close()
 
 
-class Peer:
-    def __init__(self, url: str, body: bytes) -> None:
+class Ours(Arm):
+    def __init__(self, url: str, body: int) -> None:
+        super().__init__(url, "o", body)
+        self._client = Client(parse(url), scripts=(COMMIT_SCRIPT,))
+
+    async def commit(self, session: int, prepared: Commit) -> None:
+        line = prepared.keys[0].encode()
+        assert await self._client.call(COMMIT_SCRIPT, prepared.keys, prepared.arguments, line=line) == b"ok"
+
+    async def close(self) -> None:
+        await self._client.close()
+        await super().close()
+
+
+class Peer(Arm):
+    def __init__(self, url: str, body: int, name: str = "p") -> None:
+        super().__init__(url, name, body)
         pool = BlockingConnectionPool.from_url(url, max_connections=PEER_CONNECTIONS)
-        self.redis, self._body = Redis(connection_pool=pool), body
-        self._open = self.redis.register_script(OPEN_SCRIPT.source)
-        self._commit = self.redis.register_script(COMMIT_SCRIPT.source)
-        self._epochs: dict[int, int] = {}
+        self.redis = Redis(connection_pool=pool)
+        self._script = self.redis.register_script(COMMIT_SCRIPT.source)
 
-    async def open(self, session: int) -> int:
-        head, _ = keys("p", session)
-        found = await self._open(keys=[head, f"{head}:none"], args=["bench", "log", 3600])
-        self._epochs[session] = int(found[2])
-        return int(found[3])
+    async def commit(self, session: int, prepared: Commit) -> None:
+        assert await self._script(keys=list(prepared.keys), args=list(prepared.arguments)) == b"ok"
 
-    async def commit(self, session: int, turn: int) -> None:
-        said = await self._commit(keys=[*keys("p", session)], args=words(self._epochs[session], turn, self._body))
-        assert said == b"ok"
+    async def close(self) -> None:
+        await self.redis.aclose()
+        await self.redis.connection_pool.disconnect()
+        await super().close()
 
 
-class Store:
+class Piped(Peer):
+    """The peer at its best: whoever commits within one pass of the loop goes out in one pipeline, made by hand."""
+
+    def __init__(self, url: str, body: int) -> None:
+        super().__init__(url, body, "q")
+        self._waiting: list[tuple[Commit, asyncio.Future[Any]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def commit(self, session: int, prepared: Commit) -> None:
+        loop = asyncio.get_running_loop()
+        said: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((prepared, said))
+        if self._flushing is None:
+            self._flushing = loop.create_task(self._flush())
+        assert await said == b"ok"
+
+    async def _flush(self) -> None:
+        try:
+            await self.redis.script_load(self._script.script)
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                pipe = self.redis.pipeline(transaction=False)
+                for asked, _ in batch:
+                    pipe.evalsha(self._script.sha, len(asked.keys), *asked.keys, *asked.arguments)
+                for (_, said), answer in zip(batch, await pipe.execute(), strict=True):
+                    said.set_result(answer)
+                await asyncio.sleep(0)
+        finally:
+            self._flushing = None
+
+
+class Store(Arm):
     """As the gateway does it: a record, encoded."""
 
-    def __init__(self, url: str, body: bytes) -> None:
-        self.store, self._text = RedisSessionStore.connect(url, owner="bench"), "x" * (len(body) // 2)
-        self._heads: dict[int, Any] = {}
+    def __init__(self, url: str, body: int) -> None:
+        super().__init__(url, "s", body)
 
-    async def open(self, session: int) -> int:
-        self._heads[session], _ = await self.store.open(f"s{session}")
-        return int(self._heads[session].turn)
+    async def prepare(self, session: int, turn: int) -> TurnRecord:
+        return record_of(self._heads[session], turn, self._text)
 
-    async def commit(self, session: int, turn: int) -> None:
-        head = self._heads[session]
-        record = TurnRecord(
-            log_id=head.log_id,
-            epoch=head.epoch,
-            turn=turn,
-            seq_first=turn,
-            seq_count=1,
-            version=0,
-            now_ms=turn,
-            at_ms=turn,
-            revision="cat-1",
-            response_id="r0123456789abcdef",
-            input=self._text,
-            reply=self._text,
-        )
-        await self.store.commit(f"s{session}", record)
+    async def commit(self, session: int, prepared: TurnRecord) -> None:
+        await self.store.commit(self.key(session), prepared)
 
 
-async def taken(arm: Ours | Peer | Store, sessions: int, commits: int) -> Round:
+async def taken(arm: Arm, sessions: int, commits: int) -> Round:
     """One round: everybody opens, and then only commits are counted."""
     heads = await asyncio.gather(*(arm.open(session) for session in range(sessions)))
     latencies: list[float] = []
     each = max(1, commits // sessions)
 
-    async def talk(session: int, turn: int) -> None:
-        for number in range(turn + 1, turn + 1 + each):
+    turns = [
+        [await arm.prepare(session, number) for number in range(turn + 1, turn + 1 + each)]
+        for session, turn in enumerate(heads)
+    ]
+
+    async def talk(session: int) -> None:
+        for prepared in turns[session]:
             began = time.perf_counter()
-            await arm.commit(session, number)
+            await arm.commit(session, prepared)
             latencies.append((time.perf_counter() - began) * 1000)
 
     before = cpu_us()
-    await asyncio.gather(*(talk(session, turn) for session, turn in enumerate(heads)))
+    await asyncio.gather(*map(talk, range(sessions)))
     return Round(units=each * sessions, latencies_ms=tuple(latencies), cpu_us=cpu_us() - before)
 
 
 async def measure(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        url, body = stack.enter_context(running()).url, os.urandom(options.body)
-        ours, peer, store = Ours(url, body), Peer(url, body), Store(url, body)
+        url = stack.enter_context(running()).url
+        ours, peer = Ours(url, options.body), Peer(url, options.body)
+        piped, store = Piped(url, options.body), Store(url, options.body)
         try:
             for sessions in SESSIONS:
                 rounds = await interleaved(
                     {
                         OURS: lambda sessions=sessions: taken(ours, sessions, options.commits),  # type: ignore[misc]
                         PEER: lambda sessions=sessions: taken(peer, sessions, options.commits),  # type: ignore[misc]
+                        PIPED: lambda sessions=sessions: taken(piped, sessions, options.commits),  # type: ignore[misc]
                         STORE: lambda sessions=sessions: taken(store, sessions, options.commits),  # type: ignore[misc]
                     },
                     options.rounds,
@@ -151,10 +227,8 @@ async def measure(options: argparse.Namespace) -> None:
                 name = f"redis_turn_{sessions}"
                 report(compare(name, rounds, ours=OURS, machine=machine.facts(), notes=notes))
         finally:
-            await ours.client.close()
-            await store.store.close()
-            await peer.redis.aclose()
-            await peer.redis.connection_pool.disconnect()
+            for arm in (ours, peer, piped, store):
+                await arm.close()
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

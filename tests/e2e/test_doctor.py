@@ -18,7 +18,8 @@ from tests.support.proof import keep
 from rolehost_api.names import KEYS, OPERATOR_WRITER
 
 Finding = dict[str, str]
-REDIS = ("exec", "-n", PLATFORM, "rolehost-redis-0", "--", "redis-cli", "-e", "config", "set", "appendfsync")
+AS_ADMIN = 'REDISCLI_AUTH="$REDIS_ADMIN" redis-cli --user admin -e config set appendfsync "$0"'
+REDIS = ("exec", "-n", PLATFORM, "rolehost-redis-0", "--", "sh", "-c", AS_ADMIN)
 CACHED_SECONDS = 5.5
 """The gateway asks Redis no more often than that."""
 

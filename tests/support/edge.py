@@ -17,6 +17,7 @@ from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate
 from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.identity import key_hash
 from rolehost_api.link.messages import LogLine
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth, Tokens
@@ -123,7 +124,10 @@ class EchoSession:
             )
         self.channel.send(replace(done(self.session_id, said.message, self.turns), client_msg_id=said.client_msg_id))
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        self.home.resumed.append((self.session_id, after_seq, whole))
+        if whole:
+            return
         self.channel.send(
             wire.Resumed(session_id=self.session_id, seq=None, ts=NOW_MS, from_seq=after_seq + 1, to_seq=after_seq + 1)
         )
@@ -133,6 +137,9 @@ class EchoSession:
         if response_id == "unknown":
             raise NotFound("nothing", code="response_not_found")
         self.home.cancelled.append((self.session_id, response_id, heard))
+
+    def watch(self, word: Word) -> None:
+        self.home.watched.append((self.session_id, word))
 
     def detach(self) -> None:
         self.detached = True
@@ -152,6 +159,10 @@ class EchoSessions:
     """By principal, Role and session_id."""
     said: list[tuple[str, str]] = field(default_factory=list)
     cancelled: list[tuple[str, str, wire.HeardPart | None]] = field(default_factory=list)
+    resumed: list[tuple[str, int, bool]] = field(default_factory=list)
+    watched: list[tuple[str, Word]] = field(default_factory=list)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    """By session_id, the newest."""
     turns_of: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Role, user, session_id, message."""
     principals: list[Principal] = field(default_factory=list)
@@ -179,6 +190,7 @@ class EchoSessions:
         self.revisions.append(revision)
         handle = EchoSession(session_id, principal, channel, self, role.name)
         self.opened[(principal.id, role.name, session_id)] = handle
+        self.channels[session_id] = channel
         channel.send(created(session_id))
         return handle
 
@@ -236,6 +248,7 @@ async def start_edge(
     policy: Policy | None = None,
     uploads: Uploads | None = None,
     full: bool = False,
+    max_connections: int = 1000,
     page: bool = False,
     store_up: bool = True,
     store_facts: Callable[[], Awaitable[StoreFacts]] | None = None,
@@ -266,7 +279,7 @@ async def start_edge(
         Door(policy, auth, gate),
         host="127.0.0.1",
         port=0,
-        max_connections=0 if full else 1000,
+        max_connections=0 if full else max_connections,
     )
     await server.start()
     return Edge(tables, sessions, hub, metrics, server)

@@ -28,6 +28,7 @@ from rolehost_api.identity import session_key
 from rolehost_runtime.core.record import TurnRecord, decode
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.memory_leases import MemoryLeases
 from rolehost_runtime.gateway.broker.state.memory_store import Shelf
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.peers.guests import Guests
@@ -50,12 +51,19 @@ class House:
             self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, name, backoff_seconds=(0,)
         )
         self.mesh = Mesh(
-            self.tables, Wire(fleet, name), prove=KEY.sign, me=f"{name}/1", pod=name, backoff_seconds=(0.001,)
+            self.tables,
+            Wire(fleet, name),
+            prove=KEY.sign,
+            me=f"{name}/1",
+            pod=name,
+            leases=MemoryLeases(fleet.board),
+            backoff_seconds=(0.001,),
         )
         models = Models({BackendType.SCRIPTED: ScriptedProvider()})
         self.service = SessionService(
             self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), peers=self.mesh
         )
+        self.mesh.doubted = self.service.doubt
         self.guests = Guests(self.service, me=f"{name}/1", leaving=lambda: False, check=checked)
         self.pods = [self.dialer.add(f"pod-{tenant.name}") for tenant in (ACME, EVIL)]
         for tenant in (ACME, EVIL):
@@ -120,6 +128,8 @@ class Wire:
 class Fleet:
     def __init__(self) -> None:
         self.shelf = Shelf()
+        self.board: dict[str, float] = {}
+        """Of leases."""
         self.houses: dict[str, House] = {}
         self._pipes: dict[frozenset[str], list[Pipe]] = {}
         self._cut: set[frozenset[str]] = set()

@@ -1,6 +1,6 @@
 """A gateway with gRPC in a process of its own, so that its memory is its own: `python -m tests.support.rpc_process`.
 
-It prints its port, and serves until its input ends. Its model says one word, then waits for a file called `go` in the
+It prints its two ports, and serves until its input ends. Its model says one word, then waits for a file called `go` in the
 working directory; turns that were kept are files there, too.
 """
 
@@ -36,6 +36,8 @@ class Served:
     def __init__(self, process: "Popen[str]", folder: Path, log: Path) -> None:
         assert process.stdout is not None
         self.port = int(process.stdout.readline())
+        self.http_port = int(process.stdout.readline())
+        """For sockets and requests."""
         self._process, self._folder, self._log = process, folder, log
 
     def go(self) -> None:
@@ -78,7 +80,7 @@ def served(folder: Path) -> Iterator[Served]:
 
 async def serve() -> None:
     async with Talkers(model=Waiting(), grpc=True) as house:
-        print(house.grpc.port, flush=True)
+        print(house.grpc.port, house.server.port, sep="\n", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 

@@ -103,6 +103,9 @@ class Connection(ABC):
         if at is not None and at > (self.last or 0):
             self.last = at
         self._tell(frame)
+        if self.phase is Phase.READY:  # this end read too slowly: among what was left out may be an answer
+            self._interrupted(now)
+            self._flush(now)
         self._progress(now)
 
     def _progress(self, now: float) -> None:
@@ -180,6 +183,10 @@ class Connection(ABC):
 
     def _pong(self, now: float, frame: Frame) -> None:
         self.pulse.pong(now, frame.get("t"))
+
+    def _updated(self, now: float, frame: Frame) -> None:
+        self.pulse.paced(now, frame.get("heartbeat_ms"))
+        self._tell(frame)
 
     def _urgent(self, now: float, frame: Frame) -> None:
         self.pulse.urgent(now, frame.get("is_urgent") is True, frame.get("heartbeat_ms"))

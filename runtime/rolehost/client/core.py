@@ -162,7 +162,7 @@ class Core(Answers):
         for say in self._says.expired(now):
             away = self._stood_since is None and not say.at_large
             self._fail(say, say.error or (UNREACHABLE if away else NOT_ANSWERED))
-        if (path := self._polling.next(now, self.known.version)) is not None:
+        if (path := self._polling.next(now, self.known.version, self._user)) is not None:
             self.out.append(Poll(path))
         self._flush(now)
 
@@ -192,8 +192,8 @@ class Core(Answers):
         frame = read(text)
         if self.phase not in (Phase.OPENING, Phase.RESUMING, Phase.READY) or frame is None:
             return
-        if frame.get("session_id") not in (None, self.session_id):
-            return
+        if frame.get("session_id") not in (None, self.session_id) or "of" in frame:
+            return  # another session's: `of` tells those apart that go by the same name
         self.pulse.alive()
         self._weight = len(text)
         if frame["type"] != "error":
@@ -225,6 +225,7 @@ class Core(Answers):
         "role.state.delta": Answers._numbered_state,
         "error": Answers._error,
         "pong": Answers._pong,
+        "session.updated": Answers._updated,
         "channel.urgent": Answers._urgent,
         "channel.degraded": Answers._degraded,
     }

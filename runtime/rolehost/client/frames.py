@@ -11,16 +11,18 @@ MAX_FRAME_BYTES = 4 << 20
 """Of what a server sends: the largest event is some 2 MiB."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-def read(text: str | bytes) -> Frame | None:
-    """A server's frame; None for what is none, which is not worth a broken conversation.
+def read(said: str | bytes) -> Frame | None:
+    """A server's frame, text in JSON or bytes in msgpack; None for what is none, which is not worth a broken
+    conversation.
 
     >>> read('{"type": "pong", "t": 1}'), read("[]"), read('{"type": 3}'), read("{")
     ({'type': 'pong', 't': 1}, None, None, None)
     """
     try:
-        frame = _decode(text)
+        frame = _decode(said) if isinstance(said, str) else _unpack(said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return frame if isinstance(frame.get("type"), str) else None

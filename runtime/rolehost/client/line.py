@@ -28,11 +28,11 @@ class Ear(Protocol):
 class Line:
     def __init__(self, dial: Callable[[], Awaitable[ClientConnection]], ear: Ear) -> None:
         self._dial, self._ear = dial, ear
-        self._unsent: asyncio.Queue[str] = asyncio.Queue(MAX_UNSENT)
+        self._unsent: asyncio.Queue[str | bytes] = asyncio.Queue(MAX_UNSENT)
         self._gone = False
         self.task = asyncio.create_task(self._run(), name="rolehost.client")
 
-    def send(self, text: str) -> None:
+    def send(self, text: str | bytes) -> None:
         try:
             self._unsent.put_nowait(text)
         except asyncio.QueueFull:
@@ -66,8 +66,7 @@ class Line:
             async for message in socket:
                 if self._gone:
                     break
-                if isinstance(message, str):
-                    self._ear.heard(message)
+                self._ear.heard(message)
             self._lost(socket.close_code or 1006, socket.close_reason or "", 0, None)
         except ConnectionClosed as closed:
             close = closed.rcvd

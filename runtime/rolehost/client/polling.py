@@ -40,12 +40,12 @@ class Polling:
     def stop(self) -> None:
         self._path = self.due = None
 
-    def next(self, now: float, version: int) -> str | None:
-        """The path to ask now, once; the next one is due only after its answer."""
+    def next(self, now: float, version: int, user: str | None = None) -> str | None:
+        """The path to ask now, once; the next one is due only after its answer. `user`: whose state it is."""
         if self._path is None or self.due is None or now < self.due:
             return None
         self.due = None
-        return f"{self._path}?{urlencode({'after_version': version})}"
+        return f"{self._path}?{urlencode({'after_version': version} | ({} if user is None else {'user': user}))}"
 
     def answered(self, now: float) -> None:
         if self._path is not None:

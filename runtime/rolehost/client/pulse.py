@@ -46,6 +46,15 @@ class Pulse:
         if self.due is not None:
             self.due = min(self.due, now + self._every) if is_urgent else now + self._every
 
+    def paced(self, now: float, heartbeat_ms: object) -> None:
+        """The server takes another heartbeat for the normal one."""
+        urgent = self._every != self._base
+        self._base = bounded(heartbeat_ms, self._base)
+        if not urgent:
+            self._every = self._base
+            if self.due is not None:
+                self.due = now + self._every
+
     def alive(self) -> None:
         """Something was heard, whatever it was."""
         self._waiting, self._misses = False, 0

@@ -56,6 +56,7 @@ def connect(
     user: str | None = None,
     after_seq: int | None = None,
     patience: float = 60.0,
+    packed: bool = False,
     ready: Callable[[int], Awaitable[None]] | None = None,
 ) -> "Session":
     """A session with a Role: `async with connect("http://localhost:8080", "cat") as session: …`
@@ -64,7 +65,8 @@ def connect(
     asked for a fresh one at every connection. `session_id` names the session to go on with, else a fresh one is
     made. `user` may be set by a key with scope act-as-user only. `after_seq=0` tells `events()` the whole session,
     None what happens from now on. `patience`: seconds for the first connection, and for each message unless it says
-    otherwise. `ready` is awaited before each dialling, with the number of tries that failed in a row.
+    otherwise. `packed` speaks msgpack in place of JSON. `ready` is awaited before each dialling, with the number of
+    tries that failed in a row.
 
     Raises ValueError for a `url` that is none, or for key and token together; BadRequest for a session_id that
     cannot be one. Entering raises Unreachable, or Refused.
@@ -79,6 +81,7 @@ def connect(
         user=user,
         after_seq=after_seq,
         patience=patience,
+        packed=packed,
         ready=ready,
     )
 
@@ -108,11 +111,15 @@ class Session:
         user: str | None,
         after_seq: int | None,
         patience: float,
+        packed: bool,
         ready: Callable[[int], Awaitable[None]] | None,
     ) -> None:
         self.id = session_id
         self._base, self._role, self._bearer, self._patience, self._ready = base, role, bearer, patience, ready
         self._shown_bearer = ""
+        self._as_user = "" if user is None else f"&user={quote(user, safe='')}"
+        """The session that is opened is theirs, not the key's own."""
+        self._packed = packed
         draw = random.SystemRandom().random
         self._core = Core(session_id, draw, after_seq=after_seq, user=user, renewable=callable(bearer))
         self._pending: dict[str, Pending] = {}
@@ -253,7 +260,10 @@ class Session:
                             self._keep(self._line.task)
                         case Send(frame):
                             if self._line is not None:
-                                self._line.send(msgspec.json.encode(frame).decode())
+                                packed = self._packed
+                                self._line.send(
+                                    msgspec.msgpack.encode(frame) if packed else msgspec.json.encode(frame).decode()
+                                )
                         case Close():
                             if self._line is not None:
                                 self._line.close()
@@ -310,7 +320,8 @@ class Session:
         self._shown_bearer = await self._fresh_bearer()
         base = self._base.replace("http", "ws", 1)
         return await dial(
-            f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}",
+            f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}{self._as_user}"
+            f"{'&fmt=msgpack' if self._packed else ''}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {self._shown_bearer}"} if self._shown_bearer else {},
             compression=None,

@@ -270,6 +270,8 @@ class Commit(Message, frozen=True, kw_only=True, tag="commit"):
     user_patch: Annotated[tuple[PatchOp, ...], Meta(max_length=MAX_PATCH_OPERATIONS)] = ()
     """Of user-scope state, field by field, as `rolehost_runtime.core.merge` has it."""
     degraded: Annotated[tuple[Degraded, ...], Meta(max_length=16)] = ()
+    urgent: bool = False
+    """The logic wants this change of the state noticed at once: `t.urgent()`."""
 
 
 class TurnFailed(Message, frozen=True, kw_only=True, tag="turn_failed"):

@@ -12,6 +12,7 @@ connection that it dialled it relays; on those that it accepted it owns:
     owner  → Begun                      which response answers a Forward, before anything of it is heard
     owner  → Heard…                     the client's frames, in order
     owner  → AskRoom                    before it goes on with a long history; answered by Room
+    relay  → Watching                   how the client fares that follows the state beside another channel
     relay  → Detach                     the client is gone
     relay  → Forgotten                  on a fresh channel, of a session that was deleted
     owner  → Moved                      this session is not answered here any more: attach again
@@ -21,8 +22,9 @@ who the client is and is believed. Nothing but gateways ever gets such a connect
 
 Version 2 has CancelTurn, Begun and the events `response.amended` and `response.reset`. To
 an end that speaks version 1 only none of them is sent: what it cannot be asked for is
-refused here, what it cannot hear it does without. Version 3 has Forgotten; who speaks an earlier
-one is refused at its next commit, and tells its clients then.
+refused here, what it cannot hear it does without. Version 3 has Forgotten (who speaks an earlier one is refused at its
+next commit, and tells its clients then), Watching, Replay of the `whole`, the epoch in Attached, and the events
+`channel.urgent`, `channel.degraded` and `session.snapshot`.
 """
 
 from typing import Annotated
@@ -37,6 +39,8 @@ CANCELS = 2
 """From this version on an end knows of cancelling, and of responses that are given anew."""
 FORGETS = 3
 """From this version on an end knows of Forgotten."""
+WATCHES = 3
+"""From this version on an end knows of watchers, and of snapshots."""
 HEARD_BYTES = 262_144
 """Of one piece of a frame for a client; the longest reply takes five."""
 
@@ -83,6 +87,9 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
 class Attached(Message, frozen=True, kw_only=True, tag="attached"):
     """What follows on this channel are the session's events."""
 
+    epoch: int = 0
+    """In which the owner holds it; 0 where an older owner does not say."""
+
 
 class NotHeld(Message, frozen=True, kw_only=True, tag="not_held"):
     """Nobody speaks in this session here; whoever asks may own it from now on."""
@@ -108,6 +115,14 @@ class Replay(Message, frozen=True, kw_only=True, tag="replay"):
 
     number: int
     after_seq: Annotated[int, Meta(ge=0)]
+    whole: bool = False
+    """In one frame: it fell too far behind."""
+
+
+class Watching(Message, frozen=True, kw_only=True, tag="watching"):
+    """The client follows the state beside another channel of its own, and fares so."""
+
+    word: Word
 
 
 class CancelTurn(Message, frozen=True, kw_only=True, tag="cancel_turn"):
@@ -171,5 +186,5 @@ class Forgotten(Message, frozen=True, kw_only=True, tag="forgotten"):
     """Of the session, in the store."""
 
 
-ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Room | Detach | Forgotten
+ToOwner = PeerHello | Beat | Credit | Attach | Forward | Replay | CancelTurn | Watching | Room | Detach | Forgotten
 ToRelay = PeerHello | Beat | Credit | Attached | NotHeld | Refused | Begun | Outcome | Heard | AskRoom | Moved

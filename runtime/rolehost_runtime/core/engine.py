@@ -212,7 +212,8 @@ class TurnEngine:
         except InvalidPatch as error:  # with what newer code keeps it does not fit
             patch, user_patch = (), ()
             self._degrade(Degraded("commit", error.code))
-        return Commit(patch=patch, user_patch=user_patch, degraded=tuple(self._degraded))
+        urgent = bool(patch or user_patch) and self._turn.is_urgent
+        return Commit(patch=patch, user_patch=user_patch, degraded=tuple(self._degraded), urgent=urgent)
 
     # Hooks
 
@@ -223,7 +224,7 @@ class TurnEngine:
     def _run_hook(self, hook: Hook) -> Steps:
         run, self._runs = self._runs, self._runs + 1
         stop = self._stops.get(run)
-        kept = self._states.left(self._turn)
+        kept, was_urgent = self._states.left(self._turn), self._turn.is_urgent
         try:
             if stop and stop.effects <= self._count:
                 raise HookFailed(stop.code)
@@ -242,6 +243,7 @@ class TurnEngine:
             if self._over:
                 raise _TurnOver(self._over) from None
             self._give(kept, self._turn)
+            self._turn.is_urgent = was_urgent
             self._turn.forgotten()
             self._leave_out(hook, failure)
         finally:

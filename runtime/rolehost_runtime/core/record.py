@@ -97,6 +97,8 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The version of user-scope state that it had read."""
     user_version: int = 0
     """The one that its change got: the store says it, beside the body."""
+    urgent: bool = False
+    """Its change of the state is to be noticed at once."""
 
     @property
     def position(self) -> Position:
@@ -164,7 +166,7 @@ def decode(fields: dict[bytes, bytes]) -> Record:
         if isinstance(record, TurnRecord) and (told := fields.get(b"uv")):
             return msgspec.structs.replace(record, user_version=int(told))
         return record
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise CorruptRecord("a record cannot be read") from None
 
 
@@ -225,7 +227,7 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
                 seq=record.seq_first,
                 ts=record.at_ms,
                 version=record.version,
-                is_urgent=False,
+                is_urgent=record.urgent,
                 patch=record.patch,
             )
         )

@@ -121,7 +121,7 @@ def decode_open(note: bytes) -> OpenTurn | None:
     """
     try:
         return _open_decode(note)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -143,6 +143,7 @@ class Outcome:
     status: Literal["completed", "cancelled"] = "completed"
     heard: HeardPart | None = None
     """Of a cancelled turn; None: all that was sent."""
+    urgent: bool = False
 
 
 def cut(reply: str, heard: HeardPart | None) -> HeardPart:
@@ -168,6 +169,8 @@ class SessionFold:
         self.revision = self.response_id = ""
         """Of the newest turn."""
         self.state: dict[str, Any] = {}
+        self.urgent = False
+        """The state's newest change was marked so."""
         self.past: deque[Exchange] = deque()
         self.told: Told | None = None
         """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
@@ -201,7 +204,7 @@ class SessionFold:
         fold = cls(log_id, epoch)
         fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
         fold.last_at_ms, fold.revision, fold.state = snapshot.at_ms, snapshot.revision, snapshot.state
-        fold.response_id, fold.amends = snapshot.response_id, snapshot.amends
+        fold.response_id, fold.amends, fold.urgent = snapshot.response_id, snapshot.amends, snapshot.urgent
         for digest, turn in _SEEN.iter_unpack(snapshot.seen):
             fold._remember(digest, turn)
         fold._snapshot_bytes = size
@@ -227,6 +230,7 @@ class SessionFold:
             at_ms=self.last_at_ms,
             revision=self.revision,
             state=self.state,
+            urgent=self.urgent,
             response_id=self.response_id,
             amends=self.amends,
             past_from=max(1, self.turn - len(self.past) + 1),
@@ -345,6 +349,7 @@ class SessionFold:
             rng_seed=opened.rng_seed,
             usage=outcome.usage,
             metrics=outcome.metrics,
+            urgent=outcome.urgent and bool(outcome.patch),
         )
         self._move(Move.PROPOSE)
         self._proposed = (record, state)
@@ -422,6 +427,7 @@ class SessionFold:
     def _take(self, record: TurnRecord, state: dict[str, Any]) -> None:
         self.turn, self.version, self.state = record.turn, record.version, state
         self.seq = last_seq(record)
+        self.urgent = record.urgent if record.patch else self.urgent
         self.last_at_ms, self.revision, self.response_id = record.at_ms, record.revision, record.response_id
         self._tail_turns += 1
         self._tail_bytes += RECORD_BYTES + text_weight(record.input) + text_weight(record.reply)

@@ -31,6 +31,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When that turn was committed."""
     revision: str
     state: dict[str, Any]
+    urgent: bool = False
+    """The state's newest change was marked so."""
     response_id: str = ""
     """Of that turn: the one that may still be amended."""
     amends: int = 0
@@ -69,7 +71,7 @@ def decode(data: bytes) -> Snapshot:
         raise CorruptRecord("a snapshot's checksum is wrong")
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CorruptRecord("a snapshot cannot be read") from None
 
 

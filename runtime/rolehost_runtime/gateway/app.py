@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Unavailable
 from rolehost_api.link.root_secret import attestation_root
-from rolehost_runtime.gateway import faults
+from rolehost_runtime.gateway import faults, heap
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.gauges import StoreGauges
+from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth, Tokens
@@ -46,10 +48,12 @@ from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
+from rolehost_runtime.gateway.peers.lease import NoLeases
 from rolehost_runtime.gateway.peers.mesh import Mesh
 from rolehost_runtime.gateway.ports import (
     Bundles,
     Dialer,
+    Leases,
     ModelProvider,
     Report,
     SegmentStore,
@@ -60,6 +64,7 @@ from rolehost_runtime.gateway.ports import (
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import Past
 from rolehost_runtime.gateway.sessions.metrics import PrometheusArchiveSink, PrometheusSink
+from rolehost_runtime.gateway.sessions.ownership import PrometheusOwnership
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
 from rolehost_runtime.gateway.tables import Tables
@@ -145,6 +150,8 @@ class Adapters:
     """None: nobody may ask for /internal/v1/observed."""
     identity: PlatformIdentity | None = None
     """How other gateways know this one. None: it is alone (local mode)."""
+    leases: Leases | None = None
+    """How other gateways know that this one lives where their links do not tell. None: by its silence alone."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """This process's own name, which the store writes into a session's head."""
     places: Sequence[Forgettable] = ()
@@ -167,7 +174,14 @@ class Gateway:
         self._hub = Hub(tables.keys)
         identity = adapters.identity
         self._mesh = (
-            Mesh(tables, TlsPeerDialer(identity), prove=identity.sign, me=adapters.owner, pod=options.name)
+            Mesh(
+                tables,
+                TlsPeerDialer(identity),
+                prove=identity.sign,
+                me=adapters.owner,
+                pod=options.name,
+                leases=adapters.leases or NoLeases(),
+            )
             if identity
             else None
         )
@@ -182,8 +196,7 @@ class Gateway:
             me=adapters.owner,
             members=self._members,
         )
-        if self._mesh is not None:
-            self._mesh.changed = self._pool.members_changed
+        ownership = PrometheusOwnership(self.metrics.registry)
         self._sessions = SessionService(
             tables,
             self._pool,
@@ -196,7 +209,11 @@ class Gateway:
             archive=adapters.archive,
             snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
             places=adapters.places,
+            ownership=ownership,
         )
+        if self._mesh is not None:
+            self._mesh.changed, self._mesh.given_up = self._pool.members_changed, ownership.given_up
+            self._mesh.doubted = self._sessions.doubt
         self._guests = (
             Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)
             if identity
@@ -349,6 +366,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.set)
         await self.start()
+        heap.settle()
         log.info("serving on port %d", self.port)
         await asked.wait()
         log.info("stopping: running turns have %.0f s", self._options.drain_seconds)
@@ -406,6 +424,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
     feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)
     kept = RedisLastGood.connect(settings.redis_url, password)
+    leases = RedisLeases.connect(settings.redis_url, password)
     last_good = LastGood(
         tables, kept, feed.places, key, signing.MountedKeys(settings.platform_keys_dir), metrics, wall_ms
     )
@@ -424,9 +443,10 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,
+        leases=leases,
         identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
-        feeds=(feed, last_good, archive),
-        closing=(openai.close, store.close, kept.close, uploads.close, api.close),
+        feeds=(feed, last_good, archive, StoreGauges(store.facts, metrics.store)),
+        closing=(openai.close, store.close, kept.close, leases.close, uploads.close, api.close),
     )
     options = Options(
         name=settings.pod_name,

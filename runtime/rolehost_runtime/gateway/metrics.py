@@ -5,11 +5,14 @@ The hot counters are plain ints that a collector reads when somebody scrapes.
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rolehost_api.errors import LogicError, RolehostError
+from rolehost_runtime.gateway.ports import StoreFacts
+
+ROUND_TRIPS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Metrics:
@@ -24,6 +27,28 @@ class Metrics:
             "rolehost_gateway_grpc_calls",
             "gRPC calls that ended, by status.",
             ["rpc", "status"],
+            registry=self.registry,
+        )
+        self.dead = Counter(
+            "rolehost_gateway_dead_sockets",
+            "WebSockets given up because three heartbeats brought no sign of life.",
+            registry=self.registry,
+        )
+        self.round_trips = Histogram(
+            "rolehost_gateway_round_trip_seconds",
+            "Between a WebSocket's ping and its pong.",
+            buckets=ROUND_TRIPS,
+            registry=self.registry,
+        )
+        self.slow_clients = Counter(
+            "rolehost_gateway_slow_clients",
+            "Clients that fell so far behind that one snapshot stood for what they missed.",
+            registry=self.registry,
+        )
+        self.watchers = Counter(
+            "rolehost_gateway_watchers_missed",
+            "Watchers that took nothing for three heartbeats (stalled), or whose client vanished (lost).",
+            ["how"],
             registry=self.registry,
         )
         self.handshakes = Counter(
@@ -95,6 +120,15 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.store_denied = Gauge(
+            "rolehost_store_denied",
+            "Since Redis started: refusals of whoever had no right or no password there. Anybody's, not only ours.",
+            registry=self.registry,
+        )
+        self.store_used = Gauge("rolehost_store_used_bytes", "Memory that Redis uses.", registry=self.registry)
+        self.store_max = Gauge(
+            "rolehost_store_max_bytes", "Memory that Redis may use; 0: no bound.", registry=self.registry
+        )
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",
@@ -108,6 +142,11 @@ class Metrics:
         )
         self.registry.register(_Frames(self))
         self.registry.register(_Ages(self))
+
+    def store(self, facts: StoreFacts) -> None:
+        self.store_denied.set(facts.denied)
+        self.store_used.set(facts.used_bytes)
+        self.store_max.set(facts.max_bytes)
 
     def told(self, error: RolehostError) -> None:
         """A client was told of an error. A code that role logic chose would be a free label."""

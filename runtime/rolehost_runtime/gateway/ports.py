@@ -4,7 +4,7 @@ suite in tests/contract that its real adapter and its fake both pass.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelR
 from rolehost_api.link.peer import Attach
 from rolehost_api.observed import Observed
 from rolehost_api.wire import ForkedFrom, HeardPart, Said, ServerFrame, Usage
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.merge import ROOM, Stored
 from rolehost_runtime.core.patch import MAX_STATE_BYTES
 from rolehost_runtime.core.prompt import Told
@@ -83,12 +84,17 @@ class SessionHandle(Protocol):
         channels were told `response.done status=failed` if `response.created` was sent.
         """
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         """Send this channel `session.resumed`, then the events after `after_seq`, flagged as replay.
 
         As fast as the client reads them, one resume of a channel at a time (else Overloaded `busy`). What happens
-        meanwhile comes after them, in order.
+        meanwhile comes after them, in order. Where the log does not hold what came after `after_seq` any more, or
+        `whole` is asked for, one `session.snapshot` stands for it all.
         """
+
+    def watch(self, word: Word) -> None:
+        """This channel follows the state beside another one of its client: it flows, stalls, or its client is gone.
+        The session's other channels hear of it: `channel.urgent`, `channel.degraded`."""
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         """The user hears no more of this response, and heard this much of it (None: all that was sent).
@@ -138,6 +144,8 @@ class StateView:
     state: dict[str, Any]
     user: UserView | None = None
     """None where no end user is named."""
+    is_urgent: bool = False
+    """The change that made this version was marked so."""
 
 
 class Sessions(Protocol):
@@ -191,9 +199,19 @@ class HeldElsewhere(Conflict):
 
     code = "held_elsewhere"
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, epoch: int = 0) -> None:
+        """`epoch`: of that owner, where who says so knows it."""
         super().__init__("another gateway answers this session")
-        self.owner = owner
+        self.owner, self.epoch = owner, epoch
+
+
+class Moving(Unavailable):
+    """The session goes from one gateway to another just now."""
+
+    code = "session_moving"
+
+    def __init__(self) -> None:
+        super().__init__("this session is between two gateways", hint="Send the message again in a moment")
 
 
 class Superseded(Conflict):
@@ -232,8 +250,11 @@ class Seat(Protocol):
         Raises HeldElsewhere where nothing was done, OwnerLost where nobody knows.
         """
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         """As SessionHandle.resume. Raises as `say` does."""
+
+    def watch(self, word: Word) -> None:
+        """As SessionHandle.watch. Nothing where the place is lost."""
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         """As SessionHandle.cancel. Raises as `say` does."""
@@ -242,13 +263,24 @@ class Seat(Protocol):
         """The client is gone. Harmless twice."""
 
 
+class Hosted(Seat, Protocol):
+    """A place at a session that another gateway's client has, or has at another gateway."""
+
+    @property
+    def epoch(self) -> int:
+        """In which its owner holds the session; 0 where that is not known."""
+
+
 class Peers(Protocol):
     """The other gateways, as sessions see them."""
 
     def owners(self) -> Collection[str]:
         """Names of the gateways that are alive, this one not among them."""
 
-    async def attach(self, owner: str, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+    async def certain(self) -> None:
+        """At once, unless this process was asleep or cut off: then until it has seen again who is alive, or tried to."""
+
+    async def attach(self, owner: str, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Hosted | None:
         """A place at a session that `owner` answers; None where nobody speaks in it there any more.
 
         `moved` is called once when the session is not answered there any more, or the owner
@@ -259,13 +291,30 @@ class Peers(Protocol):
         """Tell all of them that this session was deleted: whoever holds it lets go. Waits for nothing."""
 
 
+LEASE_SECONDS = 3
+"""A gateway's lease ends so long after it was last renewed."""
+
+
+class Leases(Protocol):
+    """Which gateways were alive a moment ago, by the store's own count of time.
+
+    Every method: Unavailable `state_unavailable` in bounded time where the store is away.
+    """
+
+    async def renew(self, gateway: str) -> bool:
+        """From now on it is held for LEASE_SECONDS. False: it was not held any more, or never."""
+
+    async def held(self, gateway: str) -> bool:
+        """It was renewed within LEASE_SECONDS."""
+
+
 class Host(Protocol):
     """The sessions of this process, as other gateways see them."""
 
     def forgotten(self, key: str) -> None:
         """This session was deleted. Harmless where it is not held here."""
 
-    async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Seat | None:
+    async def host(self, asked: Attach, channel: "Channel", moved: Callable[[], None]) -> Hosted | None:
         """A place for a client of another gateway at a session that is answered here; None where nobody speaks in it.
 
         Raises RolehostError as `Sessions.attach` does.
@@ -416,6 +465,8 @@ class Head:
     """Owners that it has outlived: who takes it over now is the next after so many."""
     kept: Kept | None = None
     """The newest snapshot that is good, for whoever opened the session."""
+    how: str = field(default="", compare=False)
+    """It came to who opened it: `new`, `own`, `handover` or `takeover`. Empty where it was only looked at."""
     forgotten: int = 0
     """The epoch in which all that it had been before was forgotten; 0: never."""
     origin: ForkedFrom | None = None
@@ -425,6 +476,10 @@ class Head:
     def void(self) -> bool:
         """It was forgotten, and nobody has opened it since: to whoever asks there is no such session."""
         return bool(self.forgotten) and self.forgotten == self.epoch
+
+
+RAISE_MS = 1000
+"""Between two takeovers of one session from owners that did not give it away."""
 
 
 USER_BYTES = ROOM * MAX_STATE_BYTES
@@ -458,11 +513,15 @@ class Compensation:
 class SessionStore(Library, Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
         That is the newest good snapshot (`Head.kept`) and the records from its `past_from` on; without one, all of
-        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`.
+        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`. From an owner
+        that is neither this one nor one of `given`, who gave it away, it is taken once in RAISE_MS at most: who comes
+        too early waits, and is refused with Moving where others keep coming first.
         """
 
     async def keep(self, key: str, snapshot: Snapshot) -> int:
@@ -573,6 +632,8 @@ class StoreFacts(Struct, frozen=True, kw_only=True):
     """0: no bound."""
     now_ms: int = 0
     """The store's clock, milliseconds of Unix time."""
+    denied: int = 0
+    """Since it started: whoever came with a wrong password, or asked for what is not theirs."""
 
 
 # ── the tables' last good rows ──────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.snapshots import MAX_COPIES, MAX_COPY_BYTES
-from rolehost_runtime.gateway.ports import Head, HeldElsewhere, Kept, SessionStore, Shared
+from rolehost_runtime.gateway.ports import RAISE_MS, Head, HeldElsewhere, Kept, SessionStore, Shared
 
 
 class Stores(Protocol):
@@ -34,7 +34,7 @@ class Stores(Protocol):
 @pytest.fixture(params=["server", "sentinels", "cluster", "memory"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
-        shelf = Shelf()
+        shelf = Shelf(raise_ms=RAISE_MS)
         yield lambda owner="": MemorySessionStore(shelf, owner)
         return
     url: str = request.getfixturevalue(request.param).url
@@ -169,7 +169,7 @@ async def test_who_yields_to_the_owner_changes_nothing(stores: Stores) -> None:
     head, _ = await a.open("k", ("b/1", "c/1"))
     with pytest.raises(HeldElsewhere) as raised:
         await b.open("k", ("c/1", "a/1"))
-    assert raised.value.owner == "a/1"
+    assert (raised.value.owner, raised.value.epoch) == ("a/1", 1)
     await a.commit("k", after(head))
     taken, records = await b.open("k", ("c/1",))
     assert (taken.epoch, taken.turn, len(records)) == (2, 1, 1)
@@ -177,6 +177,40 @@ async def test_who_yields_to_the_owner_changes_nothing(stores: Stores) -> None:
         await a.open("k", ("b/1",))
     again, _ = await b.open("k", ("a/1",))
     assert again.epoch == 3
+
+
+async def test_it_is_said_how_a_session_came_to_its_owner(stores: Stores) -> None:
+    a, b, c = stores("a/1"), stores("b/1"), stores("c/1")
+    came = [(await a.open("k"))[0], (await a.open("k", ("b/1", "c/1")))[0], (await b.open("k", ("c/1",), ("a/1",)))[0]]
+    came.append((await c.open("k", ("a/1",), ("a/1",)))[0])
+    assert [(head.how, head.epoch) for head in came] == [("new", 1), ("own", 2), ("handover", 3), ("takeover", 4)]
+    looked_at = await a.head("k")
+    assert looked_at is not None
+    assert looked_at.epoch == 4
+
+
+async def raised_ms(store: SessionStore) -> int:
+    """When the session was last taken over, by the store's own clock."""
+    if isinstance(store, MemorySessionStore):
+        return store.shelf.raised_ms["k"]
+    assert isinstance(store, RedisSessionStore)
+    return int(await store._redis.run("HGET", "rh:{k}:head", "raised_ms", key=b"rh:{k}:head"))
+
+
+async def test_a_session_is_taken_over_once_a_second_and_given_away_as_often_as_one_likes(stores: Stores) -> None:
+    a, b, c = stores("a/1"), stores("b/1"), stores("c/1")
+    await a.open("k")
+    await b.open("k")
+    first = await raised_ms(a)
+    await a.open("k", given=("b/1",))
+    await b.open("k", given=("a/1",))
+    assert await raised_ms(a) == first
+    await c.open("k")
+    assert await raised_ms(a) - first >= RAISE_MS
+    again = await raised_ms(a)
+    with pytest.raises(HeldElsewhere):  # who waits yields to whoever was first after all
+        await asyncio.gather(a.open("k", ("b/1",)), b.open("k", ("a/1",)))
+    assert await raised_ms(a) - again >= RAISE_MS
 
 
 async def test_a_session_that_nobody_opened_takes_no_turn(stores: Stores) -> None:

@@ -72,7 +72,7 @@ async def count_dragons(pod: FakePod, channel: int, start: StartTurn) -> None:
         pod.send(channel, TurnFailed(code=result.error))
         return
     patch = (PatchOp("incr", "/dragons", 1),) if "dragon" in start.message else ()
-    pod.send(channel, Commit(patch=patch))
+    pod.send(channel, Commit(patch=patch, urgent="fire" in start.message))
 
 
 @pytest.fixture

@@ -48,10 +48,11 @@ async def streamed(answer: Pending) -> tuple[str, int]:
     return shown, anew
 
 
-async def test_an_answer_goes_on_where_it_was_when_the_network_is_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["json", "msgpack"])
+async def test_an_answer_goes_on_where_it_was_when_the_network_is_cut(tmp_path: Path, packed: bool) -> None:
     words = "".join(f"{number} 猫🐱 " for number in range(120))
     with serving(tmp_path, str(STORYTELLER)) as (_, network):
-        session = connect(f"http://127.0.0.1:{network.port}", "storyteller", after_seq=0)
+        session = connect(f"http://127.0.0.1:{network.port}", "storyteller", after_seq=0, packed=packed)
         events = session.events()
         async with session:
             answer = session.say(words)

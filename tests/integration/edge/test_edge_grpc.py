@@ -418,6 +418,7 @@ async def test_who_does_not_read_is_let_go_of_and_its_turn_is_kept(
 ) -> None:
     """The status comes behind what was sent, whenever it is read."""
     monkeypatch.setattr(outbox, "MAX_HELD_BYTES", 1 << 18)
+    monkeypatch.setattr(outbox, "ROOM_SECONDS", 0.3)
     monkeypatch.setattr(call, "PAUSE_BYTES", 1 << 14)
     model.words = ["x" * 8_000] * 30
     small = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]

@@ -15,7 +15,8 @@ from websockets.typing import Origin, Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.identity import key_hash
-from rolehost_runtime.gateway.edge.handshake import Dialect
+from rolehost_runtime.core.heartbeat import Heartbeat
+from rolehost_runtime.gateway.edge import websocket
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.edge.websocket import QUANTUM_BYTES, WebSocket
 
@@ -369,8 +370,7 @@ async def test_a_stop_waits_for_running_turns_and_then_says_1012(edge: Edge) -> 
 async def test_a_silent_client_is_asked_for_a_sign_of_life_and_then_closed(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Dialect, "ping_seconds", 0.1)
-    monkeypatch.setattr(Dialect, "dead_seconds", 0.3)
+    monkeypatch.setattr(websocket, "Heartbeat", lambda now, *_: Heartbeat(now, 100))
     async with connect(edge.ws(), additional_headers=BEARER) as alive:
         frames = await spoken_without_goodbye(edge)
         assert [opcode for opcode, _ in frames][:2] == [PING, PING]

@@ -15,6 +15,7 @@ from rolehost_api.link.framing import Decoder, encode
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import Attach, Beat, Forward, PeerHello, ToRelay
 from rolehost_api.wire import Said
+from rolehost_runtime.gateway.broker.state.memory_leases import MemoryLeases
 from rolehost_runtime.gateway.peers import connection
 from rolehost_runtime.gateway.peers.dialer import TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
@@ -71,7 +72,7 @@ async def heard_of(address: str, dialer: PeerDialer, prove: Prove) -> list[str]:
     """Who a gateway with this identity takes for alive at that address, after it was tried once."""
     tables = Tables()
     tables.gateways.replace_all({("there",): GatewayEntry("there", address)})
-    mesh = Mesh(tables, dialer, prove=prove, me="here/1", pod="here", backoff_seconds=(0.01,))
+    mesh = Mesh(tables, dialer, prove=prove, me="here/1", pod="here", leases=MemoryLeases(), backoff_seconds=(0.01,))
     await mesh.start()
     try:
         async with asyncio.timeout(10):
@@ -194,6 +195,7 @@ async def test_a_peer_that_falls_silent_is_given_up(
         prove=platform.sign,
         me="here/1",
         pod="here",
+        leases=MemoryLeases(),
     )
     mesh.changed = lambda: changes.append(mesh.members)
     await mesh.start()

@@ -43,9 +43,9 @@ async def as_user(server: Server, user: str, *command: str) -> Any:
     return await ask(Address("127.0.0.1", server.port), Greeting(user=user, password="right"), *command)
 
 
-async def use(server: Server) -> None:
+async def use(server: Server, user: str = "rolehost@", admin: tuple[str, ...] = ()) -> None:
     """All that a gateway ever asks of Redis."""
-    url = f"redis://rolehost@{server.address}"
+    url = f"redis://{user}{server.address}"
     store, tables = RedisSessionStore.connect(f"{url}?replicas=0", "right"), RedisLastGood.connect(url, "right")
     assert await store.answers()
     head, _ = await store.open("k")
@@ -79,7 +79,7 @@ async def use(server: Server) -> None:
     assert await tables.keep("pods", Place(1, 1, 1), SECRET.encode())
     assert await tables.read("pods") == (Place(1, 1, 1), SECRET.encode())
     assert list(await tables.places()) == ["pods"]
-    server.ask("script", "flush")
+    assert server.ask(*admin, "script", "flush") == "OK"
     await store.open("k")
     await store.close()
     await tables.close()

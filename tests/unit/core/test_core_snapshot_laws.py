@@ -34,6 +34,7 @@ class Turned:
     cancelled: bool
     heard: int
     joined: bool
+    urgent: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class TakenOver:
 STEPS = st.lists(
     st.one_of(
         st.builds(
-            Turned, st.text(max_size=5), st.text(min_size=1, max_size=9), PATCHES, st.booleans(), st.integers(0, 9), st.booleans()
+            Turned, st.text(max_size=5), st.text(min_size=1, max_size=9), PATCHES, st.booleans(), st.integers(0, 9), st.booleans(), st.booleans()
         ),
         st.builds(Amended, st.integers(0, 8)),
         st.builds(TakenOver, st.booleans()),
@@ -89,6 +90,7 @@ def live(steps: list[Any]) -> Lived:
                     step.patch,
                     status="cancelled" if step.cancelled else "completed",
                     heard=HeardPart(chars=step.heard),
+                    urgent=step.urgent,
                 )
                 record: Record = fold.propose(opened, outcome, now_ms=number, max_bytes=65_536)
                 fold.committed()
@@ -124,6 +126,7 @@ WHOLE = (
     "revision",
     "response_id",
     "state",
+    "urgent",
     "past",
     "_seen",
 )

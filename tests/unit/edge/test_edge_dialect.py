@@ -9,6 +9,7 @@ from tests.support.edge import ACME, NOW_MS, EchoSessions, done, tables_with_sto
 
 from rolehost_api import wire
 from rolehost_api.errors import Unavailable
+from rolehost_runtime.core.heartbeat import bounded
 from rolehost_runtime.gateway.edge.dialect import MAX_PENDING, MAX_SESSIONS, Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening
 from rolehost_runtime.gateway.edge.hub import Hub
@@ -17,10 +18,11 @@ from rolehost_runtime.gateway.ports import Principal
 
 
 class Wire:
-    """Implements outbox.Carrier."""
+    """Implements dialect.Paced."""
 
     def __init__(self) -> None:
         self.paused = False
+        self.urgent = False
         self.sent: list[dict[str, Any]] = []
         self.closed: int | None = None
 
@@ -29,6 +31,12 @@ class Wire:
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
+
+    def hurry(self, urgent: bool) -> None:
+        self.urgent = urgent
+
+    def pace(self, heartbeat_ms: int) -> int:
+        return bounded(heartbeat_ms)
 
     def types(self) -> list[str]:
         return [event["type"] for event in self.sent]
@@ -86,13 +94,72 @@ async def test_what_came_while_others_wait_is_not_sent_before_them() -> None:
     assert [event["delta"] for event in talk.wire.sent] == ["ab"]
 
 
-async def test_a_client_that_does_not_read_is_let_go_of_at_the_bound() -> None:
-    talk = Talk()
-    talk.wire.paused = True
-    for number in range(70):
+def too_much(talk: Talk) -> None:
+    for number in range(50):
         talk.conversation.emit(delta("x" * 4096, number * 4096))
+
+
+async def test_a_client_of_the_bare_dialect_that_does_not_read_is_let_go_of_at_the_bound() -> None:
+    talk = Talk(dialect=Dialect.BARE)
+    talk.wire.paused = True
+    too_much(talk)
     assert talk.wire.closed == 1013
-    assert len(talk.conversation._out) <= 70
+    assert len(talk.conversation._out) <= 50
+
+
+async def test_a_client_that_falls_behind_is_told_the_whole_once_and_let_go_of_if_it_falls_behind_again() -> None:
+    talk = Talk(session_id="s")
+    await talk.quiet()
+    talk.wire.paused = True
+    too_much(talk)
+    assert talk.wire.closed is None
+    ear = talk.sessions.channels["s"]
+    ear.send(delta("not told", 0))
+    ear.send(snapshot("s", at_seq=4))
+    await talk.quiet()
+    assert talk.sessions.resumed == [("s", 0, True)]
+    talk.wire.paused = False
+    talk.conversation.on_writable()
+    ear.send(delta("told", 0))
+    assert talk.wire.types()[-2:] == ["session.snapshot", "response.output_text.delta"]
+    assert "not told" not in str(talk.wire.sent)
+    talk.wire.paused = True
+    too_much(talk)
+    assert talk.wire.closed == 1013
+
+
+async def test_a_socket_hurries_while_any_of_its_sessions_is_urgent() -> None:
+    talk = Talk(session_id="a")
+    talk.say("hi", session_id="b")
+    await talk.quiet()
+    for session, urgent, then in (("a", True, True), ("b", True, True), ("a", False, True), ("b", False, False)):
+        talk.sessions.channels[session].send(
+            wire.Urgent(
+                session_id=session, seq=None, ts=NOW_MS, version=1, is_urgent=urgent, heartbeat_ms=500, reason="state"
+            )
+        )
+        assert talk.wire.urgent is then
+
+
+async def test_who_is_not_told_of_urgency_keeps_its_own_pace() -> None:
+    talk = Talk(dialect=Dialect.BARE, session_id="a")
+    await talk.quiet()
+    talk.sessions.channels["a"].send(
+        wire.Urgent(session_id="a", seq=None, ts=NOW_MS, version=1, is_urgent=True, heartbeat_ms=500, reason="state")
+    )
+    assert (talk.wire.urgent, "channel.urgent" in talk.wire.types()) == (False, False)
+
+
+@pytest.mark.parametrize(("wish", "taken"), [(2_000, 2_000), (1, 500), (60_000, 10_000)])
+async def test_a_client_chooses_its_heartbeat_within_bounds_and_is_told_what_was_taken(wish: int, taken: int) -> None:
+    talk = Talk()
+    talk.conversation.on_text(b'{"type": "session.update", "session": {"heartbeat_ms": %d, "emotion": true}}' % wish)
+    assert talk.wire.sent[-1]["type"] == "session.updated"
+    assert talk.wire.sent[-1]["heartbeat_ms"] == taken
+
+
+def snapshot(session_id: str, at_seq: int) -> wire.Snapshot:
+    return wire.Snapshot(session_id=session_id, seq=None, ts=NOW_MS, at_seq=at_seq, version=1, state={})
 
 
 async def test_who_has_much_to_say_waits_until_nothing_is_held_back() -> None:

@@ -45,7 +45,7 @@ SECRET = "Geheimnis"
 """What must come back in no error."""
 T = TypeVar("T")
 TYPES = frozenset(kind.__struct_config__.tag for kind in wire.ServerFrame.__args__)
-OURS = frozenset({1000, 1001, 1002, 1007, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4404, 4409, 4429})
+OURS = frozenset({1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4404, 4409, 4429})
 TIMES = pytest.mark.timeout(300 if not SOAK else 7200)
 
 # ── sockets ─────────────────────────────────────────────────────────────────────────

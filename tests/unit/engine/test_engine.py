@@ -653,3 +653,31 @@ def test_an_older_engine_would_take_an_interruption_for_a_model_that_failed() ->
 
     *_, failed = play(TurnEngine(Role("cat"), START, {}), older)
     assert failed == TurnFailed(code="interrupted")
+
+
+def test_a_change_is_urgent_where_a_hook_said_so_that_was_not_left_out() -> None:
+    calm, burning, broken = role(), role(), role()
+
+    @calm.on_message
+    def unchanged(t: Turn[Tale]) -> None:
+        t.urgent()
+        t.say("nothing changed")
+
+    @burning.on_message
+    def changed(t: Turn[Tale]) -> None:
+        t.state.dragons += 1
+        t.urgent()
+        t.say("a dragon!")
+
+    @broken.on_message
+    def fails(t: Turn[Tale]) -> None:
+        t.urgent()
+        raise ValueError
+
+    @broken.on_message
+    def goes_on(t: Turn[Tale]) -> None:
+        t.state.dragons += 1
+        t.say("one")
+
+    commits = [play(TurnEngine(one, START, {}))[-1] for one in (calm, burning, broken)]
+    assert [isinstance(commit, Commit) and commit.urgent for commit in commits] == [False, True, False]

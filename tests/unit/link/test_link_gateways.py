@@ -13,9 +13,9 @@ from tests.support.rooms import CAT_1, pod_entry, put, revision_entry, role_entr
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.link.framing import WINDOW
 from rolehost_api.link.messages import BUNDLE_CHUNK_BYTES, LoadError
+from rolehost_runtime.core.ring import Ring
 from rolehost_runtime.gateway.link.binder import STEP_IN_SECONDS, order
 from rolehost_runtime.gateway.link.keeper import IDLE_MS
-from rolehost_runtime.gateway.link.placement import ranked
 from rolehost_runtime.gateway.link.report import Known
 from rolehost_runtime.gateway.tables import Tenant
 
@@ -401,8 +401,8 @@ async def test_no_turn_waits_for_a_pod_that_could_not_be_reached_last_time(gang:
     first, second = (gang.add_pod(gang.pod_of("a")) for _ in range(2))
     await gang.bound()
     gang.dialers["b"].walls.add(first.uid)
-    seats = gang.pools["b"]._keepers.values()
-    keys = [key for key in map(str, range(99)) if ranked(key, seats)[0].pod_uid == first.uid]
+    ring = Ring(gang.pools["b"]._keepers)
+    keys = [key for key in map(str, range(99)) if ring.choose(key) == first.uid]
     assert await gang.whole_turn("b", keys[0]) == second.uid
     gang.dialers["b"].walls.clear()
     gang.dialers["b"].holes.add(first.uid)

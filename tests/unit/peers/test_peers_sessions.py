@@ -11,6 +11,7 @@ from tests.support.rooms import Ear
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say
 from rolehost_api.wire import (
+    ChannelDegraded,
     Error,
     HeardPart,
     ResponseAmended,
@@ -20,7 +21,9 @@ from rolehost_api.wire import (
     Resumed,
     Said,
     SessionCreated,
+    Snapshot,
     TextDelta,
+    Urgent,
 )
 from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.peers import connection
@@ -402,3 +405,39 @@ async def test_a_relayed_client_that_goes_in_mid_history_holds_nothing_up(fleet:
         await resuming
     await at_a.say(Said(message="and on"))
     assert fleet["a"].guests.count == 0
+
+
+async def test_a_watcher_at_one_gateway_that_stalls_is_told_of_at_the_other(fleet: Fleet) -> None:
+    at_a, ear_a = await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    at_b.watch("flows")
+    at_b.watch("stalled")
+    await settle(lambda: bool(ear_a.of(ChannelDegraded)) and bool(ear_b.of(ChannelDegraded)))
+    assert [event.reason for event in ear_a.of(Urgent)] == ["grpc_stalled"]
+    assert [event.reason for event in ear_b.of(Urgent)] == ["grpc_stalled"]
+    at_b.detach()
+    await at_a.say(Said(message="on"))
+
+
+async def test_a_watcher_says_how_it_fares_again_wherever_its_session_goes(fleet: Fleet) -> None:
+    await fleet.start("c")
+    at_a, _ = await fleet["a"].attach()
+    at_b, _ = await fleet["b"].attach()
+    await at_a.say(Said(message="one"))
+    at_b.watch("flows")
+    at_b.watch("stalled")
+    await fleet.kill("a")
+    at_c, ear_c = await fleet["c"].attach()
+    await at_c.say(Said(message="two"))
+    await settle(lambda: bool(ear_c.of(ChannelDegraded)))
+
+
+async def test_a_relayed_client_that_fell_behind_is_told_the_whole(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    at_b, ear_b = await fleet["b"].attach()
+    await at_a.say(Said(message="one"))
+    await at_b.resume(0, whole=True)
+    (told,) = ear_b.of(Snapshot)
+    assert (told.at_seq, [turn.input for turn in told.transcript]) == (2, ["one"])
+    await at_a.say(Said(message="two"))
+    await settle(lambda: seqs(ear_b)[-2:] == [3, 4])

@@ -23,6 +23,8 @@ async def count(t: Turn[Tale]) -> None:
         t.prompt.add(f"Dragons so far: {t.state.dragons}.")
     if "break" in t.message:
         raise ValueError
+    if "fire" in t.message:
+        t.urgent()
 
 
 @storyteller.on_reply

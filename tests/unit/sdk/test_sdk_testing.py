@@ -87,3 +87,10 @@ def test_a_model_asked_more_often_than_scripted_fails_the_test(role_session: Ses
 def test_a_file_that_is_not_there_is_named(role_session: Sessions) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.py"):
         role_session("none.py")
+
+
+def test_an_urgent_change_is_seen_and_one_that_is_none_is_not(role_session: Sessions) -> None:
+    session = role_session(STORY)
+    session.say("fire").expect.urgent()
+    with pytest.raises(AssertionError, match="nothing urgent"):
+        session.say("calm").expect.urgent()

@@ -155,6 +155,21 @@ def test_the_state_is_what_the_turns_add_up_to_and_the_log_goes_on_where_its_las
     assert (seen.at.version, seen.at.seq, seen.state) == (changed, head.seq, {"turns": changed} if changed else {})
 
 
+async def test_a_state_whose_newest_change_lies_before_the_snapshot_is_as_urgent_as_it_was() -> None:
+    store = CountingStore()
+    head, _ = await store.open("k")
+    fold = SessionFold(head.log_id, head.epoch)
+    for number, (patch, urgent) in enumerate([(STATE, True), ((), False), ((), False)]):
+        opened = fold.begin("hi", revision="cat-1", response_id=f"r{number}", rng_seed=1, now_ms=number)
+        record = fold.propose(opened, Outcome("yes", patch, urgent=urgent), now_ms=number, max_bytes=4096)
+        await store.commit("k", record)
+        fold.committed()
+        if number == 1:
+            await store.keep("k", fold.snapshot())
+    seen = await reading.state(store, "k", History(store, None, "k"))
+    assert (seen.at.version, seen.at.seq, seen.is_urgent) == (1, fold.seq, True)
+
+
 async def test_nothing_is_made_by_looking() -> None:
     async with Talkers() as house:
         for ask in (house.service.standing, house.service.state):

@@ -25,6 +25,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Overloaded, RolehostError
 from rolehost_api.link.messages import Commit, PatchOp, Say, StartTurn, TurnFailed
 from rolehost_api.wire import (
+    ChannelDegraded,
     HeardPart,
     ResponseAmended,
     ResponseCreated,
@@ -33,7 +34,10 @@ from rolehost_api.wire import (
     Said,
     ServerFrame,
     SessionCreated,
+    Snapshot,
+    StateDelta,
     TextDelta,
+    Urgent,
 )
 from rolehost_runtime.core.record import Position, Record
 from rolehost_runtime.gateway.broker.models.router import Models
@@ -375,3 +379,114 @@ def test_whatever_happens_meanwhile_every_event_comes_once_and_in_order(
         await place.stop()
 
     asyncio.run(run())
+
+
+class Trimmed(Paged):
+    """A store whose logs begin later than their sessions did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begins = 0
+
+    async def page(self, key: str, start: Position, count: int) -> list[Record]:
+        return await super().page(key, max(start, (self.begins, 0)), count)
+
+
+@pytest.fixture
+async def trimmed() -> AsyncIterator[Place]:
+    built = Place()
+    built.store = Trimmed()
+    models = Models({BackendType.SCRIPTED: ScriptedProvider()})
+    built.service = SessionService(built.tables, built.pool, built.store, models, built.clock)
+    built.pod.turn = counted
+    await built.start()
+    yield built
+    await built.stop()
+
+
+async def counted(pod: FakePod, channel: int, start: StartTurn) -> None:
+    pod.send(channel, Say(index=0, text=f"answer {start.turn}"))
+    pod.send(channel, Commit(patch=(PatchOp("add", "/turns", start.turn),)))
+
+
+async def test_what_the_log_does_not_hold_any_more_comes_as_one_snapshot(trimmed: Place) -> None:
+    await trimmed.say(*map(str, range(8)))
+    assert isinstance(trimmed.store, Trimmed)
+    trimmed.store.begins = 5  # of turns of two events each: 9 is the first that is kept
+    late, ear = await trimmed.attach(Ear())
+    await late.resume(3)
+    (told,) = ear.of(Snapshot)
+    assert (told.at_seq, told.version, told.state, told.truncated) == (16, 8, {"turns": 8}, False)
+    assert [(turn.input, turn.reply) for turn in told.transcript][-1] == ("7", "answer 8")
+    assert (ear.of(Resumed)[0].gap, seqs(ear)) == (False, [])
+    await trimmed.say("on")
+    assert seqs(ear) == [17, 18]
+
+
+async def test_who_is_not_behind_the_logs_begin_is_told_event_by_event(trimmed: Place) -> None:
+    await trimmed.say(*map(str, range(8)))
+    assert isinstance(trimmed.store, Trimmed)
+    trimmed.store.begins = 5
+    late, ear = await trimmed.attach(Ear())
+    await late.resume(8)
+    assert (ear.of(Snapshot), seqs(ear)) == ([], list(range(9, 17)))
+
+
+async def test_a_whole_is_told_once_there_is_room_and_live_events_come_after_it(trimmed: Place) -> None:
+    await trimmed.say("one", "two")
+    behind, narrow = await trimmed.attach(Narrow())
+    telling = asyncio.create_task(behind.resume(0, whole=True))
+    await until(lambda: narrow.waits)
+    await trimmed.say("three")
+    assert narrow.of(Snapshot) == []
+    narrow.steps.put_nowait(True)
+    await telling
+    await trimmed.say("four")
+    (told,) = narrow.of(Snapshot)
+    assert (told.at_seq, seqs(narrow), narrow.of(Resumed)) == (6, [7, 8], [])
+
+
+async def test_who_makes_no_room_is_told_nothing(trimmed: Place) -> None:
+    await trimmed.say("one")
+    behind, narrow = await trimmed.attach(Narrow())
+    narrow.steps.put_nowait(False)
+    await behind.resume(0, whole=True)
+    assert narrow.of(Snapshot) == []
+
+
+async def marked(pod: FakePod, channel: int, start: StartTurn) -> None:
+    pod.send(channel, Say(index=0, text="!"))
+    pod.send(channel, Commit(patch=(PatchOp("add", "/turns", start.turn),), urgent=True))
+
+
+async def test_an_urgent_change_is_told_as_one_and_hurries_the_session(trimmed: Place) -> None:
+    trimmed.pod.turn = marked
+    await trimmed.say("fire")
+    role = trimmed.tables.roles.get("acme", "cat")
+    assert role is not None
+    assert [event.is_urgent for event in trimmed.ear.of(StateDelta)] == [True]
+    (told,) = trimmed.ear.of(Urgent)
+    assert (told.version, told.is_urgent, told.heartbeat_ms, told.reason) == (1, True, 500, "state")
+    seen = await trimmed.service.state(principal(ACME), role, "abc")
+    assert (seen.at.version, seen.is_urgent) == (1, True)
+    _, late = await trimmed.attach(Ear())
+    assert [event.is_urgent for event in late.of(Urgent)] == [True]
+
+
+async def test_a_watcher_that_stalls_is_told_to_the_others_with_where_to_ask(trimmed: Place) -> None:
+    await trimmed.say("one")
+    watcher, _ = await trimmed.attach(Ear())
+    watcher.watch("flows")
+    watcher.watch("stalled")
+    (told,) = trimmed.ear.of(ChannelDegraded)
+    assert (told.mode, told.last_version, told.poll_ms) == ("ws+poll", 1, 1000)
+    assert told.poll == "/v1/roles/cat/sessions/abc/state?after_version=1"
+    assert [event.reason for event in trimmed.ear.of(Urgent)] == ["grpc_stalled"]
+
+
+async def test_a_watcher_that_leaves_without_a_word_is_not_missed(trimmed: Place) -> None:
+    watcher, _ = await trimmed.attach(Ear())
+    watcher.watch("flows")
+    watcher.detach()
+    await asyncio.sleep(0)
+    assert trimmed.ear.of(ChannelDegraded) == trimmed.ear.of(Urgent) == []

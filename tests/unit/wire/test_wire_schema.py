@@ -50,6 +50,30 @@ SENT: list[wire.ServerFrame] = [
         session_id="abc123", seq=None, ts=1, of=wire.Of(role="tutor", user="u-17"), from_="storyteller", to="tutor"
     ),
     wire.Migrate(session_id="abc123", seq=None, ts=1, reconnect_after_ms=0, reason="drain"),
+    wire.Snapshot(
+        session_id="abc123",
+        seq=None,
+        ts=1,
+        at_seq=9,
+        version=3,
+        state={"dragons": 1},
+        transcript=(wire.Exchanged(input="hi", reply="从前"),),
+        truncated=True,
+    ),
+    wire.Urgent(
+        session_id="abc123", seq=None, ts=1, version=3, is_urgent=True, heartbeat_ms=500, reason="grpc_stalled"
+    ),
+    wire.ChannelDegraded(
+        session_id="abc123",
+        seq=None,
+        ts=1,
+        mode="ws+poll",
+        last_version=3,
+        poll="/v1/roles/cat/sessions/abc123/state?after_version=3",
+        poll_ms=1000,
+    ),
+    wire.ChannelDegraded(session_id="abc123", seq=None, ts=1, mode="normal", last_version=3),
+    wire.Updated(session_id=None, seq=None, ts=1, heartbeat_ms=2000),
     wire.Pong(session_id=None, seq=None, ts=1, t=1, server_t=2),
 ]
 
@@ -82,6 +106,8 @@ def test_every_event_has_its_case_here() -> None:
         pytest.param({"type": "message", "message": "hi", "deadline_ms": 1500, "user": "u-17"}, True, id="full"),
         pytest.param({"type": "session.resume", "session_id": "abc123", "after_seq": 41}, True, id="resume"),
         pytest.param({"type": "ping", "t": 1}, True, id="ping"),
+        pytest.param({"type": "session.update", "session": {"heartbeat_ms": 500, "mood": 1}}, True, id="update"),
+        pytest.param({"type": "session.update"}, False, id="update-of-nothing"),
         pytest.param({"message": "hi", "mood": "good"}, True, id="unknown-field-is-ignored"),
         pytest.param({"session_id": "abc123"}, False, id="no-message"),
         pytest.param({"message": 7}, False, id="wrong-type"),

@@ -13,6 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.auth import acting, seconds_left
 from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening, address, find_role
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub, Live
-from rolehost_runtime.gateway.edge.outbox import Carrier, Outbox
+from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER, Carrier, Outbox
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
 from rolehost_runtime.gateway.tables import Tables
@@ -33,11 +34,23 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 32
 MAX_SESSIONS = 32
 """Attached on one socket; beyond them the one that was quiet longest is let go of."""
+AGAIN_SECONDS = 30.0
+"""A client that falls behind once more within them is let go of."""
 NORMAL = 1000
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
 Frame = wire.Said | wire.Resume | wire.Cancel
+
+
+class Paced(Carrier, Protocol):
+    """A carrier that gives signs of life, and listens for them."""
+
+    def hurry(self, urgent: bool) -> None:
+        """Oftener from now on, or as before."""
+
+    def pace(self, heartbeat_ms: int) -> int:
+        """So often, as the client wishes; returns what is taken of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class _Line:
     """Frames that run beside the working one."""
     failed: str = ""
     """Code of the failed turn that the client was told of since the running frame began."""
+    behind: bool = False
+    """What happens is not told, until a snapshot says what it came to."""
 
     def tagged(self, event: wire.ServerFrame) -> wire.ServerFrame:
         return event if self.of is UNSET else replace(event, of=self.of)
@@ -91,6 +106,11 @@ class _Ear:
     def send(self, event: wire.ServerFrame) -> None:
         if isinstance(event, wire.ResponseDone) and event.error is not None:
             self._line.failed = event.error.code
+        if self._line.behind and not isinstance(event, wire.Snapshot):
+            return
+        self._line.behind = False
+        if isinstance(event, wire.Urgent):
+            self._conversation.hurry(self._line, event.is_urgent)
         self._conversation.emit(self._line.tagged(event))
 
     async def room(self) -> bool:
@@ -98,7 +118,7 @@ class _Ear:
 
 
 class Conversation:
-    def __init__(self, gate: Gate, socket: Carrier, principal: Principal, opening: Opening) -> None:
+    def __init__(self, gate: Gate, socket: Paced, principal: Principal, opening: Opening) -> None:
         self._gate = gate
         self._socket = socket
         self._principal = principal
@@ -110,7 +130,10 @@ class Conversation:
         self._word = opening.session_id or ""
         """The session_id of frames that say none; empty until one has come."""
         self._pending = 0
-        self._out = Outbox(socket)
+        self._out = Outbox(socket, self._fell_behind)
+        self._fell_at: float | None = None
+        self._urgent: set[int] = set()
+        """Sessions of this socket that are urgent."""
         self._gone = False
         self._migrating = False
         self._finishing = False
@@ -142,6 +165,9 @@ class Conversation:
                 now = self._gate.now_ms()
                 self.emit(wire.Pong(session_id=None, seq=None, ts=now, t=frame.t, server_t=now))
                 return
+            if isinstance(frame, wire.Update):
+                self._update(frame.session)
+                return
             who = acting(self._principal, frame.user)
             word = self._session(frame.session_id)
             if self._migrating and not isinstance(frame, wire.Cancel):
@@ -161,6 +187,10 @@ class Conversation:
             self._queue(None, line)
         else:
             self._queue(frame, line)
+
+    def _update(self, wishes: wire.Wishes) -> None:
+        taken = self._socket.pace(wire.HEARTBEAT_MS if wishes.heartbeat_ms is None else wishes.heartbeat_ms)
+        self.emit(wire.Updated(session_id=None, seq=None, ts=self._gate.now_ms(), heartbeat_ms=taken))
 
     def _session(self, asked: str | None) -> str:
         """The session_id that a frame means."""
@@ -233,6 +263,42 @@ class Conversation:
 
     async def room(self) -> bool:
         return await self._out.room()
+
+    def hurry(self, line: _Line, urgent: bool) -> None:
+        """One of the sessions is urgent, or not any more. Who is not told of it is not held to it either."""
+        if not issubclass(wire.Urgent, self._hears):
+            return
+        before = bool(self._urgent)
+        (self._urgent.add if urgent else self._urgent.discard)(id(line))
+        if bool(self._urgent) != before:
+            self._socket.hurry(bool(self._urgent))
+
+    def _fell_behind(self) -> bool:
+        """The client reads far slower than things happen, and what waited for it was dropped: each session is told
+        as it stands, once there is room. False where the client cannot be helped so."""
+        now, before = self._gate.clock(), self._fell_at
+        if not issubclass(wire.Snapshot, self._hears) or (before is not None and now - before < AGAIN_SECONDS):
+            return False
+        self._fell_at = now
+        self._gate.metrics.slow_clients.inc()
+        for line in self._lines.values():
+            if line.handle is not None:
+                line.behind = True
+                line.aside += 1
+                self._pending += 1
+                self._gate.hub.start(self._snapshot(line, line.handle))
+        return True
+
+    async def _snapshot(self, line: _Line, handle: SessionHandle) -> None:
+        try:
+            await handle.resume(0, whole=True)
+        except Exception as error:
+            faults.told(log, "telling a session whole", error)
+            self._socket.close(TRY_AGAIN_LATER, "what was missed cannot be told now")
+        finally:
+            line.aside -= 1
+            self._pending -= 1
+            self._rest(line)
 
     def tell(
         self,
@@ -329,6 +395,7 @@ class Conversation:
             if not line.working and not line.aside:
                 if line.handle is not None:
                     line.handle.detach()
+                self.hurry(line, False)
                 del self._lines[key]
                 return
 

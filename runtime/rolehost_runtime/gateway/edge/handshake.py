@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote
 
 from rolehost_api import identity
 from rolehost_api.errors import BadRequest, NotFound
-from rolehost_api.wire import BEARER, SUBPROTOCOL
+from rolehost_api.wire import BEARER, HEARTBEAT_MS, SUBPROTOCOL
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry, Table
 
@@ -21,18 +21,10 @@ Headers = Sequence[tuple[str, str]]
 
 
 class Dialect(Enum):
-    """How a client speaks, by the subprotocol that it offers: (seconds between pings, seconds of silence = dead)."""
+    """How a client speaks, by the subprotocol that it offers: (milliseconds between pings, how many missed = dead)."""
 
-    BARE = (20.0, 40.0)
-    ROLE_V1 = (5.0, 15.0)
-
-    @property
-    def ping_seconds(self) -> float:
-        return self.value[0]
-
-    @property
-    def dead_seconds(self) -> float:
-        return self.value[1]
+    BARE = (20_000, 2)
+    ROLE_V1 = (HEARTBEAT_MS, 3)
 
 
 @dataclass(frozen=True, slots=True)

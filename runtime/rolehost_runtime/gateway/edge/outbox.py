@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +10,8 @@ from msgspec.structs import replace
 
 from rolehost_api import wire
 
-MAX_HELD_BYTES = 1 << 20
+MAX_HELD_BYTES = 3 << 18
+"""With what a socket holds besides (a quarter of a MiB), at most 1 MiB waits for one client, and one event."""
 ROOM_SECONDS = 30.0
 """For a client to make room while it is told of its past: at the bounds of a socket that is 6 KiB/s."""
 TRY_AGAIN_LATER = 1013
@@ -33,8 +35,10 @@ class Carrier(Protocol):
 class Outbox:
     """Events for one client, in order. Putting never waits."""
 
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, carrier: Carrier, behind: Callable[[], bool] | None = None) -> None:
+        """`behind` is called where too much waits, and all of it was dropped: it sees to it that the client is told
+        what it came to, or says False, and the client is given up."""
+        self._carrier, self._behind = carrier, behind
         self._held: deque[wire.ServerFrame | _Joined] = deque()
         self._held_bytes = 0
         self._roomy: asyncio.Event | None = None
@@ -95,7 +99,10 @@ class Outbox:
             self._held_bytes += len(wire.encode(event))
             self._held.append(event)
         if self._held_bytes > MAX_HELD_BYTES:
-            self._too_slow()
+            self._held.clear()
+            self._held_bytes = 0
+            if self._behind is None or not self._behind():
+                self._too_slow()
 
     def _too_slow(self) -> None:
         self._held.clear()

@@ -90,6 +90,8 @@ class Lines:
                 return Heard(event.head)
             case wire.Resumed(gap=True):
                 return Heard(event.from_seq - 1)
+            case wire.Snapshot():
+                return Heard(event.at_seq)
             case wire.TextDelta():
                 return Heard(seq, event.response_id, event.offset + len(event.delta))
             case wire.ResponseReset():

@@ -7,6 +7,7 @@ the conversation's. uvicorn is handed this class as `Config(ws=…)`.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from websockets.datastructures import Headers as WireHeaders
@@ -18,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
+from rolehost_runtime.core.heartbeat import Beat, Heartbeat
 from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
 from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
 from rolehost_runtime.gateway.edge.handshake import (
@@ -30,6 +32,7 @@ from rolehost_runtime.gateway.edge.handshake import (
     presented_key,
 )
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER
+from rolehost_runtime.gateway.edge.patience import MAX_FRAGMENTS, Flooded, Patience
 from rolehost_runtime.gateway.edge.policy import Policy
 from rolehost_runtime.gateway.tables import Scope
 
@@ -40,7 +43,10 @@ QUANTUM_BYTES = 1 << 13
 """Read before the other sockets have their turn: a frame may be 20 bytes long and takes some 25 µs."""
 LINGER_SECONDS = 2.0
 """For the client to read our last words, and to close from its side."""
+MAX_STAMP = 20
+"""Digits of a ping's time."""
 TOO_BIG, INTERNAL = 1009, 1011
+CONTROLS = (Opcode.PING, Opcode.PONG)
 
 _quiet = logging.getLogger(__name__ + ".frames")
 _quiet.setLevel(logging.ERROR)  # else a line for every connection
@@ -56,7 +62,7 @@ class Door:
 
 
 class WebSocket(asyncio.Protocol):
-    """Implements outbox.Carrier and hub.Live."""
+    """Implements dialect.Paced and hub.Live."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -73,12 +79,12 @@ class WebSocket(asyncio.Protocol):
         self._unread = bytearray()
         """What came at once and is more than a quantum."""
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = self._loop.time()
+        self._pulse = Heartbeat(self._now(), *Dialect.BARE.value)
+        self._patience = Patience(self._loop.time())
         self._closing = False
         """We said goodbye; what comes is read only for the client's own goodbye."""
         self._over = False
         """Nothing that still comes is looked at."""
-        self._dialect = Dialect.BARE
         self.paused = False
         self.key_sha256 = ""
 
@@ -96,7 +102,7 @@ class WebSocket(asyncio.Protocol):
         if response.status_code != 101:
             self._finish()
             return
-        self._dialect, self._packed = dialect(headers), packed(target)
+        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         try:
             self._enter(target, headers)
         except RolehostError as error:
@@ -104,7 +110,7 @@ class WebSocket(asyncio.Protocol):
             self.refuse(error)
         else:
             self._door.gate.metrics.handshakes.labels("ok").inc()
-            self._arm(self._dialect.ping_seconds, self._beat)
+            self._arm(self._pulse.every_ms / 1000, self._beat)
         if rest:
             self.data_received(rest)
 
@@ -126,7 +132,7 @@ class WebSocket(asyncio.Protocol):
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._pulse.heard(self._now())
         if self._unread or len(data) > QUANTUM_BYTES:
             self._unread += data
             if len(self._unread) == len(data):
@@ -194,6 +200,19 @@ class WebSocket(asyncio.Protocol):
             self._arm(LINGER_SECONDS, self._abort)
             self._flush()
 
+    def hurry(self, urgent: bool) -> None:
+        self._pulse.urgent(self._now(), urgent)
+        self._rearm()
+
+    def pace(self, heartbeat_ms: int) -> int:
+        taken = self._pulse.choose(self._now(), heartbeat_ms)
+        self._rearm()
+        return taken
+
+    def _rearm(self) -> None:
+        if not self._closing and not self._over:
+            self._arm(self._pulse.every_ms / 1000, self._beat)
+
     def migrate(self) -> None:
         if self._conversation is not None and not self._closing:
             self._conversation.migrate()
@@ -206,6 +225,15 @@ class WebSocket(asyncio.Protocol):
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _frame(self, frame: Frame) -> None:
+        if frame.opcode in CONTROLS:
+            if not self._patience.control(self._loop.time()):
+                self._flooded(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
+            elif frame.opcode is Opcode.PONG:
+                self._answered(bytes(frame.data))
+            return
+        if frame.opcode is not Opcode.CLOSE and not self._patience.fragment(last=frame.fin):
+            self._flooded(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
+            return
         if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.BINARY and self._packed):
             self._parts, self._parts_packed = bytearray(frame.data), frame.opcode is Opcode.BINARY
         elif frame.opcode is Opcode.CONT and self._parts is not None:
@@ -226,6 +254,11 @@ class WebSocket(asyncio.Protocol):
                 self._text(whole)
             elif self._conversation is not None:
                 self._conversation.on_packed(whole)
+
+    def _flooded(self, error: Flooded) -> None:
+        """What still comes is swallowed and not parsed: there may be a million frames of it."""
+        self.refuse(error)
+        self._over = True
 
     def _text(self, text: bytes) -> None:
         try:
@@ -276,21 +309,35 @@ class WebSocket(asyncio.Protocol):
             self._transport.close()
             return
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # it is gone, and nothing was read since that would say so
+                self._transport.write_eof()
         self._arm(LINGER_SECONDS, self._abort)
 
     def _beat(self) -> None:
-        silent = self._loop.time() - self._heard_at
-        if silent >= self._dialect.dead_seconds:
-            self._talk.fail(INTERNAL, "no sign of life")
-            self._flush()
-            self._abort()
-            return
-        if silent >= self._dialect.ping_seconds * 0.9 and self._talk.state is OPEN:
-            self._talk.send_ping(b"")
-            self._flush()
+        now = self._now()
+        match self._pulse.beat(now):
+            case Beat.DEAD:
+                self._door.gate.metrics.dead.inc()
+                self._talk.fail(INTERNAL, "no sign of life")
+                self._flush()
+                self._abort()
+                return
+            case Beat.ASK if self._talk.state is OPEN:
+                self._talk.send_ping(b"%d" % now)
+                self._flush()
         if not self._closing:
-            self._arm(self._dialect.ping_seconds, self._beat)
+            self._arm(self._pulse.every_ms / 1000, self._beat)
+
+    def _answered(self, stamp: bytes) -> None:
+        """A pong, which need not be to a ping of ours."""
+        if stamp.isdigit() and len(stamp) < MAX_STAMP:
+            took = self._pulse.answered(self._now(), int(stamp))
+            if took is not None:
+                self._door.gate.metrics.round_trips.observe(took / 1000)
+
+    def _now(self) -> float:
+        """Milliseconds of the loop's clock."""
+        return self._loop.time() * 1000
 
     def _abort(self) -> None:
         self._transport.abort()

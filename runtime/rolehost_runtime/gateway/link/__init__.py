@@ -2,7 +2,7 @@
 
 Pure: `rules` says what a pod may send when, `bind` what a pod is told about its revision,
 `binder` which gateway binds it, `budget` who may be sent a bundle now, `placement` which
-pod serves a session, `attest` whether a link's other end is the pod that we mean. Shell:
+pod serves a session, `rings` in what order pods are asked, `attest` whether a link's other end is the pod that we mean. Shell:
 `dialer` is how a pod in a cluster is reached, `call` one turn on a link, `link` one
 connection, `writer` its writing half (other gateways' links have it too), `keeper`
 one pod's link and the reasons for it, `keepers` all of them, `carrier` the bundles on

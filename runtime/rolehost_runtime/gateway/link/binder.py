@@ -12,12 +12,16 @@ so stepping in, or coming back as its binder, sends nothing twice; and where two
 cross, the pod is bound by one of them, and the other has the same answer.
 """
 
+import hashlib
 from collections.abc import Iterable
-
-from rolehost_runtime.gateway.link.placement import score
 
 STEP_IN_SECONDS = 10
 """More than a pod takes from its address to its agent, and little beside what a host takes to come back."""
+
+
+def score(chooser: str, chosen: str) -> bytes:
+    """How much the one likes the other; the same everywhere and for ever."""
+    return hashlib.blake2b(f"{chooser}/{chosen}".encode(), digest_size=8).digest()
 
 
 def order(pod_uid: str, members: Iterable[str]) -> list[str]:

@@ -1,15 +1,14 @@
 """Which pod serves a session. Pure."""
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
+
+from rolehost_runtime.core.ring import Ring, bound
 
 
 class Seat(Protocol):
     """A pod that could take the session."""
 
-    @property
-    def pod_uid(self) -> str: ...
     def has(self, session_key: str) -> bool: ...
     def occupied(self) -> int: ...
 
@@ -17,54 +16,44 @@ class Seat(Protocol):
 S = TypeVar("S", bound=Seat)
 
 
-def ranked(session_key: str, seats: Iterable[S]) -> list[S]:
-    """The pods in the session's own order of preference (rendezvous hashing).
+def choose(session_key: str, ring: Ring, seats: Mapping[str, S], max_per_pod: int, gateways: int = 1) -> S | None:
+    """Where the session sits already, else the first pod on its way round the ring with room; None: all are full.
 
-    When a pod comes or goes only the sessions that prefer it move: 1/n of them.
+    `seats` are the pods that may take it, by UID; who is on the ring and not among them (it is draining, or cannot
+    be reached) is passed over, and its sessions are spread over all others.
 
-    >>> class Pod:
-    ...     def __init__(self, uid: str) -> None: self.pod_uid = uid
-    ...     def has(self, session_key: str) -> bool: return False
-    ...     def occupied(self) -> int: return 0
-    >>> three = [Pod("a"), Pod("b"), Pod("c")]
-    >>> first = ranked("s1", three)[0]
-    >>> ranked("s1", [pod for pod in three if pod is not ranked("s1", three)[2]])[0] is first
-    True
-    """
-    return sorted(seats, key=lambda seat: score(session_key, seat.pod_uid), reverse=True)
+    A session stays where it sits, for its pod has its state: a pod that joins takes what is new, and what another
+    lets go. Room is a quarter more than the mean of the pods (`core.ring.bound`), so a pod that just came fills first.
 
-
-def score(chooser: str, chosen: str) -> bytes:
-    """How much the one likes the other; the same everywhere and for ever."""
-    return hashlib.blake2b(f"{chooser}/{chosen}".encode(), digest_size=8).digest()
-
-
-def choose(session_key: str, seats: Iterable[S], max_per_pod: int, gateways: int = 1) -> S | None:
-    """Where the session sits already, else its most preferred pod with room; None: all are full.
-
-    A gateway counts the sessions that it sent to a pod itself. Of several, each fills pods
-    to its share of `max_per_pod` first, and goes on to the whole of it only where no pod
-    has room in its share. So the bound holds for a pod (rounded up to a multiple of the
-    gateways) as long as sessions are spread evenly over gateways; where they are not, a
-    turn is served rather than refused, and a pod may get up to `gateways` times as many.
+    A gateway counts the sessions that it sent to a pod itself. Of several, each fills pods to its share of
+    `max_per_pod` first, and goes on to the whole of it only where no pod has room in its share. So the bound holds for
+    a pod (rounded up to a multiple of the gateways) as long as sessions are spread evenly over gateways; where they
+    are not, a turn is served rather than refused, and a pod may get up to `gateways` times as many.
 
     >>> class Pod:
-    ...     def __init__(self, uid: str, taken: int) -> None: self.pod_uid, self.taken = uid, taken
-    ...     def has(self, session_key: str) -> bool: return False
+    ...     def __init__(self, taken: int, *keys: str) -> None: self.taken, self.keys = taken, keys
+    ...     def has(self, session_key: str) -> bool: return session_key in self.keys
     ...     def occupied(self) -> int: return self.taken
-    >>> first = ranked("s1", [Pod("a", 0), Pod("b", 0)])[0].pod_uid
-    >>> full, empty = Pod(first, 2), Pod("b" if first == "a" else "a", 0)
-    >>> choose("s1", [full, empty], 4) is full, choose("s1", [full, empty], 4, gateways=2) is empty
-    (True, True)
-    >>> choose("s1", [full], 4, gateways=2) is full, choose("s1", [full], 2, gateways=2)
-    (True, None)
+    >>> ring = Ring(["a", "b"])
+    >>> mine, other = ring.walk("s1")
+    >>> def seated(mine_has: Pod, other_has: Pod, *more: int) -> str | None:
+    ...     seats = {mine: mine_has, other: other_has}
+    ...     seat = choose("s1", ring, seats, *more)
+    ...     return next((("mine", "other")[uid != mine] for uid, pod in seats.items() if pod is seat), None)
+    >>> seated(Pod(4), Pod(4), 64), seated(Pod(7), Pod(3), 64), seated(Pod(7), Pod(9, "s1"), 64)
+    ('mine', 'other', 'other')
+    >>> seated(Pod(2), Pod(1), 4, 2), seated(Pod(2), Pod(2), 4, 2), seated(Pod(4), Pod(4), 4, 2) is None
+    ('other', 'mine', True)
     """
-    order = ranked(session_key, seats)
-    for seat in order:
+    for seat in seats.values():
         if seat.has(session_key):
             return seat
-    for most in sorted({-(-max_per_pod // gateways), max_per_pod}):
-        for seat in order:
-            if seat.occupied() < most:
-                return seat
+    if not seats:
+        return None
+    taken = {uid: seat.occupied() for uid, seat in seats.items()}
+    share = -(-max_per_pod // gateways)
+    for most in (min(share, bound(sum(taken.values()), len(taken))), max_per_pod):
+        uid = ring.choose(session_key, lambda uid, most=most: taken.get(uid, most) < most)  # type: ignore[misc]
+        if uid is not None:
+            return seats[uid]
     return None

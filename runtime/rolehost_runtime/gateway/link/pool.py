@@ -90,7 +90,7 @@ class LinkPool:
             followers=self._followers,
             backoff_seconds=backoff_seconds,
         )
-        self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._keepers.alive()))
+        self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._keepers.alive()), now_ms)
         self._pins = Pins(now_ms)
         self._picture = Picture(
             f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins, lambda: tables.stale

@@ -18,8 +18,11 @@ from rolehost_runtime.gateway.link.writer import CreditedWriter
 from rolehost_runtime.gateway.peers.identity import Check, Prove
 
 BEAT_SECONDS = 1.0
-DEAD_SECONDS = 5.0
-"""Without a byte, the peer or its host is dead, or so stuck that its clients are better off elsewhere."""
+SILENT_SECONDS = 1.5
+"""Without a byte, so that one beat is missing: whether the peer lives is worth a look at its lease."""
+DEAD_SECONDS = 3.5
+"""Without a byte, whatever its lease says: it lives, and cannot be talked to, so its sessions cannot be relayed. Should
+both ends go on with one of them, its epoch decides."""
 READ_BYTES = 65_536
 QUANTUM = 64
 """Messages handled before the rest of the process has its turn."""
@@ -49,6 +52,8 @@ class Connection(Generic[M]):
         self._me, self._leaving = me, leaving
         self._prove, self._check = prove, check
         self._nonce = secrets.token_bytes(NONCE_BYTES) if check else b""
+        self._heard_at = 0.0
+        self._patience: asyncio.Timeout | None = None
         self._decoder: Decoder[M] = Decoder(kind)
         self._credits = Credits()
         self._out = CreditedWriter(writer, self._credits, self.close)
@@ -56,6 +61,11 @@ class Connection(Generic[M]):
     @property
     def closed(self) -> bool:
         return self._out.closed
+
+    @property
+    def silent(self) -> bool:
+        """Nothing was heard of who had said who it is."""
+        return bool(self.peer) and asyncio.get_running_loop().time() - self._heard_at >= SILENT_SECONDS
 
     async def run(self, receive: Callable[[int, M], None], news: Callable[[], None]) -> None:
         """Until either end hangs up, breaks the protocol or falls silent; always closed after.
@@ -69,10 +79,11 @@ class Connection(Generic[M]):
         try:
             with suppress(TimeoutError, OSError, ProtocolViolation):
                 while True:
-                    async with asyncio.timeout(DEAD_SECONDS):
+                    async with asyncio.timeout(DEAD_SECONDS) as self._patience:
                         data = await self._reader.read(READ_BYTES)
                     if not data:
                         return
+                    self._heard_at = asyncio.get_running_loop().time()
                     await self._take(data, receive, news)
         finally:
             beating.cancel()
@@ -129,3 +140,9 @@ class Connection(Generic[M]):
 
     def close(self) -> None:
         self._out.close()
+
+    def give_up(self) -> None:
+        """Close, and wait for no farewell: who is silent says none, and TLS would wait for it."""
+        self.close()
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time())

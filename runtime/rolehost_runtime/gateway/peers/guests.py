@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -12,6 +12,7 @@ from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
     CANCELS,
     HEARD_BYTES,
+    WATCHES,
     AskRoom,
     Attach,
     Attached,
@@ -28,8 +29,18 @@ from rolehost_api.link.peer import (
     Replay,
     Room,
     ToOwner,
+    Watching,
 )
-from rolehost_api.wire import ResponseAmended, ResponseReset, ServerFrame, error_body
+from rolehost_api.wire import (
+    ChannelDegraded,
+    ResponseAmended,
+    ResponseReset,
+    ServerFrame,
+    Snapshot,
+    Urgent,
+    error_body,
+)
+from rolehost_runtime.core import channels
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.peers.connection import Connection
 from rolehost_runtime.gateway.peers.identity import Check
@@ -41,6 +52,8 @@ MAX_GUESTS = 65_536
 """On one link: more than the sockets of the gateway at its other end."""
 MAX_ERRANDS = 64
 """Of one guest: what it said and asked for that is not over yet."""
+
+WORDS = get_args(channels.Word)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -65,6 +78,8 @@ class _Guest:
 
     def send(self, event: ServerFrame) -> None:
         if self._protocol < CANCELS and isinstance(event, ResponseAmended | ResponseReset):
+            return
+        if self._protocol < WATCHES and isinstance(event, Urgent | ChannelDegraded | Snapshot):
             return
         data = _encode(event)
         for start in range(0, len(data), HEARD_BYTES):
@@ -161,6 +176,9 @@ class Guests:
                     connection.send(channel, Outcome(number=message.number, error=error_body(busy), status=busy.status))
                     return
                 guest.run(self._do(connection, channel, guest, message))
+            case Watching():
+                if guest is not None and guest.seat is not None and message.word in WORDS:
+                    guest.seat.watch(cast("channels.Word", message.word))
             case Room():
                 if guest is not None:
                     guest.has_room(message.number, not message.gone)
@@ -201,7 +219,7 @@ class Guests:
             seat.leave()
         else:
             guest.seat = seat
-            connection.send(channel, Attached())
+            connection.send(channel, Attached(epoch=seat.epoch))
 
     async def _do(
         self, connection: Connection[ToOwner], channel: int, guest: _Guest, asked: Forward | Replay | CancelTurn
@@ -214,7 +232,7 @@ class Guests:
                 case Forward(number=number):
                     await guest.seat.say(asked.said, lambda response_id: guest.begun(number, response_id))
                 case Replay():
-                    await guest.seat.resume(asked.after_seq)
+                    await guest.seat.resume(asked.after_seq, whole=asked.whole)
                 case CancelTurn():
                     await guest.seat.cancel(asked.response_id, asked.heard)
         except HeldElsewhere:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from rolehost_api.errors import ProtocolViolation, RolehostError
@@ -12,14 +13,19 @@ from rolehost_api.link.peer import FORGETS, Attach, Forgotten, ToRelay
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.peers.connection import Connection
 from rolehost_runtime.gateway.peers.identity import Prove
+from rolehost_runtime.gateway.peers.lease import Lease
 from rolehost_runtime.gateway.peers.relay import RemoteSeat
-from rolehost_runtime.gateway.ports import Channel, OwnerLost
+from rolehost_runtime.gateway.ports import Channel, Leases, OwnerLost
 from rolehost_runtime.gateway.tables import GatewayEntry, Tables
 
 log = logging.getLogger(__name__)
 
 DIAL_SECONDS = 3.0
 ATTACH_SECONDS = 5.0
+LOOK_SECONDS = 0.25
+"""How often it is looked whether a silent gateway still holds its lease."""
+CERTAIN_SECONDS = 2.0
+"""For seeing the others again, before it is gone by what is known."""
 BACKOFF_SECONDS = (0.1, 0.3, 1.0, 2.0)
 MAX_CHANNEL = 2**32 - 1
 
@@ -34,6 +40,8 @@ class _Link:
 
     def __init__(self, connection: Connection[ToRelay]) -> None:
         self.connection = connection
+        self.why = ""
+        """It was given up, where that was our decision."""
         self._seats: dict[int, RemoteSeat] = {}
         self._last = 0
 
@@ -77,9 +85,14 @@ class Mesh:
         prove: Prove,
         me: str,
         pod: str,
+        leases: Leases,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
         """`me` is this process's name, `pod` that of its row in the table, `prove` signs as the platform."""
+        self.doubted: Callable[[], Awaitable[None]] = _nothing
+        """Called when this process may have been taken for dead, once it has seen again who is alive."""
+        self.given_up: Callable[[str], None] = lambda why: None
+        """Told why a gateway is not among the owners any more: it `ended`, its `lease` did, or it was `silent`."""
         self.changed: Callable[[], None] = lambda: None
         """Called when members came or went."""
         self._tables, self._dialer, self._prove = tables, dialer, prove
@@ -88,15 +101,24 @@ class Mesh:
         self._links: dict[str, _Link] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._untried: set[str] = set()
+        self._standing: set[str] = set()
+        """Pods whose links stand."""
+        self._doubt: asyncio.Task[None] | None = None
+        """Runs while this process, which may have been taken for dead, looks who is alive."""
         self._doorbell, self._tried = asyncio.Event(), asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
+        self._looker: asyncio.Task[None] | None = None
+        self._leases = leases
+        self._lease = Lease(leases, me, self._lapsed)
         self.leaving = False
         """Said to the others with every beat."""
 
     async def start(self) -> None:
+        await self._lease.start()
         self._tables.gateways.listen(lambda _key: self._doorbell.set())
         self._doorbell.set()
         self._watcher = asyncio.create_task(self._watch(), name="peers")
+        self._looker = asyncio.create_task(self._look(), name="leases")
 
     def leave(self) -> None:
         """This gateway is about to stop: it takes on nothing new, and says so with its next beat."""
@@ -104,7 +126,10 @@ class Mesh:
         self.changed()
 
     async def stop(self) -> None:
-        tasks = [*self._keepers.values()] + ([self._watcher] if self._watcher else [])
+        await self._lease.stop()
+        tasks = [*self._keepers.values()] + [
+            task for task in (self._watcher, self._looker, self._doubt) if task is not None
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -114,6 +139,18 @@ class Mesh:
 
     def owners(self) -> Collection[str]:
         return tuple(self._links)
+
+    async def certain(self) -> None:
+        """Not while the store is away: then nothing is taken from anybody anyway."""
+        until = asyncio.get_running_loop().time() + CERTAIN_SECONDS
+        while (self._looking_again or not self._lease.sure) and not self._lease.failing:
+            if asyncio.get_running_loop().time() >= until:
+                return
+            await asyncio.sleep(LOOK_SECONDS / 10)
+
+    @property
+    def _looking_again(self) -> bool:
+        return self._doubt is not None and not self._doubt.done()
 
     async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> RemoteSeat | None:
         link = self._links.get(owner)
@@ -151,6 +188,51 @@ class Mesh:
         while not self.settled:
             self._tried.clear()
             await self._tried.wait()
+
+    def _lapsed(self) -> None:
+        if not self._looking_again:
+            self._doubt = asyncio.create_task(self._look_again(), name="doubt")
+
+    async def _look_again(self) -> None:
+        """See who is alive before anything is taken from anybody: our links may have ended while we slept."""
+        await asyncio.sleep(LOOK_SECONDS)  # what lies in the sockets is read first
+        for link in tuple(self._links.values()):
+            if link.connection.silent:
+                link.connection.give_up()
+        await asyncio.sleep(0)
+        self._untried |= self._others() - self._standing
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CERTAIN_SECONDS - LOOK_SECONDS):
+                await self.until_settled()
+        try:
+            await self.doubted()
+        except RolehostError as error:  # the store is away again; the next lapse looks again
+            log.info("it was not found out who answers what was held here: %s", error.code)
+        except Exception as error:
+            faults.internal(log, "looking who answers what was held here", error)
+
+    async def _look(self) -> None:
+        """Give up the gateways that say nothing and whose leases ended."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for name, link in tuple(self._links.items()):
+                if link.connection.silent and self._lease.sure and not self._looking_again:
+                    await self._judge(name, link)
+
+    async def _judge(self, name: str, link: _Link) -> None:
+        """Of one that says nothing. While the store is away nobody knows; its silence alone ends the link later."""
+        try:
+            held = await self._leases.held(name)
+        except RolehostError as error:
+            log.info("gateway %s is silent, and its lease cannot be looked at: %s", name, error.code)
+            return
+        except Exception as error:
+            faults.internal(log, "looking at a lease", error)
+            return
+        if not held:
+            log.info("gateway %s is silent, and holds no lease", name)
+            link.why = "lease"
+            link.connection.give_up()
 
     def _others(self) -> set[str]:
         """Pods of the other gateways, linked or not."""
@@ -197,6 +279,7 @@ class Mesh:
         def news() -> None:
             if connection.peer not in self._links:
                 self._links[connection.peer] = link
+                self._standing.add(row.name)
                 self._untried.discard(row.name)
                 self._tried.set()
                 log.info("linked to gateway %s", connection.peer)
@@ -207,7 +290,14 @@ class Mesh:
         finally:
             if self._links.get(connection.peer) is link:
                 del self._links[connection.peer]
+                self._standing.discard(row.name)
+                if not connection.peer_leaves:
+                    self.given_up(link.why or ("silent" if connection.silent else "ended"))
                 log.info("the link to gateway %s ended", connection.peer)
                 self.changed()
             link.lose()
         return bool(connection.peer)
+
+
+async def _nothing() -> None:
+    """Nobody has sessions here."""

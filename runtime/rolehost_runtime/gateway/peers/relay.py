@@ -10,6 +10,7 @@ from rolehost_api.errors import Overloaded, ProtocolViolation, RolehostError, Un
 from rolehost_api.link.messages import Message
 from rolehost_api.link.peer import (
     CANCELS,
+    WATCHES,
     AskRoom,
     Attached,
     Begun,
@@ -23,8 +24,10 @@ from rolehost_api.link.peer import (
     Refused,
     Replay,
     Room,
+    Watching,
 )
 from rolehost_api.wire import HeardPart, Said, ServerFrame, error_of
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, ignore
 
 MAX_EVENT_BYTES = 4 * 1_048_576
@@ -53,6 +56,8 @@ class RemoteSeat:
         self._moved, self._is_over = moved, over
         self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once attached, False where nobody speaks in the session there; or what the owner refuses with."""
+        self.epoch = 0
+        """In which the owner holds the session, once it is taken."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._begun: dict[int, Callable[[str], None]] = {}
         self._answers: dict[int, str] = {}
@@ -74,9 +79,13 @@ class RemoteSeat:
             self._begun.pop(number, None)
             self._answers.pop(number, None)
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         self._last += 1
-        await self._ask(self._last, Replay(number=self._last, after_seq=after_seq))
+        await self._ask(self._last, Replay(number=self._last, after_seq=after_seq, whole=whole))
+
+    def watch(self, word: Word) -> None:
+        if self._line.protocol >= WATCHES and not self._over:
+            self._line.send(self._number, Watching(word=word))
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         if self._line.protocol < CANCELS and not self._over:
@@ -111,6 +120,7 @@ class RemoteSeat:
         """Raises ProtocolViolation: the owner is a gateway of another make, or ours has a bug."""
         match message:
             case Attached() if not self.taken.done():
+                self.epoch = message.epoch
                 self.taken.set_result(True)
             case NotHeld() if not self.taken.done():
                 self.taken.set_result(False)
@@ -150,7 +160,7 @@ class RemoteSeat:
         whole, self._pieces = bytes(self._pieces), bytearray()
         try:
             event = _event.decode(whole)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise ProtocolViolation("a relayed event is none that is known here") from None
         self._ear.send(event)
 

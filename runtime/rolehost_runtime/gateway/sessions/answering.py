@@ -69,6 +69,9 @@ class Home(Protocol):
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it, whoever waits for it."""
 
+    def changed(self, version: int, urgent: bool) -> None:
+        """The state has this version now, and whether that is to be noticed at once."""
+
 
 @dataclass(slots=True)
 class Orphan:
@@ -240,6 +243,7 @@ class Answering:
             running,
             self._pen,
             timing,
+            self._home.changed,
             self._home.person,
         )
         if self._line.pressed(running.opened.client_msg_id):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -42,8 +43,11 @@ class Attempt:
         running: Running,
         pen: Pen,
         timing: Timing,
+        changed: Callable[[int, bool], None],
         person: Person | None = None,
     ) -> None:
+        """`changed`: the state has this version now, and whether that is urgent."""
+        self._changed = changed
         self._world, self._audience, self._pen = world, audience, pen
         self._key, self._session_id = key, session_id
         self._role, self._revision = role, revision
@@ -135,6 +139,7 @@ class Attempt:
                         given_anew=self._running.again,
                         status="cancelled" if self._run.interrupted else "completed",
                         heard=self._run.heard,
+                        urgent=commit.urgent,
                     ),
                     now_ms=self._world.now_ms(),
                     max_bytes=max_bytes,
@@ -174,6 +179,8 @@ class Attempt:
         metrics = replace(self._metrics(), commit_ms=self._since(self._timing.at) - record.metrics.total_ms)
         for event in render(replace(record, metrics=metrics), self._session_id):
             self._audience.broadcast(event)
+        if record.patch:
+            self._changed(record.version, record.urgent)
         outcome = record.status if record.status == "cancelled" else outcome_of(None)
         self._world.sink.turn(self._role.tenant.name, self._role.name, outcome, metrics)
 

@@ -17,6 +17,7 @@ from rolehost_api.wire import (
     Resumed,
     ServerFrame,
     SessionCreated,
+    Snapshot,
     error_of,
     failed,
 )
@@ -53,6 +54,8 @@ class Ear:
             case ResponseCreated():
                 self.open = event
                 self._left.pop(event.response_id, None)
+            case Snapshot():
+                self.last = max(self.last, event.at_seq)
             case Resumed() if event.gap:
                 self.last = event.from_seq - 1
             case Resumed() if self._catching_up:

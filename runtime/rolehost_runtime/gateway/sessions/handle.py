@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import HeardPart, Said
-from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, OwnerLost, Seat
+from rolehost_runtime.core.channels import Word
+from rolehost_runtime.gateway.ports import Channel, HeldElsewhere, Moving, OwnerLost, Seat
 from rolehost_runtime.gateway.sessions.ear import Ear
 
 MAX_MOVES = 4
@@ -39,6 +40,8 @@ class Handle:
         """Numbers the places, so that news of an old one does not concern the new one."""
         self._sitting = asyncio.Lock()
         self._gone = False
+        self._watches: Word | None = None
+        """How it fares, where it follows the state beside other channels; said again wherever it sits."""
 
     async def say(self, said: Said) -> None:
         for _ in range(MAX_MOVES):
@@ -56,7 +59,7 @@ class Handle:
                     return
                 if said.client_msg_id is None:
                     raise
-        raise _moving()
+        raise Moving()
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         for _ in range(MAX_MOVES):
@@ -70,17 +73,22 @@ class Handle:
                 if self._gone:
                     raise
                 self._leave(seat)
-        raise _moving()
+        raise Moving()
 
-    async def resume(self, after_seq: int) -> None:
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
         for _ in range(MAX_MOVES):
             seat = await self.sit()
             try:
-                await seat.resume(after_seq)
+                await seat.resume(after_seq, whole=whole)
                 return
             except (HeldElsewhere, OwnerLost):
                 self._leave(seat)
-        raise _moving()
+        raise Moving()
+
+    def watch(self, word: Word) -> None:
+        self._watches = word
+        if self._seat is not None:
+            self._seat.watch(word)
 
     def detach(self) -> None:
         self._gone = True
@@ -101,11 +109,13 @@ class Handle:
                     seat.leave()  # lost again while it was being taken
                     continue
                 self._seat = seat
+                if self._watches is not None:
+                    seat.watch(self._watches)
                 try:
                     await self._catch_up(seat)
                 except (HeldElsewhere, OwnerLost):
                     self._leave(seat)
-            raise _moving()
+            raise Moving()
 
     async def _catch_up(self, seat: Seat) -> None:
         if not self._ear.missed:
@@ -163,9 +173,3 @@ class Handle:
                     break
                 await asyncio.sleep(pause)
         self._ear.give_up(OwnerLost())
-
-
-def _moving() -> Unavailable:
-    return Unavailable(
-        "this session is between two gateways", hint="Send the message again in a moment", code="session_moving"
-    )

@@ -8,18 +8,21 @@ from typing import Any
 from rolehost_api import identity
 from rolehost_api.errors import NotFound
 from rolehost_api.wire import ForkedFrom, RevisionChanged, SessionCreated
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.link.bind import greeting_of
 from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal, Superseded
+from rolehost_runtime.gateway.sessions.alarm import Alarm
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
 from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
+from rolehost_runtime.gateway.sessions.snapshot import snapshot
 from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
@@ -102,6 +105,7 @@ class LiveSession:
         self._loading = asyncio.Lock()
         self._forgets = 0
         self._start = start
+        self.alarm = Alarm(role.name, session_id, self.user, self.audience.broadcast, world.now_ms, world.heartbeat_ms)
         self.turns = Answering(world, self)
 
     # ── life ────────────────────────────────────────────────────────────────────────
@@ -127,7 +131,13 @@ class LiveSession:
     def leave(self, channel: Channel) -> None:
         self._places.pop(id(channel), None)
         self.audience.leave(channel)
+        self.alarm.left(id(channel))
         self.settle_down()
+
+    def watch(self, channel: Channel, word: Word) -> None:
+        """A channel that follows the state beside others says how it fares."""
+        if id(channel) in self._places:
+            self.alarm.watcher(id(channel), word)
 
     def scatter(self, *, guests_only: bool = False) -> None:
         """This session is not answered here any more: whoever listens goes where it is answered."""
@@ -138,11 +148,19 @@ class LiveSession:
         for place in gone:
             place.moved()
 
+    def displaced(self) -> None:
+        """Another gateway answers it: nothing is held of it here, and whoever listened goes there."""
+        self._fold = None
+        self._world.room.drop(self.tenant.uid, self.key)
+        self.turns.left_open(None, None)
+        self.scatter()
+
     def settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
         revision alive."""
         if self.attached:
             return
+        self.alarm.rest()
         self._world.room.leave(self.tenant.uid, self.key)
         if self._pinned and not self.busy and not self._lasting:
             self._pinned = ""
@@ -182,21 +200,20 @@ class LiveSession:
         self.listing.forgotten()
         self.audience.broadcast(session_forgotten(self.session_id, self._world.now_ms()))
 
-    async def load(self, yield_to: Collection[str]) -> SessionFold:
+    async def load(self, yield_to: Collection[str], given: Collection[str] = ()) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
 
-        Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go there.
+        `given`: who gave it away. Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go
+        there.
         """
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
             forgets = self._forgets
             try:
-                head, records = await self._world.store.open(self.key, yield_to)
+                head, records = await self._world.store.open(self.key, yield_to, given)
             except HeldElsewhere:
-                self._fold = None
-                self.turns.left_open(None, None)
-                self.scatter()
+                self.displaced()
                 raise
             if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
                 records = await self._world.history(self.key).whole()
@@ -204,6 +221,8 @@ class LiveSession:
                 self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
             if self.remembered.heed(head):
                 self._tell_forgotten()
+            if head.how:
+                self._world.taken(head.how)
             head, records, lost = await self.remembered.mend(head, records)
             fold = await folded(head, records)
             fold.told = self._told
@@ -214,6 +233,8 @@ class LiveSession:
             self.remembered.took(fold, records)
             if lost:
                 self._told_seq = self.audience.lost(fold.seq)
+                self.alarm.forgot(fold.version)
+            self.alarm.at(fold.version)
             self._forked_from = head.origin
             await self._tell_missed(head, records)
             if fold.turn:
@@ -246,11 +267,11 @@ class LiveSession:
         for event in events_after(records, self.session_id, after_seq):
             self.audience.broadcast(event)
 
-    def state_at(self, head: Head) -> dict[str, Any] | None:
-        """The state as of `head`, where the session is awake and stands just there."""
+    def fold_at(self, head: Head) -> SessionFold | None:
+        """The session as of `head`, where it is awake and stands just there."""
         fold = self._fold
         stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
-        return fold.state if fold is not None and stands else None
+        return fold if stands else None
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""
@@ -259,11 +280,11 @@ class LiveSession:
             raise NotFound("this Role does not exist any more", code="role_not_found")
         return role
 
-    async def join(self, place: Place, yield_to: Collection[str]) -> None:
+    async def join(self, place: Place, yield_to: Collection[str], given: Collection[str] = ()) -> None:
         """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
         self._joining += 1
         try:
-            self._greet(place.channel, await self.load(yield_to))
+            self._greet(place.channel, await self.load(yield_to, given))
             self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
@@ -295,21 +316,30 @@ class LiveSession:
                 forked_from=self._forked_from,
             )
         )
+        self.alarm.wake()
+        for event in self.alarm.standing():
+            channel.send(event)
 
-    async def resume(self, channel: Channel, after_seq: int) -> None:
+    async def resume(self, channel: Channel, after_seq: int, *, whole: bool = False) -> None:
         """`session.resumed`, the events after `after_seq`, and what the open turn has said so far.
 
+        Where the log goes on only after a gap, or the channel fell so far behind that it asks for the `whole`, one
+        `session.snapshot` stands for the events that are not told.
         No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
         from the log as well, so that what is told is in order and told once.
         """
         await self.turns.taken_up()
         history, replaying = self._world.history(self.key), self.audience.withhold(channel)
         try:
+            if whole and (not await channel.room() or not (after_seq := await self._snapshot(channel))):
+                return
             head = await self._world.store.head(self.key)
             turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
             start = place_after(after_seq if after_seq <= seq else 0, turn, seq, amends)
             missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
-            heard = self.audience.resumed(channel, seq, after_seq, page)
+            heard = after_seq if whole else self.audience.resumed(channel, seq, after_seq, page)
+            if not whole and after_seq < heard:  # a part of it is nowhere any more: this is what it came to
+                await self._snapshot(channel)
             while True:
                 for record in page:
                     if not self.audience.replay(channel, record, heard):
@@ -323,6 +353,12 @@ class LiveSession:
         finally:
             self.audience.rejoin(replaying)
 
+    async def _snapshot(self, channel: Channel) -> int:
+        """Tell the channel what the session has come to, in one frame. Returns the last event in it."""
+        fold = await self.loaded()
+        channel.send(snapshot(fold, self.session_id, self._world.now_ms()))
+        return fold.seq
+
     # ── what its turns ask of it: answering.Home ────────────────────────────────────
 
     @property
@@ -333,9 +369,14 @@ class LiveSession:
     def told_seq(self) -> int | None:
         return self._told_seq
 
+    def changed(self, version: int, urgent: bool) -> None:
+        self.alarm.changed(version, urgent=urgent)
+
     async def loaded(self) -> SessionFold:
         """As `load`, unless another gateway that is alive answers it."""
         self.touched_ms = self._world.now_ms()
+        if self._fold is None or self._fold.phase is Phase.GONE:
+            await self._world.peers.certain()
         return await self.load(self._world.peers.owners())
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.merge import Stored
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
@@ -57,7 +58,9 @@ class NoLibrary:
 class NoLog(NoLibrary):
     """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
 
     async def head(self, key: str) -> Head | None:
@@ -108,8 +111,11 @@ class PassingSeat:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
         await asyncio.shield(self._start(self._live, self._live.turns.say(accepted)))
 
-    async def resume(self, after_seq: int) -> None:
-        await self._live.resume(self._channel, after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._live.resume(self._channel, after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._live.watch(self._channel, word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await asyncio.shield(self._start(self._live, self._live.turns.cancel(response_id, heard)))

@@ -20,6 +20,8 @@ from rolehost_runtime.gateway.sessions.world import World
 FIRST = (1, 0)
 """The place of a session's first record: before it is durable the session is in the register."""
 R = TypeVar("R", bound=Record)
+WRITE_SECONDS = 2.0
+"""After which nothing is tried again: a client is told that the store is away before it wonders."""
 
 
 class Pen:
@@ -45,16 +47,21 @@ class Pen:
 
     async def write(self, fold: SessionFold, record: R) -> R:
         """Durable, or lost; as it was written. A commit without an answer is sent again as it is: its text was
-        streamed already, and the store takes the same record once. A store that went back in time is mended first,
-        once."""
+        streamed already, and the store takes the same record once, for WRITE_SECONDS in all. A store that went back in
+        time is mended first, once."""
         pauses, mended = iter(self._world.commit_pauses), False
+        loop = asyncio.get_running_loop()
+        until, trouble = loop.time() + WRITE_SECONDS, None
         try:
             while True:
                 try:
-                    if record.position == FIRST:
-                        await self._listing.listed(record.at_ms)
-                    self.shared = await self._world.store.commit(self._key, record)
+                    async with asyncio.timeout_at(until if trouble else None):
+                        if record.position == FIRST:
+                            await self._listing.listed(record.at_ms)
+                        self.shared = await self._world.store.commit(self._key, record)
                     break
+                except TimeoutError:
+                    raise trouble or Unavailable("the platform's store does not answer") from None
                 except Conflict as refusal:
                     if mended:
                         raise
@@ -62,8 +69,9 @@ class Pen:
                     record, mended = replace(record, log_id=again.log_id, epoch=again.epoch), True
                 except Unavailable as away:
                     pause = next(pauses, None)
-                    if pause is None or not away.retryable:
+                    if pause is None or not away.retryable or loop.time() + pause >= until:
                         raise
+                    trouble = away
                     await asyncio.sleep(pause)
         except BaseException:
             fold.lose()  # fenced, or nobody knows whether it went through: the log is read again

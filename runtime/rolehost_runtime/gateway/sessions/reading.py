@@ -45,24 +45,22 @@ async def state(store: SessionStore, key: str, history: History) -> StateView:
     """The state that the log adds up to, from its newest snapshot on, with few of its records in memory. Raises
     CorruptRecord."""
     folded: dict[str, Any] = {}
-    at = Standing(0, 0)
+    at, urgent = Standing(0, 0), False
     place: Position = (1, 0)
     if (kept := await store.kept(key)) is not None:
         snapshot = kept.snapshot
-        folded, at, place = (
-            snapshot.state,
-            Standing(snapshot.seq, snapshot.version),
-            (snapshot.turn, snapshot.amends + 1),
-        )
+        folded, urgent = snapshot.state, snapshot.urgent
+        at, place = Standing(snapshot.seq, snapshot.version), (snapshot.turn, snapshot.amends + 1)
     while True:
         records = await history.page(place, RECORDS)
         for record in records:
             if isinstance(record, Amend):  # what was heard changes no state
                 at = replace(at, seq=last_seq(record))
                 continue
+            urgent = record.urgent if record.patch else urgent
             folded = apply(folded, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else folded
             at = Standing(last_seq(record), record.version)
         if len(records) < RECORDS:
-            return StateView(at, folded)
+            return StateView(at, folded, is_urgent=urgent)
         place = following(records[-1])
         await asyncio.sleep(0)

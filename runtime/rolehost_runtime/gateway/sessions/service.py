@@ -4,23 +4,28 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rolehost_api import identity
-from rolehost_api.errors import NotFound, Unavailable
+from rolehost_api.errors import NotFound
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.merge import version_of, view_of
 from rolehost_runtime.core.prompt import Told
+from rolehost_runtime.core.routes import Routes
 from rolehost_runtime.gateway.kept import Forgettable
 from rolehost_runtime.gateway.ports import (
     Channel,
     EventsPage,
     Head,
     HeldElsewhere,
+    Hosted,
     Links,
     ModelProvider,
+    Moving,
     OwnerLost,
     Peers,
     Principal,
@@ -28,6 +33,7 @@ from rolehost_runtime.gateway.ports import (
     SessionStore,
     Standing,
     StateView,
+    Superseded,
     UserView,
     ignore,
 )
@@ -39,6 +45,7 @@ from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.librarian import Librarian
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
+from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
@@ -53,6 +60,8 @@ COMMIT_PAUSES = (0.1, 0.4, 1.0)
 """A Redis that restarts is back within them."""
 NOTES_SECONDS = 2.0
 """For the store to be told, at the end, that nothing is open any more."""
+LOOKED_AGAIN = 64
+"""Sessions that the store is asked about at once."""
 MAX_PLACES = 4
 """Gateways that are asked for a place at one session, one after the other."""
 LOOKED_AT = 8
@@ -65,7 +74,10 @@ class Alone:
     def owners(self) -> Collection[str]:
         return ()
 
-    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Seat | None:
+    async def certain(self) -> None:
+        """There is nobody whom one could not have seen."""
+
+    async def attach(self, owner: str, asked: Attach, channel: Channel, moved: Callable[[], None]) -> Hosted | None:
         raise OwnerLost
 
     def forgotten(self, key: str) -> None:
@@ -73,17 +85,24 @@ class Alone:
 
 
 class LocalSeat:
-    """A place at a session that is answered here. Implements ports.Seat."""
+    """A place at a session that is answered here. Implements ports.Hosted."""
 
     def __init__(self, service: "SessionService", live: LiveSession, channel: Channel) -> None:
         self._service, self._live, self._channel = service, live, channel
+
+    @property
+    def epoch(self) -> int:
+        return self._live.fold.epoch if self._live.fold is not None else 0
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
         await self._service.run(self._live, self._live.turns.say(accepted))
 
-    async def resume(self, after_seq: int) -> None:
-        await self._live.resume(self._channel, after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._live.resume(self._channel, after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._live.watch(self._channel, word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await self._service.run(self._live, self._live.turns.cancel(response_id, heard))
@@ -102,8 +121,11 @@ class AwaySeat:
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         await self._seat.say(said, begun)
 
-    async def resume(self, after_seq: int) -> None:
-        await self._seat.resume(after_seq)
+    async def resume(self, after_seq: int, *, whole: bool = False) -> None:
+        await self._seat.resume(after_seq, whole=whole)
+
+    def watch(self, word: Word) -> None:
+        self._seat.watch(word)
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:
         await self._seat.cancel(response_id, heard)
@@ -153,14 +175,17 @@ class SessionService:
         archive: Archive | None = None,
         snapshots: Callable[[str], None] = lambda outcome: None,
         places: Sequence[Forgettable] = (),
+        ownership: OwnershipSink | None = None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken. `places`: where anything of a session or a user is kept
         beside the log; all of it is deleted with them."""
+        self._ownership = ownership or NoOwnership()
         room, peers = room or Room(), peers or Alone()
         keeping = Keeping(store, snapshots, archive)
         self._world = World(
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping,
             archive=archive,
+            taken=self._ownership.taken,
         )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(
@@ -175,6 +200,8 @@ class SessionService:
         self._leaving = False
         everywhere = (SharedPlace(store), *([ArchivePlace(archive)] if archive is not None else ()), *places)
         self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere)
+        self._routes: Routes[str] = Routes()
+        """By session: the gateway that was found to answer it."""
 
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
@@ -205,29 +232,54 @@ class SessionService:
     async def place(self, guest: Guest, channel: Channel, moved: Callable[[], None]) -> Seat:
         """A place at the session: here, unless another gateway that is alive answers it and somebody speaks there."""
         released: set[str] = set()
+        if (seat := await self._routed(guest, channel, moved, released)) is not None:
+            return seat
         for _ in range(MAX_PLACES):
+            await self._world.peers.certain()
             try:
                 place = Place(channel, moved, guest=False)
-                return await self._join(guest, place, set(self._world.peers.owners()) - released)
+                return await self._join(guest, place, set(self._world.peers.owners()) - released, released)
             except HeldElsewhere as elsewhere:
                 owner = elsewhere.owner
+                self._routes.put(guest.key, owner, now_ms=self._world.now_ms(), epoch=elsewhere.epoch)
             try:
                 if (seat := await self._place_away(owner, guest, channel, moved)) is not None:
                     return seat
             except OwnerLost:
                 continue
             released.add(owner)
-        raise Unavailable("this session is between two gateways", hint="Try again in a moment", code="session_moving")
+        raise Moving()
 
-    async def _join(self, guest: Guest, place: Place, yield_to: Collection[str]) -> LocalSeat:
+    async def _join(
+        self, guest: Guest, place: Place, yield_to: Collection[str], given: Collection[str] = ()
+    ) -> LocalSeat:
         self._world.room.enter(
             guest.role.tenant.uid, guest.key, guest.principal.end_user
         )  # a refused one is not even held
         live = self._touched(guest)
         live.wanted = guest.wanted or live.wanted
-        await live.join(place, yield_to)
+        await live.join(place, yield_to, given)
+        self._routes.drop(guest.key)
         self._make_room()
         return LocalSeat(self, live, place.channel)
+
+    async def _routed(
+        self, guest: Guest, channel: Channel, moved: Callable[[], None], released: set[str]
+    ) -> Seat | None:
+        """A place where the session was answered a moment ago, without asking the store. None: it is to be asked."""
+        key, owner = guest.key, self._routes.get(guest.key, now_ms=self._world.now_ms())
+        live = self._live.get(key)
+        if owner is None or (live is not None and live.attached):
+            return None
+        seat: Seat | None = None
+        with suppress(OwnerLost):
+            seat = await self._place_away(owner, guest, channel, moved)
+            if seat is None:
+                released.add(owner)  # should the store know another owner, this says nothing of that one
+        if seat is None:
+            self._routes.drop(key)
+        self._ownership.routed(hit=seat is not None)
+        return seat
 
     async def _place_away(
         self, owner: str, guest: Guest, channel: Channel, moved: Callable[[], None]
@@ -251,6 +303,15 @@ class SessionService:
         if seat is None:
             self._left_away(tenant.uid, key)
             return None
+        now_ms = self._world.now_ms()
+        if seat.epoch and seat.epoch < self._routes.epoch(
+            key, now_ms=now_ms
+        ):  # it was superseded, and knows nothing yet
+            seat.leave()
+            self._left_away(tenant.uid, key)
+            raise OwnerLost
+        self._routes.put(key, owner, now_ms=now_ms, epoch=seat.epoch)
+        self._ownership.relayed()
         return AwaySeat(seat, lambda: self._left_away(tenant.uid, key))
 
     def _left_away(self, tenant_uid: str, key: str) -> None:
@@ -310,10 +371,10 @@ class SessionService:
         """The session's state after its newest turn. Raises NotFound as `standing` does."""
         key, head = await self._head(principal, role, session_id)
         live = self._live.get(key)
-        awake = live.state_at(head) if live is not None else None
+        awake = live.fold_at(head) if live is not None else None
         user = await self._shared(key) if principal.user else None
         if awake is not None:
-            return StateView(Standing(head.seq, head.version), awake, user)
+            return StateView(Standing(head.seq, head.version), awake.state, user, awake.urgent)
         return replace(await reading.state(self._world.store, key, self._world.history(key)), user=user)
 
     async def _shared(self, key: str) -> UserView:
@@ -363,8 +424,25 @@ class SessionService:
         self._make_room()
         if self._leaving:
             self._give_away(live)
-        if not turn.cancelled():
-            turn.exception()  # who waited has it; where nobody did, channels were told
+        if not turn.cancelled() and isinstance(turn.exception(), Superseded):  # who waited has it, or channels do
+            self.go(self._look_again(live))
+
+    async def doubt(self) -> None:
+        """Others may have taken sessions over unnoticed: whoever listens to one of those here goes where it went.
+
+        Raises Unavailable where the store is away.
+        """
+        held = [live for live in self._live.values() if live.attached]
+        for start in range(0, len(held), LOOKED_AGAIN):
+            await asyncio.gather(*map(self._look_again, held[start : start + LOOKED_AGAIN]))
+
+    async def _look_again(self, live: LiveSession) -> None:
+        """Is it still answered here? A turn that runs finds out by itself."""
+        await live.turns.noted()
+        fence = None if live.busy else await self._world.store.fence(live.key)
+        if fence is not None and not fence.ours and not live.busy:
+            self._ownership.lost()
+            live.displaced()
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it until it ends or this service stops."""

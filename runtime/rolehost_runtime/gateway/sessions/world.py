@@ -28,6 +28,8 @@ class World:
     room: Room
     peers: Peers
     keeping: Keeping
+    taken: Callable[[str], None] = ignore
+    """Told how a session came to this gateway."""
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
     archive: Archive | None = None

@@ -1,6 +1,8 @@
 """The store's fake: the same rules in this process's memory, with the same bytes kept."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -55,6 +57,10 @@ class Shelf:
     """By tag."""
     kept: dict[str, list[Compensation]] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
+    raised_ms: dict[str, int] = field(default_factory=dict)
+    """When a session was last taken over from an owner that had not given it away."""
+    raise_ms: int = 0
+    """Between two of those; Redis waits for RAISE_MS."""
 
 
 class MemorySessionStore(MemoryLibrary):
@@ -67,13 +73,26 @@ class MemorySessionStore(MemoryLibrary):
         self._owner = owner or secrets.token_hex(16)
         self.doubted: Callable[[str], None] = lambda why: None
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
-        if (holder := self.shelf.owners.get(key, "")) in yield_to:
-            raise HeldElsewhere(holder)
+        while True:
+            if (holder := self.shelf.owners.get(key, "")) in yield_to:
+                raise HeldElsewhere(holder, self.shelf.heads[key].epoch)
+            how = "new" if not holder else "own" if holder == self._owner else "takeover"
+            how = "handover" if how == "takeover" and holder in given else how
+            if how != "takeover":
+                break
+            now_ms = time.monotonic_ns() // 1_000_000
+            left_ms = self.shelf.raised_ms.get(key, -self.shelf.raise_ms) + self.shelf.raise_ms - now_ms
+            if left_ms <= 0:
+                self.shelf.raised_ms[key] = now_ms
+                break
+            await asyncio.sleep(left_ms / 1000)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
         died = head.open is not None and holder != self._owner
-        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died)
+        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died, how=how)
         self.shelf.owners[key] = self._owner
         found = [Found(b"%d" % seq, data) for seq, data in self.shelf.snaps.get(key, {}).items() if seq <= head.seq]
         return await restore(self, key, head, max(found, key=lambda one: int(one.seq), default=None))

@@ -1,5 +1,6 @@
 """What Redis says of itself: whether what it acknowledged will be there tomorrow."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ WORD = 64
 """Longest word of Redis that is passed on."""
 SYNCED = ("no", "everysec", "", "always")
 """From the weakest; one that is not told stands before the best."""
+DENIALS = ("NOPERM", "NOAUTH", "WRONGPASS")
+"""Errors that Redis counts for whoever is not allowed what it tries."""
+_COUNT = re.compile(r"count=(\d{1,18})", re.ASCII)
 
 
 def parse_info(text: bytes) -> dict[str, str | int]:
@@ -39,6 +43,8 @@ def store_facts(info: Mapping[str, Any], fsync: str | None, time: tuple[int, int
     ('7.2.4', True, 'always', 'noeviction', 1730000000250)
     >>> store_facts({}, None, (0, 0)).appendfsync
     ''
+    >>> store_facts({"errorstat_NOPERM": "count=2", "errorstat_ERR": "count=7"}, None, (0, 0)).denied
+    2
     """
     return StoreFacts(
         version=_word(info, "redis_version"),
@@ -49,6 +55,7 @@ def store_facts(info: Mapping[str, Any], fsync: str | None, time: tuple[int, int
         used_bytes=_number(info, "used_memory"),
         max_bytes=_number(info, "maxmemory"),
         now_ms=time[0] * 1000 + time[1] // 1000,
+        denied=sum(_counted(info, word) for word in DENIALS),
     )
 
 
@@ -71,6 +78,7 @@ def weakest(facts: Sequence[StoreFacts]) -> StoreFacts:
         aof_writes=next((one.aof_writes for one in facts if one.aof_writes != "ok"), "ok"),
         appendfsync=min((one.appendfsync for one in facts), key=_strength),
         eviction=next((one.eviction for one in facts if one.eviction != "noeviction"), "noeviction"),
+        denied=sum(one.denied for one in facts),
     )
 
 
@@ -80,6 +88,11 @@ def _strength(fsync: str) -> int:
 
 def _word(info: Mapping[str, Any], name: str) -> str:
     return str(info.get(name, ""))[:WORD]
+
+
+def _counted(info: Mapping[str, Any], error: str) -> int:
+    found = _COUNT.fullmatch(str(info.get(f"errorstat_{error}", "")))
+    return int(found[1]) if found else 0
 
 
 def _number(info: Mapping[str, Any], name: str) -> int:

@@ -7,6 +7,7 @@ stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>
 amend after it, so Redis itself refuses doubles and disorder.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -44,11 +45,13 @@ from rolehost_runtime.gateway.broker.state.shared import compensation, refused, 
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
 from rolehost_runtime.gateway.kept import decode_origin
 from rolehost_runtime.gateway.ports import (
+    RAISE_MS,
     USER_BYTES,
     Compensation,
     Head,
     HeldElsewhere,
     Kept,
+    Moving,
     Shared,
     StoreFacts,
     Superseded,
@@ -71,6 +74,8 @@ HEAD = (
     "open",
 )
 """Fields of a session's head, as the script OPEN gives them too."""
+OPEN_TRIES = 3
+"""Of who may not take a session over yet, because another one just did."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
@@ -126,21 +131,24 @@ class RedisSessionStore(RedisLibrary):
         """Redis is there, for readiness; of a cluster, a part of it: the others' sessions are served."""
         return b"PONG" in await self._redis.everywhere("PING")
 
-    async def open(self, key: str, yield_to: Collection[str] = ()) -> tuple[Head, list[Record]]:
-        """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
-
-        Raises HeldElsewhere where its last owner is one of `yield_to`: looked at and decided in the same step.
-        """
-        arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, *yield_to]
+    async def open(
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+    ) -> tuple[Head, list[Record]]:
+        """As ports.SessionStore has it: looked at and decided in one step."""
+        arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, RAISE_MS, len(yield_to)]
+        arguments += [*yield_to, *given]
         where = (keys.head(key), keys.snap(key))
-        outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
-        if outcome == b"held":
-            raise HeldElsewhere(values[0].decode())
-        *values, seq, data = values
-        head = _read_head(values)
-        if not head.turn:
-            return head, []
-        return await snapshots.restore(self, key, head, Found(seq, data) if data is not None else None)
+        for _ in range(OPEN_TRIES):
+            outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
+            if outcome == b"held":
+                raise HeldElsewhere(values[0].decode(), int(values[1]))
+            if outcome != b"raised":
+                *values, seq, data = values
+                head = replace(_read_head(values), how=outcome.decode())
+                newest = Found(seq, data) if data is not None else None
+                return await snapshots.restore(self, key, head, newest) if head.turn else (head, [])
+            await asyncio.sleep(int(values[0]) / 1000)
+        raise Moving()
 
     async def read(self, key: str, start: Position = (1, 0)) -> list[Record]:
         """The log from that place on, without taking it over; empty where there is none."""

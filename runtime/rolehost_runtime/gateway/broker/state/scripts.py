@@ -7,9 +7,26 @@ own connection, and the first time may have been another one's.
 """
 
 OPEN = """
-local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open')
-for other = 4, #ARGV do
-  if head[3] == ARGV[other] then return {'held', head[3]} end
+local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open', 'epoch', 'raised_ms')
+local first = 6 + tonumber(ARGV[5])
+for other = 6, first - 1 do
+  if head[3] == ARGV[other] then return {'held', head[3], head[5]} end
+end
+local how = 'new'
+if head[3] == ARGV[1] then
+  how = 'own'
+elseif head[3] then
+  how = 'takeover'
+  for other = first, #ARGV do
+    if head[3] == ARGV[other] then how = 'handover' end
+  end
+end
+if how == 'takeover' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local since = now - tonumber(head[6] or 0)
+  if since >= 0 and since < tonumber(ARGV[4]) then return {'raised', ARGV[4] - since} end
+  redis.call('HSET', KEYS[1], 'raised_ms', string.format('%.0f', now))
 end
 if not head[1] then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[2], 'epoch', 0, 'turn', 0, 'seq', 0, 'version', 0,
@@ -25,7 +42,7 @@ redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
   'amends', 'deaths', 'forgotten', 'origin', 'open')
-table.insert(taken, 1, 'taken')
+table.insert(taken, 1, how)
 local newest = false
 for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
   if tonumber(seq) <= tonumber(taken[5]) and (not newest or tonumber(seq) > tonumber(newest)) then
@@ -36,7 +53,13 @@ table.insert(taken, newest)
 table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
 return taken
 """
-"""KEYS head, snap. ARGV owner, log id for a new session, seconds that a head without turns is kept, owners to yield to.
+"""KEYS head, snap. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
+takeovers, how many owners to yield to, those, and then owners that gave the session away.
+
+The first word of the answer says what became of it: `new`, `own` (it was this owner's already), `handover`, or
+`takeover` from an owner that did not say so and is taken for dead. Of those there is one a second at most, by the
+store's own clock, so that two who each believe the other dead do not fence each other all the time: `raised` says for
+how many ms it is too early. A clock that was set back delays nobody.
 
 An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other.
 The newest snapshot of what the log has comes last, after its seq."""

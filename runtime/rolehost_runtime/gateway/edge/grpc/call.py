@@ -29,6 +29,8 @@ PAUSE_BYTES = 1 << 16
 """Said and not yet taken: past them, events wait in the outbox, where neighbours are joined."""
 WRITE_SECONDS = 30.0
 """For a client to take one message."""
+KEEPALIVE_MS = 5_000
+"""Between pings of HTTP/2; as long again without an answer, and the connection is dead."""
 LINGER_SECONDS = 2.0
 """For the last words, once the end is decided."""
 
@@ -56,7 +58,7 @@ class Talk(Protocol):
 
 
 class Call:
-    """Implements outbox.Carrier and hub.Live."""
+    """Implements dialect.Paced and hub.Live."""
 
     talk: Talk
 
@@ -71,7 +73,10 @@ class Call:
         self._bytes = 0
         self._news = asyncio.Event()
         self._in_flight = False
-        self._ending = False
+        self._flying_since: float | None = None
+        self._ending = self._gave_up = False
+        self.left_by_client = False
+        """It ended without a word of ours: the client is gone, or did not read."""
         self._error: RolehostError | None = None
         self._over = asyncio.Event()
         """Nothing will be written any more."""
@@ -103,6 +108,17 @@ class Call:
         self.talk.on_gone()
         self.end(error)
 
+    def hurry(self, urgent: bool) -> None:
+        """HTTP/2 gives the signs of life, by its own clock."""
+
+    def pace(self, heartbeat_ms: int) -> int:
+        return KEEPALIVE_MS
+
+    @property
+    def stuck(self) -> float:
+        """Seconds for which the client has not taken what is being written to it; 0 where nothing is."""
+        return 0.0 if self._flying_since is None else self._loop.time() - self._flying_since
+
     def migrate(self) -> None:
         if not self._ending:
             self.talk.migrate()
@@ -117,7 +133,7 @@ class Call:
         self._news.set()
 
     def _give_up(self) -> None:
-        self._ending, self._error = True, ended(TRY_AGAIN_LATER)
+        self._ending, self._error, self._gave_up = True, ended(TRY_AGAIN_LATER), True
         self._over.set()
 
     # ── its life ────────────────────────────────────────────────────────────────────
@@ -134,6 +150,7 @@ class Call:
             self._caller.flights.keep(tasks[-1])
             await self._over.wait()
         finally:
+            self.left_by_client = self._gave_up or not self._ending
             self._gate.metrics.calls.dec()
             self._gate.hub.remove(self)
             self._ending = True
@@ -185,13 +202,13 @@ class Call:
         """Returns when the client took it, or the call is over (False): it is not to be cancelled before."""
         tenant, flights = self._caller.principal.tenant.uid, self._caller.flights
         await flights.begin(tenant, len(data))
-        self._in_flight = True
+        self._in_flight, self._flying_since = True, self._loop.time()
         try:
             await self._context.write(data)
         except Exception:  # the library has several, for a call that is over
             return False
         finally:
-            self._in_flight = False
+            self._in_flight, self._flying_since = False, None
             flights.end(tenant, len(data))
         return True
 

@@ -13,7 +13,7 @@ from rolehost_api import names, wire
 from rolehost_api.errors import Unavailable
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.auth import require
-from rolehost_runtime.gateway.edge.grpc.call import Caller, Context, abort
+from rolehost_runtime.gateway.edge.grpc.call import KEEPALIVE_MS, Caller, Context, abort
 from rolehost_runtime.gateway.edge.grpc.converse import converse
 from rolehost_runtime.gateway.edge.grpc.flights import Flights
 from rolehost_runtime.gateway.edge.grpc.health import Health
@@ -37,9 +37,9 @@ OPTIONS = {
     "grpc.max_metadata_size": 8_192,
     "grpc.absolute_max_metadata_size": 16_384,
     "grpc.max_concurrent_streams": STREAMS,
-    # A connection that is dead is known to be in 15 s, as a socket of role.v1 is.
-    "grpc.keepalive_time_ms": 10_000,
-    "grpc.keepalive_timeout_ms": 5_000,
+    # A connection that is dead is known to be in 10 s: whoever follows a state by it hears so on the other channel.
+    "grpc.keepalive_time_ms": KEEPALIVE_MS,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.min_ping_interval_without_data_ms": 5_000,
     "grpc.http2.max_ping_strikes": 2,

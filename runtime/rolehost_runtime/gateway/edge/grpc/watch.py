@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from rolehost_api import identity, wire
 from rolehost_api.errors import RolehostError
 from rolehost_api.link.messages import PatchOp
+from rolehost_runtime.core.channels import Word, stalls
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.grpc import codec
@@ -33,9 +35,14 @@ async def watch(caller: Caller, request: bytes) -> None:
     call = Call(caller, codec.update)
     follower = Follower(gate, principal, role, session_id, call, asked.after_version)
     handle = await gate.sessions.attach(principal, role, session_id, follower, revision=at.revision)
+    watching = asyncio.create_task(follower.report(handle.watch), name="watcher")
     try:
         await call.run(follower, follower.feed)
     finally:
+        watching.cancel()
+        if call.left_by_client:
+            gate.metrics.watchers.labels("lost").inc()
+            handle.watch("lost")
         handle.detach()
 
 
@@ -51,11 +58,13 @@ class Follower:
     ) -> None:
         self._gate, self._principal, self._role, self._session_id = gate, principal, role, session_id
         self._call = call
-        self._out = Outbox(call)
+        self._out = Outbox(call, self._fell_behind)
         self._has = after
         """The version that the client has; None: it has nothing to go on from."""
         self._losses = 0
         """Times that the history was lost."""
+        self._urgent = asyncio.Event()
+        """Set while the session is: then a stall is noticed sooner."""
         self._behind = asyncio.Event()
         self._behind.set()
 
@@ -66,8 +75,14 @@ class Follower:
             self._has = None
             self._losses += 1
             self._behind.set()
-        elif isinstance(event, wire.StateDelta) and event.scope == "session":
+        elif isinstance(event, wire.StateDelta):
+            if event.scope != "session":
+                return
+            if event.is_urgent:
+                self._urgent.set()  # `channel.urgent` follows it
             self._tell([event])
+        elif isinstance(event, wire.Urgent):
+            (self._urgent.set if event.is_urgent else self._urgent.clear)()
         elif last_word(event):
             self._call.close(wire.GONE, wire.FORGOTTEN)
 
@@ -82,6 +97,32 @@ class Follower:
             elif self._has is None or change.version > self._has:
                 self._behind.set()
                 return
+
+    def _fell_behind(self) -> bool:
+        """Too much waits for the client: once it reads, the whole state comes instead."""
+        self._has = None
+        self._behind.set()
+        return True
+
+    # ── how it fares: ports.SessionHandle.watch ─────────────────────────────────────
+
+    async def report(self, say: Callable[[Word], None]) -> None:
+        """Tell the session's other channels that this one is there, when it stalls, and when it flows again."""
+        said: Word = "flows"
+        say(said)
+        while True:
+            heartbeat_ms = wire.URGENT_HEARTBEAT_MS if self._urgent.is_set() else wire.HEARTBEAT_MS
+            if self._urgent.is_set():
+                await asyncio.sleep(heartbeat_ms / 1000)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), heartbeat_ms / 1000)
+            fares: Word = "stalled" if stalls(1000 * self._call.stuck, heartbeat_ms) else "flows"
+            if fares != said:
+                said = fares
+                say(said)
+                if said == "stalled":
+                    self._gate.metrics.watchers.labels("stalled").inc()
 
     # ── call.Talk ───────────────────────────────────────────────────────────────────
 

@@ -122,6 +122,14 @@ class Pulse {
     if (this.due !== null) this.due = isUrgent ? Math.min(this.due, now + this.#every) : now + this.#every;
   }
 
+  paced(now, heartbeatMs) {
+    const urgent = this.#every !== this.#base;
+    this.#base = Pulse.#bounded(heartbeatMs, this.#base);
+    if (urgent) return;
+    this.#every = this.#base;
+    if (this.due !== null) this.due = now + this.#every;
+  }
+
   alive() { this.#waiting = false; this.#misses = 0; }
 
   /** The next ping is due; false: enough of them were not answered. */
@@ -488,10 +496,10 @@ class Polling {
 
   stop() { this.#path = this.due = null; }
 
-  next(now, version) {
+  next(now, version, user = null) {
     if (this.#path === null || this.due === null || now < this.due) return null;
     this.due = null;
-    return `${this.#path}?after_version=${version}`;
+    return `${this.#path}?${new URLSearchParams({ after_version: version, ...(user === null ? {} : { user }) })}`;
   }
 
   answered(now) { if (this.#path !== null) this.due = now + this.#every; }
@@ -634,7 +642,7 @@ export class Core {
       const away = this.stoodSince === null && !say.atLarge;
       this.#fail(say, say.error ?? (away ? UNREACHABLE : NOT_ANSWERED));
     }
-    const path = this.polling.next(now, this.known.version);
+    const path = this.polling.next(now, this.known.version, this.user);
     if (path !== null) this.out.push({ poll: path });
     this.#flush(now);
   }
@@ -660,7 +668,7 @@ export class Core {
   heard(now, text) {
     const frame = read(text);
     if (!["opening", "resuming", "ready"].includes(this.phase) || frame === null) return;
-    if (![undefined, null, this.session_id].includes(frame.session_id)) return;
+    if (![undefined, null, this.session_id].includes(frame.session_id) || "of" in frame) return; // another session's
     this.pulse.alive();
     this.weight = text.length;
     if (frame.type !== "error") this.told = null;
@@ -724,6 +732,11 @@ export class Core {
     const at = number(frame, "at_seq");
     if (at !== null && at > (this.last ?? 0)) this.last = at;
     this.#tell(frame);
+    if (this.phase === "ready") { // this end read too slowly: among what was left out may be an answer
+      this.says.lost(now);
+      this.texts.lost();
+      this.#flush(now);
+    }
     this.#progress(now);
   }
 
@@ -977,6 +990,7 @@ export class Core {
     "role.state.delta": (core, now, frame) => core.#stateChanged(now, frame),
     error: (core, now, frame) => core.#error(now, frame),
     pong: (core, now, frame) => core.pulse.pong(now, frame.t),
+    "session.updated": (core, now, frame) => { core.pulse.paced(now, frame.heartbeat_ms); core.#tell(frame); },
     "channel.urgent": (core, now, frame) => core.#urgent(now, frame),
     "channel.degraded": (core, now, frame) => core.#degraded(now, frame),
   };
@@ -1339,9 +1353,10 @@ export class Session {
 
   #address() {
     const at = new URL(this.#base);
+    const user = this.#core.user;
     at.protocol = at.protocol.replace("http", "ws");
     at.pathname = `${at.pathname.replace(/\/$/, "")}/role/${encodeURIComponent(this.#role)}`;
-    at.search = new URLSearchParams({ session_id: this.id }).toString();
+    at.search = new URLSearchParams({ session_id: this.id, ...(user === null ? {} : { user }) }).toString();
     return at.href;
   }
 

@@ -1,0 +1,158 @@
+"""Gateways that die, and gateways that sleep: who answers a session from then on, how soon, and what the sleeper may do.
+
+F33 and F40 of the faults. A promise may be missed in a round or two: a busy machine is slow at times, and a broken promise is
+broken every time.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.integration.sessions.test_survival import (
+    KEY,
+    LONG,
+    Frame,
+    records,
+    relayed,
+    warm,
+)
+from tests.support.killing import Platform, platform
+from tests.support.redis import running
+from websockets.asyncio.client import ClientConnection
+
+from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
+
+pytestmark = pytest.mark.timeout(240)
+
+ROUNDS = 3
+HEAD = f"rh:{{{KEY}}}:head"
+Two = tuple[Platform, RedisSessionStore]
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    """Two gateways that know each other; `a` is the one that something happens to."""
+    with running() as redis:
+        async with platform(redis, tmp_path, ("a", "b")) as built:
+            store = RedisSessionStore.connect(redis.url)
+            await warm(built)
+            yield built, store
+            await store.close()
+
+
+async def owner(store: RedisSessionStore) -> str:
+    found: bytes = await store._redis.run("HGET", HEAD, "owner", key=HEAD.encode())
+    return found.decode()
+
+
+async def until_owned(store: RedisSessionStore, name: str) -> None:
+    async with asyncio.timeout(20):
+        while not (await owner(store)).startswith(f"{name}/"):
+            await asyncio.sleep(0.02)
+
+
+async def taken_over_in(
+    two: Two, promised: float, harm: Callable[[], None], mend: Callable[[], Awaitable[None]]
+) -> float:
+    """Seconds from the harm to `a` until `b` answers the session, in the first round that kept the promise.
+
+    Nobody says a word meanwhile: one socket at `b` only listens.
+    """
+    on, store = two
+    best = float("inf")
+    for _ in range(ROUNDS):
+        sockets = await relayed(on)
+        began = time.monotonic()
+        harm()
+        await until_owned(store, "b")
+        best = min(best, time.monotonic() - began)
+        for socket in sockets:
+            await socket.close()
+        await mend()
+        if best <= promised:
+            break
+    return best
+
+
+async def test_a_session_is_taken_over_within_a_second_of_its_owners_death(two: Two) -> None:
+    on, _ = two
+
+    async def back() -> None:
+        """It is started again by itself; `relayed` waits for it."""
+
+    assert await taken_over_in(two, 1.0, on.gateways["a"].kill, back) <= 1.0
+
+
+async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_silent(two: Two) -> None:
+    """SIGSTOP is what a dead host looks like: sockets stand, and nothing comes. Its lease ends."""
+    on, _ = two
+    pid = on.gateways["a"].pid
+
+    async def wake() -> None:
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(1.5)
+
+    assert await taken_over_in(two, 4.0, lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
+
+
+async def heard_until(socket: ClientConnection, last: Callable[[Frame], bool]) -> list[Frame]:
+    """Frames up to the one meant."""
+    frames: list[Frame] = []
+    async with asyncio.timeout(30):
+        while not frames or not last(frames[-1]):
+            frames.append(json.loads(await socket.recv()))
+    return frames
+
+
+def answer_to(message_id: str) -> Callable[[Frame], bool]:
+    return lambda frame: frame["type"] == "response.done" and frame.get("client_msg_id") == message_id
+
+
+def seqs(frames: list[Frame]) -> list[int]:
+    return [frame["seq"] for frame in frames if frame["seq"] is not None]
+
+
+async def test_an_owner_that_wakes_up_late_writes_nothing_and_its_clients_are_moved(two: Two) -> None:
+    """F33: it sleeps in mid-answer and past its lease. The other gives that answer and more; the sleeper's commit is
+    refused, its client hears what it missed in order, and its next word is answered where the session lives now."""
+    on, store = two
+    at_a, at_b = await relayed(on)
+    before = len(await records(store))
+    await at_a.send(json.dumps({"message": LONG, "client_msg_id": "long"}))
+    created = (
+        await heard_until(
+            at_a, lambda frame: frame["type"] == "response.created" and frame.get("client_msg_id") == "long"
+        )
+    )[-1]
+    for socket in (at_a, at_b):
+        await heard_until(socket, lambda frame: "delta" in frame and frame["response_id"] == created["response_id"])
+    pid, sleeper = on.gateways["a"].pid, await owner(store)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        frames = await heard_until(at_b, answer_to("long"))
+        assert (frames[-1]["response_id"], frames[-1]["status"]) == (created["response_id"], "completed")
+        await at_b.send(json.dumps({"message": "while you slept", "client_msg_id": "meanwhile"}))
+        frames += await heard_until(at_b, answer_to("meanwhile"))
+        mine = await owner(store)
+        assert mine != sleeper
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    late = await heard_until(at_a, answer_to("meanwhile"))  # moved, without a word of its own
+    assert seqs(late) == list(range(seqs(late)[0], seqs(late)[-1] + 1))
+    await at_a.send(json.dumps({"message": "and I am awake", "client_msg_id": "awake"}))
+    late += await heard_until(at_a, answer_to("awake"))
+    frames += await heard_until(at_b, answer_to("awake"))
+    for heard in (late, frames):
+        assert seqs(heard) == list(range(seqs(heard)[0], seqs(heard)[-1] + 1))
+    assert seqs(late)[-1] == seqs(frames)[-1]
+    assert await owner(store) == mine  # nobody took it back
+    log = await records(store)
+    assert [record.turn for record in log] == list(range(1, len(log) + 1))
+    assert [record.client_msg_id for record in log[before:]] == ["long", "meanwhile", "awake"]
+    for socket in (at_a, at_b):
+        await socket.close()

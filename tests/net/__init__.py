@@ -1,0 +1,1 @@
+"""Networks that are not as they should be, made in user space."""

@@ -1,0 +1,142 @@
+"""Who is taken for alive, what a gateway does that slept, and where routes lead, in one process with leases on a board."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from tests.support.gateways import SESSION, Fleet, House
+from tests.support.rooms import Ear
+
+from rolehost_api.errors import RolehostError
+from rolehost_api.wire import ResponseDone, Said
+from rolehost_runtime.gateway.peers import connection
+
+
+@pytest.fixture
+async def fleet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    monkeypatch.setattr(connection, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "SILENT_SECONDS", 0.3)
+    built = Fleet()
+    await built.start("a", "b")
+    yield built
+    await built.stop()
+
+
+def answers(ear: Ear) -> list[str]:
+    return [done.message for done in ear.of(ResponseDone) if done.status == "completed"]
+
+
+async def settle(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(8):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def opens(house: House) -> list[str]:
+    """Sessions that this gateway asks the store for, from now on."""
+    asked: list[str] = []
+    store_open = house.store.open
+
+    async def counted(key: str, *more: object) -> object:
+        asked.append(key)
+        return await store_open(key, *more)  # type: ignore[arg-type]
+
+    house.store.open = counted  # type: ignore[method-assign, assignment]
+    return asked
+
+
+async def test_a_gateway_that_says_nothing_and_holds_no_lease_is_given_up(fleet: Fleet) -> None:
+    """And one that holds its lease is not: it may just be slow. Its clients are answered elsewhere at once."""
+    why: list[str] = []
+    fleet["b"].mesh.given_up = why.append
+    at_a, _ = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    at_b, ear_b = await fleet["b"].attach()
+    fleet.mute("a", lambda: True)
+    await asyncio.sleep(0.8)
+    assert "a/1" in fleet["b"].mesh.owners()
+    await fleet["a"].mesh._lease.stop()  # it is frozen
+    fleet.board["a/1"] = 0.0
+    await settle(lambda: "a/1" not in fleet["b"].mesh.owners())
+    assert why == ["lease"]
+    await at_b.say(Said(message="two"))
+    assert answers(ear_b)[-1] == "You said two."
+    assert fleet.epoch() == 2
+
+
+async def test_who_wakes_up_late_sees_the_others_before_it_takes_anything(fleet: Fleet) -> None:
+    """It slept past its lease; the other took its session over. Who only listens there follows, and nothing is taken
+    back."""
+    _, ear_a = await fleet["a"].attach()
+    fleet.cut("a", "b")
+    await settle(lambda: not fleet["b"].mesh.owners() and not fleet["a"].mesh.owners())
+    at_b, _ = await fleet["b"].attach()
+    await at_b.say(Said(message="while you slept"))
+    assert answers(ear_a) == []
+    fleet.mend("a", "b")
+    fleet.board["a/1"] = 0.0  # the next renewal finds that it had ended
+    await settle(lambda: answers(ear_a) == ["You said while you slept."])
+    assert fleet.epoch() == 2
+    assert fleet.shelf.owners[SESSION] == "b/1"
+
+
+async def test_who_is_fenced_in_mid_turn_has_its_listeners_moved(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    _, listener = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    fleet.cut("a", "b")
+    await settle(lambda: not fleet["b"].mesh.owners())
+    at_b, _ = await fleet["b"].attach()
+    await at_b.say(Said(message="two"))
+    release = fleet["a"].turns_wait()
+    saying = asyncio.create_task(at_a.say(Said(message="three")))
+    await settle(lambda: fleet["a"].pods_asked == 2)
+    fleet.mend("a", "b")
+    await settle(lambda: bool(fleet["a"].mesh.owners()))
+    release.set()
+    with pytest.raises(RolehostError) as raised:
+        await saying
+    assert raised.value.code == "superseded"
+    await settle(lambda: answers(listener) == ["You said one.", "You said two."])
+    await at_b.say(Said(message="four"))
+    await settle(lambda: answers(listener)[-1] == "You said four.")
+    assert fleet.epoch() == 2
+
+
+async def test_the_second_client_of_a_relayed_session_asks_no_store(fleet: Fleet) -> None:
+    at_a, _ = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    await fleet["b"].attach()
+    asked = opens(fleet["b"])
+    at_b, ear_b = await fleet["b"].attach()
+    await at_b.say(Said(message="two"))
+    assert answers(ear_b) == ["You said two."]
+    assert asked == []
+    assert fleet.epoch() == 1
+
+
+async def test_a_stale_route_costs_one_attempt_and_decides_nothing(fleet: Fleet) -> None:
+    await fleet.start("c")
+    at_a, _ = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    first, _ = await fleet["b"].attach()
+    first.detach()
+    at_a.detach()
+    at_c, _ = await fleet["c"].attach()  # nobody speaks at a any more: c has it now, and b does not know
+    await at_c.say(Said(message="two"))
+    asked = opens(fleet["b"])
+    at_b, ear_b = await fleet["b"].attach()
+    await at_b.say(Said(message="three"))
+    assert asked == [SESSION]
+    assert answers(ear_b) == ["You said three."]
+    assert fleet.shelf.owners[SESSION] == "c/1"
+    assert [record.input for record in fleet.log()] == ["one", "two", "three"]
+
+
+async def test_a_route_ends_with_its_time(fleet: Fleet) -> None:
+    await fleet["a"].attach()
+    await fleet["b"].attach()
+    fleet["b"].clock.now_ms += 30_000
+    asked = opens(fleet["b"])
+    await fleet["b"].attach()
+    assert asked == [SESSION]
