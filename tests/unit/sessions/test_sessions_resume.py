@@ -418,9 +418,11 @@ async def test_what_the_log_does_not_hold_any_more_comes_as_one_snapshot(trimmed
     (told,) = ear.of(Snapshot)
     assert (told.at_seq, told.version, told.state, told.truncated) == (16, 8, {"turns": 8}, False)
     assert [(turn.input, turn.reply) for turn in told.transcript][-1] == ("7", "answer 8")
-    assert (ear.of(Resumed)[0].gap, seqs(ear)) == (False, [])
+    resumed = ear.of(Resumed)[0]
+    assert (resumed.gap, resumed.code, resumed.from_seq, resumed.to_seq) == (True, "resume_lost", 9, 16)
+    assert seqs(ear) == [*range(9, 17)], "whoever takes no snapshot has what is still there"
     await trimmed.say("on")
-    assert seqs(ear) == [17, 18]
+    assert seqs(ear) == [*range(9, 19)]
 
 
 async def test_who_is_not_behind_the_logs_begin_is_told_event_by_event(trimmed: Place) -> None:
