@@ -22,16 +22,6 @@ log = logging.getLogger(__name__)
 RENEW_SECONDS = 1.0
 
 
-class NoLeases:
-    """Implements ports.Leases where there are none: silence alone decides."""
-
-    async def renew(self, gateway: str) -> bool:
-        return True
-
-    async def held(self, gateway: str) -> bool:
-        return True
-
-
 class Lease:
     def __init__(self, leases: Leases, me: str, lapsed: Callable[[], None]) -> None:
         """`lapsed` is called when the lease is held again after it had ended."""
