@@ -2,7 +2,8 @@
 
 A link says at once that a process died: its socket closes. Of a host that died, or that is cut off,
 it says nothing; then the lease does. Whoever hears no word from a gateway looks whether it still
-holds its lease, and gives it up the moment that it does not.
+holds its lease, and gives it up the moment that it does not: at most `LEASE_SECONDS` and one look after
+its last renewal. One that holds it lives, and is slow or not to be reached; its link ends much later.
 
 The other way round, a process that slept through its own lease knows when it wakes up that others
 may have taken its sessions over. Until it has seen the others again, and looked who answers what it
