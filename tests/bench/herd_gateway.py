@@ -23,11 +23,12 @@ from tests.support.rooms import ACME, Shelves, pod_entry, put, revision_entry, s
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine, ServedModel
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.identity import key_hash
-from rolehost_runtime.gateway.app import Adapters, Gateway, Options
+from rolehost_runtime.gateway.app import Adapters, Gateway, Options, Peering
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.link.dialer import TlsDialer
@@ -73,7 +74,9 @@ def gateway_of(told: dict[str, Any]) -> Gateway:
     owner = f"{name}/{secrets.token_hex(8)}"
     tables = tables_of(told["pods"], peers if len(peers) > 1 else {}, told.get("model", ""))
     store = RedisSessionStore.connect(told["redis"], owner=owner)
+    leases = RedisLeases.connect(told["redis"])
     identity, openai = Path(told["identity"]), OpenAIProvider(KeyRing(None))
+    known = PlatformIdentity(identity / "platform.key", identity / "trusted")
     adapters = Adapters(
         tables=tables,
         dialer=TlsDialer(ROOT, lambda: None),
@@ -84,9 +87,9 @@ def gateway_of(told: dict[str, Any]) -> Gateway:
         signing_key=Ed25519PrivateKey.from_private_bytes(bytes.fromhex(told["key"])),
         store_answers=store.answers,
         require_gvisor=False,
-        identity=PlatformIdentity(identity / "platform.key", identity / "trusted") if len(peers) > 1 else None,
+        peering=Peering(identity=known, leases=leases) if len(peers) > 1 else None,
         owner=owner,
-        closing=(openai.close, store.close),
+        closing=(openai.close, store.close, leases.close),
     )
     peer_port = int(peers[name].rpartition(":")[2]) if len(peers) > 1 else None
     return Gateway(Options(name=name, port=told["port"], drain_seconds=0, peer_port=peer_port), adapters)

@@ -22,9 +22,10 @@ from rolehost_api.crd.modelbackend import BackendSpec, BackendType, ScriptLine
 from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.identity import key_hash
 from rolehost_runtime.core import session, snapshot
-from rolehost_runtime.gateway.app import Adapters, Gateway, Options
+from rolehost_runtime.gateway.app import Adapters, Gateway, Options, Peering
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.link.dialer import TlsDialer
@@ -80,6 +81,7 @@ def gateway_of(
     key: str,
     pods: dict[str, str],
     name: str = "local",
+    metrics: int | None = None,
     peers: dict[str, str] | None = None,
     identity: str = "",
     logic: str = LOGIC,
@@ -88,6 +90,8 @@ def gateway_of(
     if peers:
         tables.gateways.replace_all({(one,): GatewayEntry(one, address) for one, address in peers.items()})
     store = RedisSessionStore.connect(redis, owner=owner)
+    leases = RedisLeases.connect(redis)
+    known = PlatformIdentity(Path(identity, "platform.key"), Path(identity, "trusted"))
     adapters = Adapters(
         tables=tables,
         dialer=TlsDialer(ROOT, lambda: None),
@@ -98,12 +102,13 @@ def gateway_of(
         signing_key=Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key)),
         store_answers=store.answers,
         require_gvisor=False,
-        identity=PlatformIdentity(Path(identity, "platform.key"), Path(identity, "trusted")) if peers else None,
+        peering=Peering(identity=known, leases=leases) if peers else None,
         owner=owner,
-        closing=(store.close,),
+        closing=(store.close, leases.close),
     )
     peer_port = int(peers[name].rpartition(":")[2]) if peers else None
-    return Gateway(Options(name=name, port=port, drain_seconds=0, peer_port=peer_port), adapters)
+    options = Options(name=name, port=port, drain_seconds=0, peer_port=peer_port, metrics_port=metrics)
+    return Gateway(options, adapters)
 
 
 if __name__ == "__main__":

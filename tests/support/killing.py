@@ -66,9 +66,14 @@ class Platform:
     """Two pods, a gateway or two and a Redis, and the hand that kills them."""
 
     def __init__(
-        self, redis: RedisServer, pods: dict[str, Restarted], gateways: dict[str, Restarted], ports: dict[str, int]
+        self,
+        redis: RedisServer,
+        pods: dict[str, Restarted],
+        gateways: dict[str, Restarted],
+        ports: dict[str, int],
+        meters: dict[str, int],
     ) -> None:
-        self.redis, self._pods, self.gateways, self.ports = redis, pods, gateways, ports
+        self.redis, self._pods, self.gateways, self.ports, self.meters = redis, pods, gateways, ports, meters
         self.port = ports["a"]
         self.killed: Counter[str] = Counter()
 
@@ -129,9 +134,9 @@ async def platform(
 ) -> AsyncIterator[Platform]:
     """Several gateways know each other; one is alone. `more`: of `gateway_process.gateway_of`."""
     key = Ed25519PrivateKey.generate()
-    ports = await free_ports(4 + 2 * len(gateways))
-    doors = dict(zip(gateways, ports[4::2], strict=True))
-    peers = {name: f"127.0.0.1:{port}" for name, port in zip(gateways, ports[5::2], strict=True)}
+    ports = await free_ports(4 + 3 * len(gateways))
+    doors, meters = (dict(zip(gateways, ports[4 + of :: 3], strict=True)) for of in range(2))
+    peers = {name: f"127.0.0.1:{port}" for name, port in zip(gateways, ports[6::3], strict=True)}
     identity = Pair(folder / "platform", "platform")
     (folder / "platform" / "trusted").mkdir()
     (folder / "platform" / "trusted" / "platform.pem").write_bytes(identity.pem)
@@ -158,7 +163,7 @@ async def platform(
     processes = {
         name: Restarted(
             *(sys.executable, "-m", "tests.support.gateway_process"),
-            json.dumps({**told, "name": name, "port": doors[name]}),
+            json.dumps({**told, "name": name, "port": doors[name], "metrics": meters[name]}),
             env=path,
         )
         for name in gateways
@@ -167,7 +172,7 @@ async def platform(
     try:
         for process in everything:
             await process.start()
-        yield Platform(redis, pods, processes, doors)
+        yield Platform(redis, pods, processes, doors, meters)
     finally:
         for process in everything:
             await process.stop()

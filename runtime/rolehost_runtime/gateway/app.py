@@ -48,7 +48,6 @@ from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
-from rolehost_runtime.gateway.peers.lease import NoLeases
 from rolehost_runtime.gateway.peers.mesh import Mesh
 from rolehost_runtime.gateway.ports import (
     Bundles,
@@ -124,6 +123,15 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peering:
+    """How other gateways know this one. Nobody has the one without the other: silence alone tells nobody who died."""
+
+    identity: PlatformIdentity
+    leases: Leases
+    """By them it is known to live where its links do not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
     """What differs between the cluster and one machine. Whoever makes them closes them by `closing`."""
 
@@ -148,10 +156,8 @@ class Adapters:
     """None: no upload and no check over HTTP (local mode)."""
     reviewer: Reviewer | None = None
     """None: nobody may ask for /internal/v1/observed."""
-    identity: PlatformIdentity | None = None
-    """How other gateways know this one. None: it is alone (local mode)."""
-    leases: Leases | None = None
-    """How other gateways know that this one lives where their links do not tell. None: by its silence alone."""
+    peering: Peering | None = None
+    """None: it is alone (local mode)."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """This process's own name, which the store writes into a session's head."""
     places: Sequence[Forgettable] = ()
@@ -172,17 +178,17 @@ class Gateway:
         self.metrics = metrics or Metrics()
         tables = adapters.tables
         self._hub = Hub(tables.keys)
-        identity = adapters.identity
+        peering = adapters.peering
         self._mesh = (
             Mesh(
                 tables,
-                TlsPeerDialer(identity),
-                prove=identity.sign,
+                TlsPeerDialer(peering.identity),
+                prove=peering.identity.sign,
                 me=adapters.owner,
                 pod=options.name,
-                leases=adapters.leases or NoLeases(),
+                leases=peering.leases,
             )
-            if identity
+            if peering
             else None
         )
         self._pool = LinkPool(
@@ -215,8 +221,8 @@ class Gateway:
             self._mesh.changed, self._mesh.given_up = self._pool.members_changed, ownership.given_up
             self._mesh.doubted = self._sessions.doubt
         self._guests = (
-            Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=identity.signed)
-            if identity
+            Guests(self._sessions, me=adapters.owner, leaving=lambda: self._hub.draining, check=peering.identity.signed)
+            if peering
             else None
         )
         self._peer_server: asyncio.Server | None = None
@@ -305,14 +311,14 @@ class Gateway:
         self._pool.listens(True)
 
     async def _open_to_peers(self) -> None:
-        options, identity = self._options, self._adapters.identity
-        if options.peer_port is None or identity is None or self._guests is None:
+        options, peering = self._options, self._adapters.peering
+        if options.peer_port is None or peering is None or self._guests is None:
             return
         self._peer_server = await asyncio.start_server(
             self._guests.serve,
             options.host,
             options.peer_port,
-            ssl=identity.server_context(),
+            ssl=peering.identity.server_context(),
             ssl_handshake_timeout=TLS_SECONDS,
         )
 
@@ -443,8 +449,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,
-        leases=leases,
-        identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir),
+        peering=Peering(identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir), leases=leases),
         feeds=(feed, last_good, archive, StoreGauges(store.facts, metrics.store)),
         closing=(openai.close, store.close, kept.close, leases.close, uploads.close, api.close),
     )

@@ -9,10 +9,13 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.sessions.test_survival import (
     KEY,
     LONG,
@@ -56,24 +59,33 @@ async def until_owned(store: RedisSessionStore, name: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def given_up(on: Platform, name: str) -> Counter[str]:
+    """How often this gateway gave the other one up, by why."""
+    async with ClientSession() as http, http.get(f"http://127.0.0.1:{on.meters[name]}/metrics") as answer:
+        text = await answer.text()
+    (family,) = (one for one in text_string_to_metric_families(text) if one.name == "rolehost_gateway_peers_given_up")
+    return Counter({one.labels["why"]: int(one.value) for one in family.samples if one.name.endswith("_total")})
+
+
 async def taken_over_in(
-    two: Two, promised: float, harm: Callable[[], None], mend: Callable[[], Awaitable[None]]
+    two: Two, promised: float, why: str, harm: Callable[[], None], mend: Callable[[], Awaitable[None]]
 ) -> float:
     """Seconds from the harm to `a` until `b` answers the session, in the first round that kept the promise.
 
-    Nobody says a word meanwhile: one socket at `b` only listens.
+    Nobody says a word meanwhile: one socket at `b` only listens. In every round `b` gave `a` up once, and for `why`.
     """
     on, store = two
     best = float("inf")
     for _ in range(ROUNDS):
         sockets = await relayed(on)
-        began = time.monotonic()
+        before, began = await given_up(on, "b"), time.monotonic()
         harm()
         await until_owned(store, "b")
         best = min(best, time.monotonic() - began)
+        assert await given_up(on, "b") - before == Counter({why: 1})
+        await mend()
         for socket in sockets:
             await socket.close()
-        await mend()
         if best <= promised:
             break
     return best
@@ -85,7 +97,7 @@ async def test_a_session_is_taken_over_within_a_second_of_its_owners_death(two: 
     async def back() -> None:
         """It is started again by itself; `relayed` waits for it."""
 
-    assert await taken_over_in(two, 1.0, on.gateways["a"].kill, back) <= 1.0
+    assert await taken_over_in(two, 1.0, "ended", on.gateways["a"].kill, back) <= 1.0
 
 
 async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_silent(two: Two) -> None:
@@ -97,7 +109,7 @@ async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_
         os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(1.5)
 
-    assert await taken_over_in(two, 4.0, lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
+    assert await taken_over_in(two, 4.0, "lease", lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
 
 
 async def heard_until(socket: ClientConnection, last: Callable[[Frame], bool]) -> list[Frame]:

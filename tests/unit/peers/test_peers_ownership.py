@@ -64,6 +64,52 @@ async def test_a_gateway_that_says_nothing_and_holds_no_lease_is_given_up(fleet:
     assert fleet.epoch() == 2
 
 
+async def test_who_speaks_while_its_lease_is_looked_at_is_not_given_up(fleet: Fleet) -> None:
+    """Who looks may have slept itself, with the other's words in its sockets."""
+    mesh, why, muted = fleet["b"].mesh, list[str](), True
+    mesh.given_up = why.append
+    asked, answer, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(gateway: str) -> bool:
+        asked.set()
+        await answer.wait()
+        asyncio.get_running_loop().call_later(0.01, told.set)
+        return False
+
+    mesh._leases.held = held  # type: ignore[method-assign]
+    fleet.mute("a", lambda: muted)
+    await asyncio.wait_for(asked.wait(), 8)
+    muted = False
+    await settle(lambda: not mesh._links["a/1"].connection.silent)
+    answer.set()
+    await told.wait()
+    assert why == []
+    assert "a/1" in mesh.owners()
+
+
+async def test_who_cannot_be_talked_to_is_given_up_in_the_end_though_it_holds_its_lease(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients elsewhere do not wait for ever, and its own hear all the same what was said there: one history."""
+    monkeypatch.setattr(connection, "DEAD_SECONDS", 0.6)
+    why: list[str] = []
+    fleet["b"].mesh.given_up = why.append
+    at_a, ear_a = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    at_b, ear_b = await fleet["b"].attach()
+    fleet.mute("a", lambda: True)
+    await at_b.say(Said(message="two", client_msg_id="two"))
+    assert why == ["silent"]
+    assert await fleet["b"].mesh._leases.held("a/1")
+    assert answers(ear_b)[-1] == "You said two."
+    with pytest.raises(RolehostError) as raised:
+        await at_a.say(Said(message="three"))
+    assert raised.value.code == "superseded"
+    await at_a.say(Said(message="three"))
+    await settle(lambda: answers(ear_a) == ["You said one.", "You said two.", "You said three."])
+    assert [record.input for record in fleet.log()] == ["one", "two", "three"]
+
+
 async def test_who_wakes_up_late_sees_the_others_before_it_takes_anything(fleet: Fleet) -> None:
     """It slept past its lease; the other took its session over. Who only listens there follows, and nothing is taken
     back."""

@@ -18,11 +18,16 @@ from rolehost_runtime.gateway.link.writer import CreditedWriter
 from rolehost_runtime.gateway.peers.identity import Check, Prove
 
 BEAT_SECONDS = 1.0
+HELLO_SECONDS = 5.0
+"""For the other end to say who it is."""
 SILENT_SECONDS = 1.5
 """Without a byte, so that one beat is missing: whether the peer lives is worth a look at its lease."""
-DEAD_SECONDS = 3.5
-"""Without a byte, whatever its lease says: it lives, and cannot be talked to, so its sessions cannot be relayed. Should
-both ends go on with one of them, its epoch decides."""
+DEAD_SECONDS = 10.0
+"""Without a byte, though the peer holds its lease, or the store is away and nobody knows: its sessions cannot be relayed,
+and their clients here are not to wait for ever. Should both ends go on with one of them, its epoch decides.
+
+TCP sends anew what was lost after 0.2 s and then twice as long each time, so 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s after the
+first loss: a network that drops everything for six seconds is back before a link ends by it."""
 READ_BYTES = 65_536
 QUANTUM = 64
 """Messages handled before the rest of the process has its turn."""
@@ -79,7 +84,7 @@ class Connection(Generic[M]):
         try:
             with suppress(TimeoutError, OSError, ProtocolViolation):
                 while True:
-                    async with asyncio.timeout(DEAD_SECONDS) as self._patience:
+                    async with asyncio.timeout(DEAD_SECONDS if self.peer else HELLO_SECONDS) as self._patience:
                         data = await self._reader.read(READ_BYTES)
                     if not data:
                         return

@@ -2,7 +2,8 @@
 
 A link says at once that a process died: its socket closes. Of a host that died, or that is cut off,
 it says nothing; then the lease does. Whoever hears no word from a gateway looks whether it still
-holds its lease, and gives it up the moment that it does not.
+holds its lease, and gives it up the moment that it does not: at most `LEASE_SECONDS` and one look after
+its last renewal. One that holds it lives, and is slow or not to be reached; its link ends much later.
 
 The other way round, a process that slept through its own lease knows when it wakes up that others
 may have taken its sessions over. Until it has seen the others again, and looked who answers what it
@@ -20,16 +21,6 @@ from rolehost_runtime.gateway.ports import LEASE_SECONDS, Leases
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
-
-
-class NoLeases:
-    """Implements ports.Leases where there are none: silence alone decides."""
-
-    async def renew(self, gateway: str) -> bool:
-        return True
-
-    async def held(self, gateway: str) -> bool:
-        return True
 
 
 class Lease:

@@ -220,7 +220,7 @@ class Mesh:
                     await self._judge(name, link)
 
     async def _judge(self, name: str, link: _Link) -> None:
-        """Of one that says nothing. While the store is away nobody knows; its silence alone ends the link later."""
+        """Of one that says nothing. Where it holds its lease, or the store is away, its silence alone ends the link later."""
         try:
             held = await self._leases.held(name)
         except RolehostError as error:
@@ -229,7 +229,7 @@ class Mesh:
         except Exception as error:
             faults.internal(log, "looking at a lease", error)
             return
-        if not held:
+        if not held and link.connection.silent:  # still: it may have been we who were slow
             log.info("gateway %s is silent, and holds no lease", name)
             link.why = "lease"
             link.connection.give_up()
