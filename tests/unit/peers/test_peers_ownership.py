@@ -7,9 +7,10 @@ import pytest
 from tests.support.gateways import SESSION, Fleet, House
 from tests.support.rooms import Ear
 
-from rolehost_api.errors import RolehostError
+from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import ResponseDone, Said
-from rolehost_runtime.gateway.peers import connection
+from rolehost_runtime.gateway.broker.state.memory_leases import MemoryLeases
+from rolehost_runtime.gateway.peers import connection, lease
 
 
 @pytest.fixture
@@ -108,6 +109,26 @@ async def test_who_cannot_be_talked_to_is_given_up_in_the_end_though_it_holds_it
     await at_a.say(Said(message="three"))
     await settle(lambda: answers(ear_a) == ["You said one.", "You said two.", "You said three."])
     assert [record.input for record in fleet.log()] == ["one", "two", "three"]
+
+
+async def test_a_lease_that_was_not_renewed_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 60.0)
+    tried = 0
+
+    class Slow(MemoryLeases):
+        async def renew(self, gateway: str) -> bool:
+            nonlocal tried
+            tried += 1
+            if tried < 3:
+                raise Unavailable("too slow", code="state_unavailable")
+            return await super().renew(gateway)
+
+    held = lease.Lease(Slow(), "a/1", lambda: None)
+    await held.start()
+    assert held.failing
+    await settle(lambda: tried == 3)
+    assert not held.failing
+    await held.stop()
 
 
 async def test_who_wakes_up_late_sees_the_others_before_it_takes_anything(fleet: Fleet) -> None:

@@ -21,6 +21,8 @@ from rolehost_runtime.gateway.ports import LEASE_SECONDS, Leases
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
+AGAIN_SECONDS = 0.25
+"""After a renewal that got no answer, which may have waited a second for it: a lease outlasts one of those."""
 
 
 class Lease:
@@ -50,7 +52,7 @@ class Lease:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS if self.failing else RENEW_SECONDS)
             try:
                 await self._renew()
             except Exception as error:  # a bug of ours: without a lease others would give us up in every silence
@@ -61,7 +63,8 @@ class Lease:
         try:
             had = await self._leases.renew(self._me)
         except RolehostError as error:  # the store is away; so it is for those who would look
-            log.info("the lease was not renewed: %s", error.code)
+            if not self.failing:
+                log.info("the lease was not renewed: %s", error.code)
             self.failing = True
             return
         ended = self._renewed is not None and not (had and self.sure)
