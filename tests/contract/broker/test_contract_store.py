@@ -19,6 +19,7 @@ from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import decode as decode_snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
+from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.snapshots import MAX_COPIES, MAX_COPY_BYTES
@@ -194,7 +195,8 @@ async def raised_ms(store: SessionStore) -> int:
     if isinstance(store, MemorySessionStore):
         return store.shelf.raised_ms["k"]
     assert isinstance(store, RedisSessionStore)
-    return int(await store._redis.run("HGET", "rh:{k}:head", "raised_ms", key=b"rh:{k}:head"))
+    head = keys.head("k")
+    return int(await store._redis.run("HGET", head, "raised_ms", key=head.encode()))
 
 
 async def test_a_session_is_taken_over_once_a_second_and_given_away_as_often_as_one_likes(stores: Stores) -> None:

@@ -33,6 +33,7 @@ from tests.support.proof import SOAK
 from tests.support.redis import running
 from websockets.asyncio.client import ClientConnection
 
+from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
@@ -44,7 +45,7 @@ OVER_THE_LEASE_SECONDS = 6
 BUSY, BUSY_SECONDS = 20, 60
 """So many processes that want a core each, for so long."""
 soak = pytest.mark.skipif(not SOAK, reason="ROLEHOST_PROOF=soak")
-HEAD = f"rh:{{{KEY}}}:head"
+HEAD = keys.head(KEY)
 Two = tuple[Platform, RedisSessionStore]
 
 
