@@ -49,7 +49,7 @@ async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], 
 
 
 def name(first: str, last: str, digest: str = "a") -> str:
-    return f"u-1/k/l1/1-{first}-{last}-{32 * digest}"
+    return f"u-1/k/k/l1/1-{first}-{last}-{32 * digest}"
 
 
 async def written(store: SessionStore, turns: int = 5) -> tuple[Head, list[Record]]:
