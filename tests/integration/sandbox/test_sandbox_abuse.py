@@ -196,11 +196,20 @@ async def test_quarantine_outlives_the_link() -> None:
             await first.turn("loop", session="killer")
         await first.close()
         end = await pod.link()
-        workers = descendants(pod.pid)
+        workers = await settled(pod.pid)
         told = await end.turn("loop", session="killer")
         assert isinstance(told.end, Commit)
         assert told.end.degraded == (Degraded("on_message:obey", "hook_deadline"),)
-        assert descendants(pod.pid) == workers, "no shared worker was lost this time"
+        assert await settled(pod.pid) == workers, "no shared worker was lost this time"
+
+
+async def settled(pid: int) -> set[int]:
+    """Its processes, once those that were killed are gone and those that take their places are there."""
+    before, now = set[int](), descendants(pid)
+    while before != now:
+        await asyncio.sleep(0.5)
+        before, now = now, descendants(pid)
+    return now
 
 
 async def test_quarantined_sessions_wait_for_each_other_and_all_are_answered() -> None:

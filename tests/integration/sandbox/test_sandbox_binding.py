@@ -253,13 +253,6 @@ LOOPS = "while True: pass"
             "logic.py:2",
             id="persona-twice",
         ),
-        pytest.param(
-            "from rolehost import State\nclass S(State, scope='user'): pass",
-            "",
-            "scope_not_supported",
-            "logic.py:2",
-            id="user-scope",
-        ),
     ],
 )
 async def test_logic_that_does_not_load_says_what_and_where(
