@@ -60,7 +60,7 @@ def test_a_fork_goes_on_by_itself(cluster: Cluster, shop: Tenant) -> None:
     with cluster.talk("clerk", key, "forked") as person:
         person.say("one")
         person.say("two")
-    fresh = sessions(cluster, key, "fork", "clerk", "forked", "--at", "2", "--quiet").split()[-1]
+    fresh = sessions(cluster, key, "fork", "clerk", "forked", "--at", "2", "--quiet").split()[0]
     with cluster.talk("clerk", key, fresh) as person:
         assert "one" in person.say("what did I say before?")["message"]
     with cluster.talk("clerk", key, "forked") as person:
@@ -75,10 +75,10 @@ def test_a_user_is_forgotten_by_all_gateways(cluster: Cluster, shop: Tenant) -> 
         with cluster.talk("clerk", key, f"s{number}") as person:
             person.say(SECRET, user="u-17")
     mine = cluster.rolehost("tokens", "create", "--user", "u-17", "--quiet", key=key).split()[-1]
-    with cluster.talk("clerk", mine, "s0") as person:
-        person.hear()
+    with cluster.talk("clerk?session_id=s0", mine, "s0") as person:
+        assert person.hear()["type"] == "session.created"
         told = sessions(cluster, key, "forget", "clerk", "--user", "u-17", "--yes")
-        receipt = json.loads(told[told.index("{") :])
+        receipt, _ = json.JSONDecoder().raw_decode(told)  # what is told on stderr comes after it
         assert (receipt["sessions"], receipt["deleted"]["records"]) == (6, 6)
         assert person.close_code() == 4404
     assert "4711" not in sessions(cluster, key, "export", "clerk", "--user", "u-17")

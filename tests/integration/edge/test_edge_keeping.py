@@ -163,7 +163,9 @@ async def test_a_user_forgets_and_takes_away_all_that_is_theirs_and_no_more(hous
     ]  # fmt: skip
     assert [line["input"] for line in lines if line["kind"] == "turn"] == [SECRET, SECRET]
     _, elsewhere = await ask(house, "GET", f"{ROOT}/users/u-17/export", EVIL_USER_KEY)
-    assert [json.loads(line)["kind"] for line in elsewhere.splitlines()] == ["begin", "shared", "end"], "another tenant's u-17"
+    assert [json.loads(line)["kind"] for line in elsewhere.splitlines()] == ["begin", "shared", "end"], (
+        "another tenant's u-17"
+    )
     await ask(house, "DELETE", f"{ROOT}/users/u-17", EVIL_USER_KEY)
     assert len(await ids(house, u17)) == 2
     status, receipt = await ask(house, "DELETE", f"{ROOT}/users/u-17", u17)
