@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from rolehost_api.identity import service_principal, session_key
+from rolehost_runtime.gateway.broker.state import keys
 
 POOL = 64
 BACKLOG = 2048
@@ -39,7 +40,7 @@ class Server:
             await connection.wait_closed()
 
     async def _resume(self, connection: ServerConnection, tenant: str, session: str, after: int) -> None:
-        key = f"rh:{{{session_key(tenant, 'cat', service_principal(tenant), session)}}}"
+        key = keys.place(session_key(tenant, "cat", service_principal(tenant), session))
         found: Any = await self._redis.hmget(f"{key}:head", "seq", "turn")
         seq, turn = int(found[0]), int(found[1])
         head = {"session_id": session, "seq": None, "ts": 0}
