@@ -55,7 +55,7 @@ def test_a_url_names_user_database_master_and_replicas() -> None:
         pytest.param("redis://r?replicas=9", "replicas", id="too-many-replicas"),
         pytest.param("redis://r?replica=1", "replicas", id="misspelt"),
         pytest.param("unix://r.sock", "path", id="a-relative-socket"),
-        pytest.param("redis://[::1", "read", id="half-an-address"),
+        pytest.param("redis://[::1", "not host:port", id="half-an-address"),
     ],
 )
 def test_what_names_nothing_is_refused_with_the_forms(url: str, why: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from rolehost_api.errors import BadRequest
 from rolehost_api.names import host_port
@@ -14,6 +14,10 @@ FORMS = (
     "Use redis://host:6379/0, unix:///path, redis+sentinel://host:26379,host:26379/master/0 or "
     "redis+cluster://host:6379,host:6379 (rediss… for TLS), and ?replicas=1 where a turn must be on a replica too"
 )
+_URL = re.compile(
+    r"(?P<scheme>[^:/?#]*):?(?://(?P<netloc>[^/?#]*))?(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL
+)
+"""RFC 3986, appendix B. Python's own reader takes no list of hosts where one is an IPv6 address, from 3.11.12 on."""
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -69,26 +73,24 @@ def parse(url: str) -> Target:
     >>> str(parse("unix:///run/a%20b.sock").addresses[0])
     '/run/a b.sock'
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise _wrong("it cannot be read") from None
-    query = _query(parts.query)
-    user, hosts = _user(parts.netloc)
+    parts = _URL.fullmatch(url)
+    assert parts is not None, "any text has these parts"
+    query, path = _query(parts["query"] or ""), parts["path"]
+    user, hosts = _user(parts["netloc"] or "")
     replicas = _number(query.pop("replicas", "0"), "replicas", MAX_REPLICAS)
-    transport, _, family = parts.scheme.partition("+")
+    transport, _, family = parts["scheme"].lower().partition("+")
     if transport == "unix" and not family:
         database = _number(query.pop("db", "0"), "db", 1 << 16)
-        path = unquote(parts.path)
-        if hosts or not path.strip("/"):
+        socket = unquote(path)
+        if hosts or not socket.strip("/"):
             raise _wrong("a unix socket is named by its path alone")
         _nothing_more(query)
-        return Target(Kind.SINGLE, (Address(path=path),), user=user, database=database, replicas=replicas)
+        return Target(Kind.SINGLE, (Address(path=socket),), user=user, database=database, replicas=replicas)
     if transport not in ("redis", "rediss") or family not in ("", "sentinel", "cluster"):
         raise _wrong("its scheme is not known")
     _nothing_more(query)
     kind = Kind(family or "single")
-    words = [unquote(word) for word in parts.path.split("/") if word]
+    words = [unquote(word) for word in path.split("/") if word]
     master = words.pop(0) if kind is Kind.SENTINEL and words else ""
     if kind is Kind.SENTINEL and not master:
         raise _wrong("the master's name is missing")
