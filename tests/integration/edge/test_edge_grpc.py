@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from tests.support.pacing import STORY, WORDS, Paced
 from tests.support.rooms import ACME, EVIL
 from tests.support.rpc import Client, ClientEvent, bare, client, ending, opened, said
 from tests.support.talking import KEYS, Talkers
@@ -14,33 +15,12 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from rolehost_api.identity import key_hash
-from rolehost_api.wire import MAX_FRAME_BYTES, SUBPROTOCOL, Usage
+from rolehost_api.wire import MAX_FRAME_BYTES, SUBPROTOCOL
 from rolehost_runtime.gateway.edge import outbox
 from rolehost_runtime.gateway.edge.grpc import call, codec, converse
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
 from rolehost_runtime.gateway.tables import KeyEntry, Scope
 
 KEY = KEYS[ACME]
-WORDS = ["从前，", "there ", "was ", "a ", "龙. ", "\n\n", "The ", "end."]
-STORY = "".join(WORDS)
-
-
-class Paced:
-    """ports.ModelProvider that says a word when it is allowed one."""
-
-    def __init__(self) -> None:
-        self.allowed = asyncio.Semaphore(0)
-        self.words = WORDS
-
-    def allow(self, words: int = len(WORDS)) -> None:
-        for _ in range(words):
-            self.allowed.release()
-
-    async def stream(self, backend: Any, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
-        for word in self.words:
-            await self.allowed.acquire()
-            yield word
-        yield ModelEnd("stop", Usage(input_tokens=1, output_tokens=8))
 
 
 @pytest.fixture

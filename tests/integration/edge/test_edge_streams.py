@@ -9,39 +9,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.pacing import STORY, WORDS, Paced
 from tests.support.rooms import ACME, EVIL
 from tests.support.sse import listening
 from tests.support.talking import KEYS, Talkers
 
 from rolehost_api.errors import Unavailable
 from rolehost_api.identity import key_hash
-from rolehost_api.wire import TextDelta, Usage
+from rolehost_api.wire import TextDelta
 from rolehost_runtime.gateway.edge import stream
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
 
 KEY = KEYS[ACME]
-WORDS = ["从前，", "there ", "was ", "a ", "龙. ", "\n\n", "The ", "end."]
-STORY = "".join(WORDS)
-
-
-class Paced:
-    """ports.ModelProvider that says a word when it is allowed one."""
-
-    def __init__(self) -> None:
-        self.allowed = asyncio.Semaphore(0)
-        self.fails = False
-
-    def allow(self, words: int = len(WORDS)) -> None:
-        for _ in range(words):
-            self.allowed.release()
-
-    async def stream(self, backend: Any, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
-        for word in WORDS:
-            await self.allowed.acquire()
-            if self.fails:
-                raise Unavailable("away", code="model_unavailable")
-            yield word
-        yield ModelEnd("stop", Usage(input_tokens=1, output_tokens=8))
 
 
 @pytest.fixture

@@ -61,7 +61,9 @@ class MemoryLibrary:
         if head is not None or key not in self.shelf.books.drafts:
             raise Superseded()
         records = self.shelf.books.drafts.pop(key)
-        self.shelf.logs[key] = [_fields(record) for record in records]
+        self.shelf.logs[key] = [
+            versioned(fields_of(record), 0 if isinstance(record, Amend) else record.user_version) for record in records
+        ]
         self.shelf.owners[key] = ""
         self.shelf.heads[key] = Head(
             beginning.log_id, beginning.epoch, beginning.turn, beginning.seq, beginning.version, beginning.revision,
@@ -99,7 +101,11 @@ class MemoryLibrary:
         return self.shelf.books.receipts.get(receipt)
 
 
-def _fields(record: Record) -> dict[bytes, bytes]:
-    shared = 0 if isinstance(record, Amend) else record.user_version
-    fields = {name.encode(): value for name, value in encode(record).items()}
-    return fields | ({b"uv": str(shared).encode()} if shared else {})
+def fields_of(record: Record) -> dict[bytes, bytes]:
+    """A record as a log has it."""
+    return {name.encode(): value for name, value in encode(record).items()}
+
+
+def versioned(fields: dict[bytes, bytes], user_version: int) -> dict[bytes, bytes]:
+    """With the version that its change of user-scope state got; 0: it made none."""
+    return fields | ({b"uv": str(user_version).encode()} if user_version else {})

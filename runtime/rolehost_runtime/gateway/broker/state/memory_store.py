@@ -11,13 +11,13 @@ import msgspec
 
 from rolehost_api.identity import session_of, tag_of
 from rolehost_runtime.core.merge import Stored, changes_of, mark_of, merge, version_of
-from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, encode, last_seq
+from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Shelved
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
-from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary
+from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary, fields_of, versioned
 from rolehost_runtime.gateway.broker.state.snapshots import (
     MAX_COPIES,
     MAX_COPY_BYTES,
@@ -129,7 +129,7 @@ class MemorySessionStore(MemoryLibrary):
 
     async def commit(self, key: str, record: Record) -> Shared | None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
-        fields = {name.encode(): value for name, value in encode(record).items()}
+        fields = fields_of(record)
         if head is None or not self._ours(key, head, record.log_id, record.epoch):
             raise Superseded()
         next_turn, next_amend = (head.turn + 1, 0), (head.turn, head.amends + 1)
@@ -140,7 +140,7 @@ class MemorySessionStore(MemoryLibrary):
         if record.position not in (next_turn, next_amend) or record.seq_first != head.seq + 1:
             raise Superseded()
         shared = self._share(key, record)
-        log.append(fields | ({b"uv": str(shared.version).encode()} if shared else {}))
+        log.append(versioned(fields, shared.version if shared else 0))
         head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms)
         if isinstance(record, Amend):
             self.shelf.heads[key] = replace(head, amends=record.number)

@@ -35,8 +35,13 @@ from rolehost_runtime.gateway.kept import (
 )
 from rolehost_runtime.gateway.ports import Superseded
 
-SESSION_KEYS = {"wal": "records", "snap": "snapshots", "quarantine": "quarantined", "segs": "segment_names"}
-"""Keys of a session beside its head, by their last word, and what a receipt counts them as. All go in one step."""
+SESSION_KEYS = {
+    keys.wal: "records",
+    keys.snap: "snapshots",
+    keys.quarantine: "quarantined",
+    keys.segments: "segment_names",
+}
+"""Keys of a session beside its head, and what a receipt counts them as. All go in one step."""
 ENLIST_SCRIPT, DELIST_SCRIPT, DRAFT_SCRIPT = Script(ENLIST), Script(DELIST), Script(DRAFT)
 FOUND_SCRIPT, FORGET_SCRIPT, RECEIPT_SCRIPT = Script(FOUND), Script(FORGET), Script(KEEP_RECEIPT)
 LIBRARY_SCRIPTS = (ENLIST_SCRIPT, DELIST_SCRIPT, DRAFT_SCRIPT, FOUND_SCRIPT, FORGET_SCRIPT, RECEIPT_SCRIPT)
@@ -115,7 +120,7 @@ class RedisLibrary:
 
     async def forget(self, key: str, receipt: str) -> Gone | None:
         """As kept.Erasing has it: the head and all of SESSION_KEYS in one step."""
-        where = [session_key(key, word) for word in ("head", *SESSION_KEYS)]
+        where = [name(key) for name in (keys.head, *SESSION_KEYS)]
         arguments: list[Word] = [secrets.token_hex(16), receipt, FORGOTTEN_SECONDS]
         outcome, *told = await self._redis.call(FORGET_SCRIPT, where, arguments, line=key.encode())
         if outcome != b"forgotten":
@@ -136,10 +141,6 @@ class RedisLibrary:
         key = _receipt(receipt)
         found: Any = await self._redis.run("GET", key, key=key.encode())
         return found if isinstance(found, bytes) else None
-
-
-def session_key(key: str, word: str) -> str:
-    return f"{keys.place(key)}:{word}"
 
 
 def _registers(whose: Whose) -> tuple[str, str]:
