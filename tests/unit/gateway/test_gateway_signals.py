@@ -22,7 +22,7 @@ async def test_snapshots_are_counted_by_their_outcome() -> None:
         signing_key=dialer.key, store_answers=answers,
     )  # fmt: skip
     gateway = Gateway(Options(port=0), adapters)
-    keeping = gateway._sessions._world.keeping
+    snapshotting = gateway._sessions._world.snapshotting
     head, _ = await store.open("k")
     for epoch in (head.epoch, head.epoch + 1):  # ours, and one that was taken over
         fold = SessionFold(head.log_id, epoch)
@@ -32,7 +32,7 @@ async def test_snapshots_are_counted_by_their_outcome() -> None:
             if epoch == head.epoch:
                 await store.commit("k", record)
             fold.committed()
-        keeping.after_turn("u", "k", fold)
-        await keeping.idle()
+        snapshotting.after_turn("u", "k", fold)
+        await snapshotting.idle()
     for outcome in ("kept", "superseded"):
         assert gateway.metrics.registry.get_sample_value("rolehost_snapshots_total", {"outcome": outcome}) == 1

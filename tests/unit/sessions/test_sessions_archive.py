@@ -347,7 +347,7 @@ async def test_snapshots_say_what_may_go_and_the_session_lives_on_snapshot_log_a
     async with Talkers() as talkers:
         working = asyncio.create_task(talkers.archive.run())
         await talkers.say("s", *(f"m{number} " + "x" * 20 for number in range(300)))
-        await talkers.service._world.keeping.idle()
+        await talkers.service._world.snapshotting.idle()
         [log] = talkers.store.shelf.logs.values()
         async with asyncio.timeout(10):
             while talkers.archive._waiting or len(log) > 250:

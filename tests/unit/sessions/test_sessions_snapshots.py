@@ -19,7 +19,7 @@ from rolehost_runtime.core.rewind import MAX_RECORDS
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.sessions.keeping import MAX_AT_ONCE, Keeping
+from rolehost_runtime.gateway.sessions.snapshotting import MAX_AT_ONCE, Snapshotting
 
 EVERY, PAST = 4, 3
 
@@ -63,7 +63,7 @@ async def house() -> AsyncIterator[House]:
 async def say(house: House, handle: Any, *messages: str) -> None:
     for message in messages:
         await handle.say(Said(message=message, client_msg_id=message))
-        await house.service._world.keeping.idle()
+        await house.service._world.snapshotting.idle()
 
 
 def words(count: int, first: int = 1) -> list[str]:
@@ -265,7 +265,7 @@ async def test_a_snapshot_of_turns_in_whose_place_others_stand_is_not_taken(
 
 async def test_where_snapshots_cannot_be_kept_turns_go_on_and_it_is_counted(house: House) -> None:
     outcomes: list[str] = []
-    house.service._world.keeping._count = outcomes.append
+    house.service._world.snapshotting._count = outcomes.append
     for error, code in (
         (Unavailable("away", code="state_unavailable"), "state_unavailable"),
         (ValueError(), "internal"),
@@ -284,7 +284,7 @@ async def test_where_snapshots_cannot_be_kept_turns_go_on_and_it_is_counted(hous
 
 async def test_a_fenced_owner_keeps_none(house: House) -> None:
     outcomes: list[str] = []
-    house.service._world.keeping._count = outcomes.append
+    house.service._world.snapshotting._count = outcomes.append
     keep, store = house.store.keep, house.store
 
     async def too_late(key: str, snapshot: Snapshot) -> int:
@@ -321,27 +321,27 @@ def grown(turns: int) -> SessionFold:
 
 async def test_one_at_a_time_for_a_session_and_a_few_in_all() -> None:
     store, outcomes = Waiting(), list[str]()
-    keeping, folds = Keeping(store, outcomes.append), [grown(EVERY) for _ in range(MAX_AT_ONCE + 2)]
+    snapshotting, folds = Snapshotting(store, outcomes.append), [grown(EVERY) for _ in range(MAX_AT_ONCE + 2)]
     for _ in range(2):
         for number, fold in enumerate(folds):
-            keeping.after_turn("u", f"k{number}", fold)
+            snapshotting.after_turn("u", f"k{number}", fold)
     await asyncio.sleep(0)
     assert store.asked == MAX_AT_ONCE
     store.go.set()
-    await keeping.idle()
+    await snapshotting.idle()
     for number, fold in enumerate(folds):
-        keeping.after_turn("u", f"k{number}", fold)
-    await keeping.idle()
+        snapshotting.after_turn("u", f"k{number}", fold)
+    await snapshotting.idle()
     assert (store.asked, outcomes) == (len(folds), ["kept"] * len(folds))
 
 
 async def test_what_is_being_taken_is_given_up_at_the_end() -> None:
     store = Waiting()
-    keeping = Keeping(store)
-    keeping.after_turn("u", "k", grown(EVERY))
+    snapshotting = Snapshotting(store)
+    snapshotting.after_turn("u", "k", grown(EVERY))
     await asyncio.sleep(0)
-    await keeping.stop()
-    await keeping.idle()
+    await snapshotting.stop()
+    await snapshotting.idle()
     assert store.asked == 1
 
 

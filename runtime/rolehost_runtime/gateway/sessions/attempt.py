@@ -96,7 +96,7 @@ class Attempt:
             self._told(record, call)
         finally:
             self._audience.end(self._running, None)
-            self._world.keeping.after_turn(self._role.tenant.uid, self._key, self._fold)
+            self._world.snapshotting.after_turn(self._role.tenant.uid, self._key, self._fold)
 
     def interrupt(self, heard: HeardPart | None) -> bool:
         """The user hears no more of it: the turn ends as cancelled. False: its record is on its way already, or will

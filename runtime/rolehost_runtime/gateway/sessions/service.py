@@ -41,7 +41,6 @@ from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, SharedPlace
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
-from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.librarian import Librarian
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
@@ -49,6 +48,7 @@ from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSi
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
 from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
+from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
 
@@ -181,15 +181,20 @@ class SessionService:
         beside the log; all of it is deleted with them."""
         self._ownership = ownership or NoOwnership()
         room, peers = room or Room(), peers or Alone()
-        keeping = Keeping(store, snapshots, archive)
+        snapshotting = Snapshotting(store, snapshots, archive)
         self._world = World(
-            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, keeping,
+            tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, snapshotting,
             archive=archive,
             taken=self._ownership.taken,
         )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(
-            self._world, store=no_log, peers=Alone(), durability=DURABILITY, keeping=Keeping(no_log), archive=None
+            self._world,
+            store=no_log,
+            peers=Alone(),
+            durability=DURABILITY,
+            snapshotting=Snapshotting(no_log),
+            archive=None,
         )
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
@@ -457,7 +462,7 @@ class SessionService:
         for turn in (left := (*self._turns, *self._errands)):
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await self._world.keeping.stop()
+        await self._world.snapshotting.stop()
         notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)

@@ -7,9 +7,9 @@ from rolehost_api.wire import Said
 from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore, ignore
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import History
-from rolehost_runtime.gateway.sessions.keeping import Keeping
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
+from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
 from rolehost_runtime.gateway.tables import Tables
 
 
@@ -27,7 +27,7 @@ class World:
     """Seconds between the tries of one commit; the store bounds each try."""
     room: Room
     peers: Peers
-    keeping: Keeping
+    snapshotting: Snapshotting
     taken: Callable[[str], None] = ignore
     """Told how a session came to this gateway."""
     heartbeat_ms: int = 5000

@@ -16,7 +16,7 @@ MAX_AT_ONCE = 4
 """A session that finds them all at work asks again after its next turn."""
 
 
-class Keeping:
+class Snapshotting:
     """One at a time for each session, a few in all. Whatever becomes of one, no turn waits for it and none fails by it:
     without it, more of the log is read."""
 
