@@ -6,7 +6,9 @@ that, it is killed for (`run`).
 """
 
 import asyncio
+import contextlib
 import json
+import os
 import resource
 import shutil
 import signal
@@ -107,7 +109,8 @@ async def _run(scratch: str, arguments: tuple[str, ...], seconds: float) -> dict
         raise _died() from None
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # and what it may have started
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     try:
         outcome = json.loads(answer) if status == 0 else None
