@@ -77,10 +77,10 @@ class Mortal(MemorySessionStore):
         if not (self.dead or self.silent):
             await super().note(*arguments)
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
+    async def commit(self, key: str, record: Record, keep_seconds: int = 0) -> Shared | None:
         if self.dead:
             raise Unavailable("this gateway is dead", code="state_unavailable")
-        return await super().commit(key, record)
+        return await super().commit(key, record, keep_seconds)
 
 
 class House:

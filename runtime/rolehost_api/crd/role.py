@@ -11,6 +11,8 @@ from rolehost_api.names import API_VERSION
 Cel = tuple[tuple[str, str], ...]
 MAX_INLINE_BYTES = 16_384
 MAX_FROZEN_BYTES = 262_144
+RETENTION_SECONDS = 2_592_000
+"""30 days: how long a session is kept after its last turn, where its Role does not say."""
 DEFAULT_PERMISSIONS = ("model.call", "memory.read", "memory.write")
 
 
@@ -207,6 +209,16 @@ class Sessions(Spec, frozen=True, kw_only=True):
         int,
         Meta(description="Most time for a turn's hooks and queue, in seconds; the model has its own.", ge=1, le=600),
     ] = 30
+    retention_seconds: Annotated[
+        int,
+        Meta(
+            description="So long after its last turn a session is deleted with all that is kept of it, in seconds; "
+            "what the sessions of a user share, so long after the user's last turn. Default: 30 days. A change counts "
+            "for each session from its next turn on.",
+            ge=3600,
+            le=31_536_000,
+        ),
+    ] = RETENTION_SECONDS
 
 
 class Scaling(Spec, frozen=True, kw_only=True):

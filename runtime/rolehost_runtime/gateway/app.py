@@ -62,8 +62,9 @@ from rolehost_runtime.gateway.ports import (
 )
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import Past
-from rolehost_runtime.gateway.sessions.metrics import PrometheusArchiveSink, PrometheusSink
+from rolehost_runtime.gateway.sessions.metrics import PrometheusArchiveSink, PrometheusRetentionSink, PrometheusSink
 from rolehost_runtime.gateway.sessions.ownership import PrometheusOwnership
+from rolehost_runtime.gateway.sessions.retention import Sweeper
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
 from rolehost_runtime.gateway.tables import Tables
@@ -425,6 +426,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         forget=settings.archive_forget,
         sink=PrometheusArchiveSink(metrics.registry),
     )
+    sweeper = Sweeper(tables, store, archive, wall_ms, PrometheusRetentionSink(metrics.registry))
     store.doubted = lambda why: metrics.set_aside.labels(why).inc()
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
@@ -450,7 +452,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         reviewer=TokenReview(api),
         owner=owner,
         peering=Peering(identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir), leases=leases),
-        feeds=(feed, last_good, archive, StoreGauges(store.facts, metrics.store)),
+        feeds=(feed, last_good, archive, sweeper, StoreGauges(store.facts, metrics.store)),
         closing=(openai.close, store.close, kept.close, leases.close, uploads.close, api.close),
     )
     options = Options(

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from rolehost_api import identity
+from rolehost_api.crd.role import RETENTION_SECONDS as RETENTION_SECONDS
 from rolehost_api.errors import Overloaded
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.record import Record
@@ -26,6 +27,8 @@ by their ids."""
 FORGOTTEN_SECONDS = 86_400
 """How long a forgotten session's id is remembered: as long as a message's, which a client may still send again."""
 RECEIPT_SECONDS = 90 * 86_400
+ROWS_SECONDS = 400 * 86_400
+"""Of a register that nobody writes in any more, for its Role is gone: longer than any session may be kept."""
 DRAFT_SECONDS = 3_600
 """For a log that is being copied, and whose copying ended in the middle."""
 
@@ -117,6 +120,9 @@ class Register(Protocol):
     async def delist(self, whose: Whose, session_id: str) -> None:
         """It is not any more. Harmless where it was not."""
 
+    async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
+        """Whether the register of this Role is the caller's to sweep, for so long; nobody else is told so meanwhile."""
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         """At most `count`, newest first, of one user (empty: of the tenant itself) or of everybody (None)."""
 
@@ -127,8 +133,8 @@ class Copies(Protocol):
     async def draft(self, key: str, records: Sequence[Record]) -> None:
         """Put records in a log that has no head yet, in order; nobody sees them. They go by themselves after an hour."""
 
-    async def found(self, key: str, beginning: Beginning) -> None:
-        """The drafted log is a session's from now on. Idempotent."""
+    async def found(self, key: str, beginning: Beginning, keep_seconds: int = RETENTION_SECONDS) -> None:
+        """The drafted log is a session's from now on, and kept for so long. Idempotent."""
 
 
 class Erasing(Protocol):

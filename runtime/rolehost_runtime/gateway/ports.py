@@ -25,7 +25,7 @@ from rolehost_runtime.core.segment import Entry, Shelved
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.keeping import Keeping
-from rolehost_runtime.gateway.kept import Library
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Library
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
@@ -552,9 +552,10 @@ class SessionStore(Library, Protocol):
     async def rename(self, key: str, head: Head) -> Head:
         """Give the log that this owner holds, at that head, a new id. Raises Conflict `superseded` as `commit` does."""
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
+    async def commit(self, key: str, record: Record, keep_seconds: int = RETENTION_SECONDS) -> Shared | None:
         """Append one record, if epoch, place and `seq` are still right; one server-side call. A turn's clears the note
-        of the open turn in the same step.
+        of the open turn in the same step, and all of the session is kept for `keep_seconds` from now on: then it is
+        gone, all at once to whoever asks, with the user-scope state that nobody has read or changed for as long.
 
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
@@ -563,8 +564,11 @@ class SessionStore(Library, Protocol):
         Raises InvalidPatch `counter_too_large`, or StateTooLarge over USER_BYTES; nothing is written then.
         """
 
-    async def user(self, tag: str, known: Stored) -> Stored:
-        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none."""
+    async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
+        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none.
+
+        With `keep_seconds`, for a turn, it is kept for so long from now on; else it is only looked at.
+        """
 
     async def compensations(self, tag: str, count: int) -> list[Compensation]:
         """Values that turns overrode without having seen them, newest first; the store keeps the last 1,024."""

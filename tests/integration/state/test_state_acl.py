@@ -67,6 +67,8 @@ async def use(server: Server, user: str = "rolehost@", admin: tuple[str, ...] = 
     assert await log.shelved("k", (1, 0)) is not None
     anne = Whose("uid-acme", "cat", "anne")
     await store.enlist(anne, "s", 1)
+    assert await store.claim("uid-acme", "cat", 60)
+    assert await store.user("k", {}, 60) == {}
     assert [row.session_id for row in await store.rows("uid-acme", "cat", None, None, 9)] == ["s"]
     await store.draft("copy", await store.read("k"))
     await store.found("copy", Beginning("log", 9, 2, 2, 0, "", 1, 0, ForkedFrom("s", 2)))

@@ -222,7 +222,7 @@ async def test_what_was_heard_of_a_response_on_its_way_to_the_log_amends_it(hous
     handle, ear = await house.attach()
     commit, hold = house.store.commit, asyncio.Event()
 
-    async def slow(key: str, record: Any) -> None:
+    async def slow(key: str, record: Any, keep_seconds: int = 0) -> None:
         await hold.wait()
         await commit(key, record)
 
@@ -246,7 +246,7 @@ async def test_a_failed_response_leaves_the_one_before_it_as_it_was_heard(house:
     await turn
     commit = house.store.commit
 
-    async def away(key: str, record: Any) -> None:
+    async def away(key: str, record: Any, keep_seconds: int = 0) -> None:
         raise Unavailable("away", code="state_unavailable")
 
     house.store.commit = away  # type: ignore[method-assign]
@@ -362,7 +362,7 @@ async def test_a_commit_on_its_way_is_not_given_up_for_a_deadline(house: House) 
     handle, ear = await house.attach()
     commit = house.store.commit
 
-    async def slow(key: str, record: Any) -> None:
+    async def slow(key: str, record: Any, keep_seconds: int = 0) -> None:
         await asyncio.sleep(0.05)
         await commit(key, record)
 

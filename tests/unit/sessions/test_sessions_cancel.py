@@ -428,7 +428,7 @@ async def test_an_amend_that_was_kept_without_an_answer_is_told_once(house: Hous
     response_id = await told(house, handle, ear, "Once upon a time")
     commit, tries = house.store.commit, 0
 
-    async def deaf(key: str, record: Record) -> None:
+    async def deaf(key: str, record: Record, keep_seconds: int = 0) -> None:
         nonlocal tries
         tries += 1
         await commit(key, record)
@@ -445,7 +445,7 @@ async def test_an_amend_whose_outcome_nobody_knows_is_read_from_the_log(house: H
     response_id = await told(house, handle, ear, "Once upon a time")
     commit = house.store.commit
 
-    async def deaf(key: str, record: Record) -> None:
+    async def deaf(key: str, record: Record, keep_seconds: int = 0) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -489,7 +489,7 @@ async def test_a_cancel_at_any_moment_has_one_outcome(heard: HeardPart | None, s
         house.pod("p1", turn=playing(storyteller()))
         commit = house.store.commit
 
-        async def unhurried(key: str, record: Record, commit: Any = commit) -> None:
+        async def unhurried(key: str, record: Record, keep_seconds: int = 0, commit: Any = commit) -> None:
             for _ in range(5):
                 await asyncio.sleep(0)
             await commit(key, record)
@@ -541,7 +541,7 @@ async def test_a_fault_at_any_moment_leaves_the_turn_whole_or_not_at_all(fault: 
             house.pod(uid, turn=playing(storyteller()))
         commit = house.store.commit
 
-        async def unhurried(key: str, record: Record, commit: Any = commit) -> None:
+        async def unhurried(key: str, record: Record, keep_seconds: int = 0, commit: Any = commit) -> None:
             for _ in range(3):
                 await asyncio.sleep(0)
             await commit(key, record)
@@ -568,7 +568,9 @@ async def test_a_fault_at_any_moment_leaves_the_turn_whole_or_not_at_all(fault: 
                     pod.lose()
         else:
 
-            async def away_once(key: str, record: Record, house: House = house, then: Any = unhurried) -> None:
+            async def away_once(
+                key: str, record: Record, keep_seconds: int = 0, house: House = house, then: Any = unhurried
+            ) -> None:
                 house.store.commit = then  # type: ignore[method-assign]
                 raise Unavailable("away", code="state_unavailable")
 
@@ -616,7 +618,7 @@ async def test_a_fault_at_a_commit_leaves_the_record_whole_or_not_at_all(
     await told(house, handle, ear, "Once upon a time")
     commit, broken = house.store.commit, True
 
-    async def breaks(key: str, record: Record) -> None:
+    async def breaks(key: str, record: Record, keep_seconds: int = 0) -> None:
         if broken and isinstance(record, Amend) == amended and record.position != (1, 0):
             if kept:
                 await commit(key, record)

@@ -133,7 +133,7 @@ class Conversation(RuleBasedStateMachine):
         self.handle = await self.house.service.attach(principal(ACME), role, "abc", self.client)
         await self.handle.resume(len(self.client.ledger))
 
-    async def faulty(self, key: str, record: Record) -> None:
+    async def faulty(self, key: str, record: Record, keep_seconds: int = 0) -> None:
         fault, self.fault = self.fault, ""
         if fault == "before":
             raise Unavailable("away", code="state_unavailable")

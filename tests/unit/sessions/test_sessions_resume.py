@@ -91,8 +91,8 @@ class Paged(MemorySessionStore):
         await asyncio.sleep(0)
         return found
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
-        shared = await super().commit(key, record)
+    async def commit(self, key: str, record: Record, keep_seconds: int = 0) -> Shared | None:
+        shared = await super().commit(key, record, keep_seconds)
         self.written.set()
         if self.hold is not None:
             await self.hold.wait()

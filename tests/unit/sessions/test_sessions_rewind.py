@@ -135,7 +135,7 @@ async def test_a_store_that_goes_away_while_it_is_mended_is_mended_by_the_next_t
     shelf.heads.clear()
     shelf.owners.clear()
 
-    async def away_at_the_third(key: str, record: Record) -> None:
+    async def away_at_the_third(key: str, record: Record, keep_seconds: int = 0) -> None:
         tries.append(record)
         if len(tries) == 3:
             raise Unavailable("the store does not answer", code="state_unavailable")

@@ -369,7 +369,7 @@ async def test_a_gateway_that_lost_the_store_for_a_while_does_not_run_its_own_tu
     handle, ear = await first.attach()
     commit = first.store.commit
 
-    async def away(key: str, record: Any) -> None:
+    async def away(key: str, record: Any, keep_seconds: int = 0) -> None:
         raise Unavailable("away", code="state_unavailable")
 
     first.store.commit = away  # type: ignore[method-assign]

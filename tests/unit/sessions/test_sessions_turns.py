@@ -445,7 +445,7 @@ async def test_a_store_that_is_away_fails_the_turn_and_the_log_is_read_again(hou
     handle, ear = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: Record) -> None:
+    async def lost_answer(key: str, record: Record, keep_seconds: int = 0) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -464,7 +464,7 @@ async def test_a_turn_that_was_called_failed_and_kept_after_all_is_told_to_all_w
     _, other = await house.attach()
     commit = house.store.commit
 
-    async def lost_answer(key: str, record: Record) -> None:
+    async def lost_answer(key: str, record: Record, keep_seconds: int = 0) -> None:
         await commit(key, record)
         raise Unavailable("the store does not answer", code="state_unavailable")
 
@@ -511,7 +511,7 @@ async def test_a_commit_without_an_answer_is_sent_again_and_kept_once(house: Hou
     handle, ear = await house.attach()
     commit, tries = house.store.commit, []
 
-    async def deaf_twice(key: str, record: Record) -> None:
+    async def deaf_twice(key: str, record: Record, keep_seconds: int = 0) -> None:
         tries.append(record)
         if kept or len(tries) > 2:
             await commit(key, record)

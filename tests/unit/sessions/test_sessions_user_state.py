@@ -201,7 +201,7 @@ async def test_a_role_that_keeps_none_asks_the_store_for_none() -> None:
     asked: list[str] = []
     ask = two.a.store.user
 
-    async def counted(tag: str, known: Any) -> Any:
+    async def counted(tag: str, known: Any, keep_seconds: int = 0) -> Any:
         asked.append(tag)
         return await ask(tag, known)
 

@@ -57,6 +57,9 @@ class Home(Protocol):
     def settle_down(self) -> None:
         """Something is over; perhaps nobody needs the session any more."""
 
+    def keep_seconds(self) -> int:
+        """For how long it is kept after what is written now, as its Role says."""
+
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound."""
 
@@ -88,8 +91,9 @@ class Answering:
         self._world, self._home = world, home
         self._line = Line()
         self._pen = Pen(
-            world, home.audience, home.key, home.session_id, home.remembered, home.listing, home.settle_down
-        )
+            world, home.audience, home.key, home.session_id, home.remembered, home.listing, home.settle_down,
+            home.keep_seconds,
+        )  # fmt: skip
         self._attempt: Attempt | None = None
         """The newest one."""
         self._orphan: Orphan | None = None

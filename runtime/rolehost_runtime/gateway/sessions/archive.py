@@ -139,11 +139,18 @@ class Archive:
 
         Raises Unavailable `archive_unavailable`; said again, it goes on.
         """
-        store, gone, where = self.past.segments, 0, folder(tenant_uid, key)
-        while store is not None and (names := await store.list(where, CLEARED_AT_ONCE)):
-            await store.delete(names)
-            gone += len(names)
+        gone = 0
+        while some := await self.clear_some(tenant_uid, key):
+            gone += some
         return gone
+
+    async def clear_some(self, tenant_uid: str, key: str) -> int:
+        """The same for at most CLEARED_AT_ONCE of them; 0 where none is left."""
+        store = self.past.segments
+        names = await store.list(folder(tenant_uid, key), CLEARED_AT_ONCE) if store is not None else ()
+        if store is not None and names:
+            await store.delete(names)
+        return len(names)
 
     async def _oldest(self, old: Old) -> list[Entry]:
         """What the next segment takes."""

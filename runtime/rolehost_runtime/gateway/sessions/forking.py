@@ -5,7 +5,7 @@ import secrets
 from rolehost_api.errors import BadRequest, Conflict, NotFound
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, following, last_seq, place_after
-from rolehost_runtime.gateway.kept import Beginning, Whose
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Beginning, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.history import History
 
@@ -16,9 +16,15 @@ MAX_TURNS = 10_000
 
 
 async def fork(
-    store: SessionStore, past: History, whose: Whose, session_id: str, at_seq: int | None, now_ms: int
+    store: SessionStore,
+    past: History,
+    whose: Whose,
+    session_id: str,
+    at_seq: int | None,
+    now_ms: int,
+    keep_seconds: int = RETENTION_SECONDS,
 ) -> str:
-    """The id of a session that stands where this one stood after event `at_seq` (None: its last).
+    """The id of a session that stands where this one stood after event `at_seq` (None: its last), kept for so long.
 
     Raises NotFound; BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
     `log_trimmed` where the log's begin is not in the store any more, CorruptRecord.
@@ -48,6 +54,7 @@ async def fork(
             amends=amends,
             origin=ForkedFrom(session_id, at_seq),
         ),
+        keep_seconds,
     )
     return fresh
 

@@ -23,7 +23,7 @@ from rolehost_runtime.core.merge import version_of, view_of
 from rolehost_runtime.core.record import following, last_seq
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.keeping import SessionDetails, SessionRow
-from rolehost_runtime.gateway.kept import Forgettable, Receipt, Row, Whose
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Forgettable, Receipt, Row, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.forgetting import Forgetting
 from rolehost_runtime.gateway.sessions.forking import fork, trimmed
@@ -52,6 +52,8 @@ class Librarian:
     history: Callable[[str], History]
     """One reading of a session's log by its key, with what left it for the archive."""
     places: Sequence[Forgettable] = ()
+    keep_seconds: Callable[[str, str], int] = lambda tenant_uid, role: RETENTION_SECONDS
+    """For how long a session of that Role is kept, by the tenant's UID and the Role's name."""
     _forks: int = 0
 
     @property
@@ -109,7 +111,8 @@ class Librarian:
             raise Overloaded(f"{MAX_FORKS} sessions are being forked already", hint="Try again", code="too_many_forks")
         self._forks += 1
         try:
-            return await fork(self.store, self.history(whose.key(session_id)), whose, session_id, at_seq, self.now_ms())
+            past, keep_seconds = self.history(whose.key(session_id)), self.keep_seconds(whose.tenant_uid, whose.role)
+            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds)
         finally:
             self._forks -= 1
 

@@ -88,7 +88,9 @@ class LiveSession:
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
         self.person = (
-            Person(world, identity.tag_of(key), session_id, self.audience) if principal.user and told is None else None
+            Person(world, identity.tag_of(key), session_id, self.audience, self.keep_seconds)
+            if principal.user and told is None
+            else None
         )
         self._places: dict[int, Place] = {}
         self._told = told
@@ -100,7 +102,7 @@ class LiveSession:
         self._told_seq: int | None = None
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
-        self.remembered = Remembered(world.store, key, lambda: world.history(key))
+        self.remembered = Remembered(world.store, key, lambda: world.history(key), self.keep_seconds)
         self.listing = Listing(world.store, Whose(role.tenant.uid, role.name, principal.user), session_id)
         self._loading = asyncio.Lock()
         self._forgets = 0
@@ -217,6 +219,8 @@ class LiveSession:
                 raise
             if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
                 records = await self._world.history(self.key).whole()
+            if not head.turn:  # new, or it lasted its time: its row may be swept already
+                self.listing.forgotten()
             if head.forgotten:
                 self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
             if self.remembered.heed(head):
@@ -272,6 +276,10 @@ class LiveSession:
         fold = self._fold
         stands = fold is not None and (fold.log_id, fold.turn) == (head.log_id, head.turn)
         return fold if stands else None
+
+    def keep_seconds(self) -> int:
+        """For how long it is kept after what is written now."""
+        return self._world.keep_seconds(self.tenant, self.role_name)
 
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound where it was deleted meanwhile."""

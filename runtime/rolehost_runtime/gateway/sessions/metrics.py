@@ -67,6 +67,33 @@ class PrometheusArchiveSink:
         self._failures.labels(code).inc()
 
 
+class PrometheusRetentionSink:
+    """What was left of sessions that lasted their time, by one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sessions = Counter(
+            "rolehost_retention_sessions",
+            "Sessions that lasted their time and whose last rest was swept.",
+            registry=registry,
+        )
+        self._segments = Counter(
+            "rolehost_retention_segments", "Segments of those sessions that were deleted.", registry=registry
+        )
+        self._failures = Counter(
+            "rolehost_retention_failures",
+            "Times that something of an old session could not be swept, by why; it is tried again in an hour.",
+            ["code"],
+            registry=registry,
+        )
+
+    def swept(self, segments: int) -> None:
+        self._sessions.inc()
+        self._segments.inc(segments)
+
+    def not_swept(self, code: str) -> None:
+        self._failures.labels(code).inc()
+
+
 class PrometheusSink:
     """Counters and histograms of one registry. Four label look-ups a turn, none a frame."""
 

@@ -33,13 +33,16 @@ class NoLibrary:
     async def delist(self, whose: Whose, session_id: str) -> None:
         """It is not there."""
 
+    async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
+        return False
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         return ()
 
     async def draft(self, key: str, records: Sequence[Record]) -> None:
         """Nothing is kept."""
 
-    async def found(self, key: str, beginning: Beginning) -> None:
+    async def found(self, key: str, beginning: Beginning, keep_seconds: int = 0) -> None:
         """Nothing is kept."""
 
     async def forget(self, key: str, receipt: str) -> Gone | None:
@@ -87,11 +90,11 @@ class NoLog(NoLibrary):
     async def rename(self, key: str, head: Head) -> Head:
         return head
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
+    async def commit(self, key: str, record: Record, keep_seconds: int = 0) -> Shared | None:
         """Nothing is kept."""
         return None
 
-    async def user(self, tag: str, known: Stored) -> Stored:
+    async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
         return known
 
     async def compensations(self, tag: str, count: int) -> list[Compensation]:

@@ -34,10 +34,11 @@ class Pen:
         remembered: Remembered,
         listing: Listing,
         rests: Callable[[], None],
+        keep_seconds: Callable[[], int],
     ) -> None:
-        """`rests` is called whenever no note is left to write."""
+        """`rests` is called whenever no note is left to write. `keep_seconds`: for how long what is written is kept."""
         self._world, self._audience, self._remembered = world, audience, remembered
-        self._listing = listing
+        self._listing, self._keep_seconds = listing, keep_seconds
         self._key, self._session_id = key, session_id
         self.notes = Notes(world.store, key, rests)
         self.shared: Shared | None = None
@@ -58,7 +59,7 @@ class Pen:
                     async with asyncio.timeout_at(until if trouble else None):
                         if record.position == FIRST:
                             await self._listing.listed(record.at_ms)
-                        self.shared = await self._world.store.commit(self._key, record)
+                        self.shared = await self._world.store.commit(self._key, record, self._keep_seconds())
                     break
                 except TimeoutError:
                     raise trouble or Unavailable("the platform's store does not answer") from None
@@ -66,6 +67,8 @@ class Pen:
                     if mended:
                         raise
                     again = await self._remembered.refence(fold, refusal)
+                    self._listing.forgotten()  # what the store does not know any more may be swept already
+                    self._listing.begin(record.at_ms)
                     record, mended = replace(record, log_id=again.log_id, epoch=again.epoch), True
                 except Unavailable as away:
                     pause = next(pauses, None)

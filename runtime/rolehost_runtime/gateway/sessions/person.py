@@ -1,6 +1,6 @@
 """The state that a person's sessions share, as one session of theirs knows it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -29,7 +29,11 @@ from rolehost_runtime.gateway.sessions.world import World
 class Person:
     """The newest copy that is known here, and which of its versions whoever listens was told of."""
 
-    def __init__(self, world: World, tag: str, session_id: str, audience: Audience) -> None:
+    def __init__(
+        self, world: World, tag: str, session_id: str, audience: Audience, keep_seconds: Callable[[], int]
+    ) -> None:
+        """`keep_seconds`: for how long it is kept after a turn has read it."""
+        self._keep_seconds = keep_seconds
         self._world, self.tag, self._session_id, self._audience = world, tag, session_id, audience
         self._stored: Stored = {}
         self._told = 0
@@ -45,7 +49,7 @@ class Person:
 
     async def newest(self) -> Stored:
         """As the store has it now; who listens is told what other sessions changed. Raises Unavailable."""
-        self._stored = await self._world.store.user(self.tag, self._stored)
+        self._stored = await self._world.store.user(self.tag, self._stored, self._keep_seconds())
         version = version_of(self._stored)
         if version != self._told:
             self._told = version

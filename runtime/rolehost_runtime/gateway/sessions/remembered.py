@@ -20,12 +20,21 @@ from rolehost_runtime.core.rewind import (
     mark,
 )
 from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.history import History
 
 
 class Remembered:
-    def __init__(self, store: SessionStore, key: str, history: Callable[[], History] | None = None) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        key: str,
+        history: Callable[[], History] | None = None,
+        keep_seconds: Callable[[], int] = lambda: RETENTION_SECONDS,
+    ) -> None:
+        """`keep_seconds`: for how long what is written again is kept."""
+        self._keep_seconds = keep_seconds
         self._store, self._key = store, key
         self._history = history or (lambda: History(store, None, key))
         self._tail = Tail()
@@ -72,7 +81,7 @@ class Remembered:
             case Again(missing):
                 for old in missing:
                     record = replace(old, log_id=head.log_id, epoch=head.epoch)
-                    await self._store.commit(self._key, record)
+                    await self._store.commit(self._key, record, self._keep_seconds())
                     records = [*records, record]
                     head = _after(head, record)
                 return head, records, False

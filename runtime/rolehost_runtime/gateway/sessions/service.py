@@ -50,7 +50,7 @@ from rolehost_runtime.gateway.sessions.revisions import find
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
 from rolehost_runtime.gateway.sessions.world import Accepted, World
-from rolehost_runtime.gateway.tables import RoleEntry, Tables
+from rolehost_runtime.gateway.tables import RoleEntry, Tables, Tenant
 
 MAX_HELD = 2048
 """Sessions held in memory before those without a channel are let go at once; the store has them all."""
@@ -204,7 +204,7 @@ class SessionService:
         self._errands: set[asyncio.Task[None]] = set()
         self._leaving = False
         everywhere = (SharedPlace(store), *([ArchivePlace(archive)] if archive is not None else ()), *places)
-        self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere)
+        self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere, self._keep_seconds)
         self._routes: Routes[str] = Routes()
         """By session: the gateway that was found to answer it."""
 
@@ -381,6 +381,13 @@ class SessionService:
         if awake is not None:
             return StateView(Standing(head.seq, head.version), awake.state, user, awake.urgent)
         return replace(await reading.state(self._world.store, key, self._world.history(key)), user=user)
+
+    def _keep_seconds(self, tenant_uid: str, name: str) -> int:
+        tables = self._world.tables
+        tenant = next(
+            (row.tenant for row in tables.roles.values() if (row.tenant.uid, row.name) == (tenant_uid, name)), None
+        )
+        return self._world.keep_seconds(tenant or Tenant("", tenant_uid), name)
 
     async def _shared(self, key: str) -> UserView:
         stored = await self._world.store.user(identity.tag_of(key), {})

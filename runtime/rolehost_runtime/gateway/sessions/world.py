@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolehost_api.wire import Said
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore, ignore
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
-from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.gateway.tables import Tables, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,12 @@ class World:
     def history(self, key: str) -> History:
         """One reading of that session's log, with what left it."""
         return History(self.store, self.archive.past if self.archive is not None else None, key)
+
+    def keep_seconds(self, tenant: Tenant, role_name: str) -> int:
+        """For how long a session of that Role is kept after its last turn, as it is declared now; what is written while
+        the Role is being deleted, for as long as where none says."""
+        role = self.tables.roles.get(tenant.name, role_name)
+        return role.spec.sessions.retention_seconds if role is not None else RETENTION_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,25 @@
 As in `scripts`, everything is validated before the first write.
 """
 
+from rolehost_runtime.gateway.broker.state.scripts import LASTS
+
 ENLIST = """
 local there = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not there and ARGV[5] == '1' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
+for number = 1, 2 do redis.call('EXPIRE', KEYS[number], ARGV[6]) end
 if there and redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'ok' end
 for number = 1, 2 do
   local at = redis.call('ZSCORE', KEYS[number], ARGV[1]) or there or ARGV[2]
   redis.call('ZADD', KEYS[number], at, ARGV[1])
+  redis.call('EXPIRE', KEYS[number], ARGV[6])
   local most = tonumber(ARGV[2 + number])
   local over = redis.call('ZCARD', KEYS[number]) - most
   if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[number], 0, over - 1) end
 end
 return 'ok'
 """
-"""KEYS everybody's rows, one principal's. ARGV row, at_ms, most rows of each, and `1` where a full list refuses instead of
-letting go of its oldest. A row that is there is not written again: it is asked for with every opening of a session, and one
+"""KEYS everybody's rows, one principal's. ARGV row, at_ms, most rows of each, `1` where a full list refuses instead of
+letting go of its oldest, and seconds that both are kept from now on. A row that is there is not written again: it is asked for with every opening of a session, and one
 that a failover lost is written with the next."""
 
 DELIST = """
@@ -44,19 +48,22 @@ return 'ok'
 """
 """KEYS head, wal. ARGV seconds, then per record: place, v, crc32, body, version of user-scope state or 0."""
 
-FOUND = """
+FOUND = (
+    LASTS
+    + """
 local there = redis.call('HGET', KEYS[1], 'log_id')
 if there and there ~= ARGV[1] then return 'taken' end
 if there and redis.call('HGET', KEYS[1], 'seq') ~= ARGV[4] then return 'ok' end
 if redis.call('EXISTS', KEYS[2]) == 0 then return 'gone' end
-redis.call('PERSIST', KEYS[2])
 if not there then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[1], 'epoch', ARGV[2], 'turn', ARGV[3], 'seq', ARGV[4], 'version', ARGV[5],
     'revision', ARGV[6], 'at_ms', ARGV[7], 'amends', ARGV[8], 'origin', ARGV[9], 'owner', '')
 end
+lasts(ARGV[10])
 return 'ok'
 """
-"""KEYS head, wal. ARGV log id, epoch, turn, seq, version, revision, at_ms, amends, origin."""
+)
+"""KEYS head, wal. ARGV log id, epoch, turn, seq, version, revision, at_ms, amends, origin, seconds that it is kept."""
 
 FORGET = """
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'turn', 'forgotten', 'receipt', 'counts')

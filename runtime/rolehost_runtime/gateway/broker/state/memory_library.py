@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rolehost_runtime.core.record import Amend, Record, encode
-from rolehost_runtime.gateway.kept import MAX_LISTED, MAX_OF_USER, Beginning, Gone, Row, Whose, too_many_kept
+from rolehost_runtime.gateway.kept import (
+    FORGOTTEN_SECONDS,
+    MAX_LISTED,
+    MAX_OF_USER,
+    RETENTION_SECONDS,
+    Beginning,
+    Gone,
+    Row,
+    Whose,
+    too_many_kept,
+)
 from rolehost_runtime.gateway.ports import Head, Superseded
 
 if TYPE_CHECKING:
@@ -19,6 +29,8 @@ class Books:
 
     rows: dict[tuple[str, str], dict[str, Row]] = field(default_factory=dict)
     """By tenant and Role, then by member."""
+    claims: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By tenant and Role: until when, in ms."""
     drafts: dict[str, list[Record]] = field(default_factory=dict)
     told: dict[str, Gone] = field(default_factory=dict)
     """By session: what its forgetting was told."""
@@ -28,7 +40,10 @@ class Books:
 class MemoryLibrary:
     """Implements kept.Library."""
 
-    shelf: "Shelf"
+    @property
+    def shelf(self) -> "Shelf":
+        """As it is now."""
+        raise NotImplementedError
 
     async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
         rows = self.shelf.books.rows.setdefault((whose.tenant_uid, whose.role), {})
@@ -43,6 +58,13 @@ class MemoryLibrary:
     async def delist(self, whose: Whose, session_id: str) -> None:
         self.shelf.books.rows.get((whose.tenant_uid, whose.role), {}).pop(Row(whose.user, session_id, 0).member, None)
 
+    async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
+        claims, now = self.shelf.books.claims, self.shelf.now_ms()
+        free = (tenant_uid, role) not in claims or claims[tenant_uid, role] <= now
+        if free:
+            claims[tenant_uid, role] = now + 1000 * seconds
+        return free
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         rows = self.shelf.books.rows.get((tenant_uid, role), {}).values()
         found = [row for row in rows if user in (None, row.user) and row.after(after)]
@@ -54,7 +76,7 @@ class MemoryLibrary:
         drafted = self.shelf.books.drafts.setdefault(key, [])
         drafted += [record for record in records if record not in drafted]
 
-    async def found(self, key: str, beginning: Beginning) -> None:
+    async def found(self, key: str, beginning: Beginning, keep_seconds: int = RETENTION_SECONDS) -> None:
         head = self.shelf.heads.get(key)
         if head is not None and head.log_id == beginning.log_id:
             return
@@ -69,6 +91,7 @@ class MemoryLibrary:
             beginning.log_id, beginning.epoch, beginning.turn, beginning.seq, beginning.version, beginning.revision,
             beginning.at_ms, amends=beginning.amends, origin=beginning.origin,
         )  # fmt: skip
+        self.shelf.last(key, keep_seconds)
 
     async def forget(self, key: str, receipt: str) -> Gone | None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.pop(key, [])
@@ -88,6 +111,7 @@ class MemoryLibrary:
         epoch = head.epoch + 1
         self.shelf.heads[key] = Head(secrets.token_hex(16), epoch, 0, 0, 0, "", forgotten=epoch)
         self.shelf.owners[key] = ""
+        self.shelf.last(key, FORGOTTEN_SECONDS)
         return self.shelf.books.told[key]
 
     async def forget_user(self, tag: str) -> int:

@@ -12,7 +12,12 @@ class MemoryShortenedLog:
     """Implements ports.ShortenedLog."""
 
     def __init__(self, shelf: Shelf, owner: str) -> None:
-        self._shelf, self._owner = shelf, owner
+        self._there, self._owner = shelf, owner
+
+    @property
+    def _shelf(self) -> Shelf:
+        self._there.lapse()
+        return self._there
 
     async def entries(self, key: str, start: Position, count: int) -> Sequence[Entry]:
         log = [entry(decode(fields).position, fields) for fields in self._shelf.logs.get(key, [])]

@@ -18,6 +18,7 @@ from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary, fields_of, versioned
+from rolehost_runtime.gateway.broker.state.scripts import MARGIN_SECONDS
 from rolehost_runtime.gateway.broker.state.snapshots import (
     MAX_COPIES,
     MAX_COPY_BYTES,
@@ -29,6 +30,7 @@ from rolehost_runtime.gateway.broker.state.snapshots import (
     restore,
     said,
 )
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import (
     USER_BYTES,
     Compensation,
@@ -57,6 +59,31 @@ class Shelf:
     """By tag."""
     kept: dict[str, list[Compensation]] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
+    now_ms: Callable[[], int] = lambda: 0
+    until: dict[str, int] = field(default_factory=dict)
+    """By session's key, or by tag for what is shared: when it goes, by that clock."""
+
+    def last(self, what: str, seconds: int) -> None:
+        if seconds >= 0:
+            self.until[what] = self.now_ms() + 1000 * seconds
+
+    def lapse(self) -> None:
+        """Let go of what has lasted its time."""
+        now = self.now_ms()
+        for what in [what for what, at in self.until.items() if at <= now] if now else ():
+            del self.until[what]
+            for held in (
+                self.heads,
+                self.owners,
+                self.logs,
+                self.segments,
+                self.snaps,
+                self.aside,
+                self.users,
+                self.kept,
+            ):
+                held.pop(what, None)
+
     raised_ms: dict[str, int] = field(default_factory=dict)
     """When a session was last taken over from an owner that had not given it away."""
     raise_ms: int = 0
@@ -69,9 +96,15 @@ class MemorySessionStore(MemoryLibrary):
     user_bytes = USER_BYTES
 
     def __init__(self, shelf: Shelf | None = None, owner: str = "") -> None:
-        self.shelf = shelf or Shelf()
+        self._shelf = shelf or Shelf()
         self._owner = owner or secrets.token_hex(16)
         self.doubted: Callable[[str], None] = lambda why: None
+
+    @property
+    def shelf(self) -> Shelf:
+        """As it is now."""
+        self._shelf.lapse()
+        return self._shelf
 
     async def open(
         self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
@@ -127,7 +160,7 @@ class MemorySessionStore(MemoryLibrary):
         self.shelf.heads[key] = replace(there, log_id=secrets.token_hex(16))
         return replace(head, log_id=self.shelf.heads[key].log_id)
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
+    async def commit(self, key: str, record: Record, keep_seconds: int = RETENTION_SECONDS) -> Shared | None:
         head, log = self.shelf.heads.get(key), self.shelf.logs.setdefault(key, [])
         fields = fields_of(record)
         if head is None or not self._ours(key, head, record.log_id, record.epoch):
@@ -148,6 +181,9 @@ class MemorySessionStore(MemoryLibrary):
             self.shelf.heads[key] = replace(
                 head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0
             )
+        self.shelf.last(key, keep_seconds)
+        if shared is not None:
+            self._shared_lasts(tag_of(key), keep_seconds)
         return shared
 
     def _share(self, key: str, record: Record) -> Shared | None:
@@ -166,7 +202,12 @@ class MemorySessionStore(MemoryLibrary):
         del self.shelf.kept[tag][:-MAX_COMPENSATIONS]
         return Shared(merged.version, len(merged.overridden))
 
-    async def user(self, tag: str, known: Stored) -> Stored:
+    def _shared_lasts(self, tag: str, keep_seconds: int) -> None:
+        self.shelf.last(tag, keep_seconds + MARGIN_SECONDS)
+
+    async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
+        if keep_seconds:
+            self._shared_lasts(tag, keep_seconds)
         there = self.shelf.users.get(tag, {})
         return known if (version_of(there), mark_of(there)) == (version_of(known), mark_of(known)) else dict(there)
 

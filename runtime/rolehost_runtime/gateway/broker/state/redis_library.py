@@ -2,6 +2,7 @@
 
 rh:{<tag of tenant and Role>}:rows             every session of the Role, by when it began
 rh:{<tag of tenant and Role>}:rows:<principal> those of one principal
+rh:{<tag of tenant and Role>}:swept            who is sweeping the register: `claim`
 rh:{<tag>}:<session>:…                         a session's own keys: SESSION_KEYS
 rh:{<receipt>}:receipt                         what was deleted, for RECEIPT_SECONDS
 """
@@ -26,6 +27,8 @@ from rolehost_runtime.gateway.kept import (
     MAX_LISTED,
     MAX_OF_USER,
     RECEIPT_SECONDS,
+    RETENTION_SECONDS,
+    ROWS_SECONDS,
     Beginning,
     Gone,
     Row,
@@ -58,7 +61,7 @@ class RedisLibrary:
         """As kept.Register has it."""
         where, member = _registers(whose), Row(whose.user, session_id, at_ms).member
         most = MAX_OF_USER if whose.user else MAX_LISTED
-        arguments: list[Word] = [member, at_ms, MAX_LISTED, most, "1" if whose.user else ""]
+        arguments: list[Word] = [member, at_ms, MAX_LISTED, most, "1" if whose.user else "", ROWS_SECONDS]
         if await self._redis.call(ENLIST_SCRIPT, where, arguments) == b"full":
             raise too_many_kept()
 
@@ -83,6 +86,10 @@ class RedisLibrary:
                 break
         return found[:count]
 
+    async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
+        key = f"rh:{{{_hashed(tenant_uid, role)}}}:swept"
+        return await self._redis.run("SET", key, 1, "NX", "EX", seconds, key=key.encode()) is not None
+
     # ── copied logs ─────────────────────────────────────────────────────────────────
 
     async def draft(self, key: str, records: Sequence[Record]) -> None:
@@ -94,7 +101,7 @@ class RedisLibrary:
             arguments += ["{}-{}".format(*record.position), fields["v"], fields["crc32"], fields["body"], shared]
         await self._copied(DRAFT_SCRIPT, key, arguments)
 
-    async def found(self, key: str, beginning: Beginning) -> None:
+    async def found(self, key: str, beginning: Beginning, keep_seconds: int = RETENTION_SECONDS) -> None:
         await self._copied(
             FOUND_SCRIPT,
             key,
@@ -108,6 +115,7 @@ class RedisLibrary:
                 beginning.at_ms,
                 beginning.amends,
                 encode_origin(beginning.origin),
+                keep_seconds,
             ],
         )
 

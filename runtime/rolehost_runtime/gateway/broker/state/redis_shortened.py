@@ -12,9 +12,12 @@ from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
+from rolehost_runtime.gateway.broker.state.scripts import LASTS
 from rolehost_runtime.gateway.ports import Superseded
 
-SHORTEN = """
+SHORTEN = (
+    LASTS
+    + """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
   return 'superseded'
@@ -29,10 +32,12 @@ if not there or there[1] ~= first or not redis.call('XRANGE', KEYS[2], last, las
 end
 if ARGV[7] ~= '' then
   redis.call('XADD', KEYS[3], last, 'name', ARGV[7])
+  lasts_as_head(KEYS[3])
 end
 redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[5] .. '-' .. (tonumber(ARGV[6]) + 1))
 return 'ok'
 """
+)
 """KEYS head, wal, segs. ARGV log id, owner, epoch, id of the log's first record, turn and number of the last one that
 goes, name of the segment that has them or nothing. Never the newest turn. A segment is where its last record was:
 Redis itself refuses one that ends before another does, and nothing was written then."""

@@ -40,10 +40,19 @@ from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
 from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
-from rolehost_runtime.gateway.broker.state.scripts import COMMIT, KEEP, NOTE, OPEN, QUARANTINE, RENAME, USER
+from rolehost_runtime.gateway.broker.state.scripts import (
+    COMMIT,
+    KEEP,
+    MARGIN_SECONDS,
+    NOTE,
+    OPEN,
+    QUARANTINE,
+    RENAME,
+    USER,
+)
 from rolehost_runtime.gateway.broker.state.shared import compensation, refused, shared_words
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
-from rolehost_runtime.gateway.kept import decode_origin
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, decode_origin
 from rolehost_runtime.gateway.ports import (
     RAISE_MS,
     USER_BYTES,
@@ -137,7 +146,7 @@ class RedisSessionStore(RedisLibrary):
         """As ports.SessionStore has it: looked at and decided in one step."""
         arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, RAISE_MS, len(yield_to)]
         arguments += [*yield_to, *given]
-        where = (keys.head(key), keys.snap(key))
+        where = (keys.head(key), keys.snap(key), keys.wal(key), keys.segments(key))
         for _ in range(OPEN_TRIES):
             outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
             if outcome == b"held":
@@ -202,7 +211,7 @@ class RedisSessionStore(RedisLibrary):
             raise Superseded()
         return named
 
-    async def commit(self, key: str, record: Record) -> Shared | None:
+    async def commit(self, key: str, record: Record, keep_seconds: int = RETENTION_SECONDS) -> Shared | None:
         """Append one record, if epoch, owner and place are still right; the same record again is accepted."""
         fields = encode(record)
         version, revision = (0, "") if isinstance(record, Amend) else (record.version, record.revision)
@@ -219,8 +228,9 @@ class RedisSessionStore(RedisLibrary):
             fields["v"],
             fields["crc32"],
             fields["body"],
+            keep_seconds,
         ]
-        where: tuple[str, ...] = (keys.head(key), keys.wal(key))
+        where: tuple[str, ...] = (keys.head(key), keys.wal(key), keys.snap(key), keys.segments(key))
         if isinstance(record, TurnRecord) and record.user_patch:
             where += (keys.user(tag_of(key)), keys.compensations(tag_of(key)))
             arguments += shared_words(key, record, self.user_bytes)
@@ -231,10 +241,10 @@ class RedisSessionStore(RedisLibrary):
             raise refused(outcome.decode())
         return None
 
-    async def user(self, tag: str, known: Stored) -> Stored:
-        """User-scope state as it is kept, `known` itself while it is the newest; empty where there is none."""
-        key = keys.user(tag)
-        words = ("EVAL", USER, 1, key, version_of(known), mark_of(known))
+    async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
+        """As ports.SessionStore has it."""
+        key, until = keys.user(tag), keep_seconds + MARGIN_SECONDS if keep_seconds else 0
+        words = ("EVAL", USER, 2, key, keys.compensations(tag), version_of(known), mark_of(known), until)
         found = await self._redis.run(*words, key=key.encode())
         return known if found == b"same" else dict(zip(found[::2], found[1::2], strict=True))
 
@@ -294,8 +304,9 @@ class RedisSessionStore(RedisLibrary):
             snapshots.COPIES_SECONDS,
             *(gone or (b"", b"")),
         ]
+        where = (keys.quarantine(key), keys.snap(key), keys.head(key))
         try:
-            kept = await self._redis.call(QUARANTINE_SCRIPT, (keys.quarantine(key), keys.snap(key)), arguments)
+            kept = await self._redis.call(QUARANTINE_SCRIPT, where, arguments)
             snapshots.said(key, name, why, "kept" if kept == b"ok" else "not kept: there are enough")
         except RolehostError as error:  # whoever reads meets the same store
             snapshots.said(key, name, why, f"not kept: {error.code}")

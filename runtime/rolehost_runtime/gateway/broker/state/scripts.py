@@ -6,6 +6,24 @@ already is written once more where it is acknowledged: WAIT asks for the last wr
 own connection, and the first time may have been another one's.
 """
 
+MARGIN_SECONDS = 60
+"""What lies beside a head outlives it by so much: who has read the head finds all of it, and without a head there is
+nothing."""
+
+LASTS = f"""
+local function lasts(seconds)
+  if tonumber(seconds) < 0 then return end
+  redis.call('EXPIRE', KEYS[1], seconds)
+  for number = 2, #KEYS do redis.call('EXPIRE', KEYS[number], seconds + {MARGIN_SECONDS}) end
+end
+
+local function lasts_as_head(key)
+  local left = redis.call('TTL', KEYS[1])
+  if left >= 0 then redis.call('EXPIRE', key, left + {MARGIN_SECONDS}) end
+end
+"""
+"""How long what a script has written lasts, where KEYS[1] is a head."""
+
 OPEN = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open', 'epoch', 'raised_ms')
 local first = 6 + tonumber(ARGV[5])
@@ -32,6 +50,7 @@ if not head[1] then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[2], 'epoch', 0, 'turn', 0, 'seq', 0, 'version', 0,
     'revision', '', 'at_ms', 0)
   redis.call('EXPIRE', KEYS[1], ARGV[3])
+  redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
 elseif head[2] == '0' then
   redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
@@ -53,7 +72,7 @@ table.insert(taken, newest)
 table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
 return taken
 """
-"""KEYS head, snap. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
+"""KEYS head, snap, wal, segs. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
 takeovers, how many owners to yield to, those, and then owners that gave the session away.
 
 The first word of the answer says what became of it: `new`, `own` (it was this owner's already), `handover`, or
@@ -62,7 +81,8 @@ store's own clock, so that two who each believe the other dead do not fence each
 how many ms it is too early. A clock that was set back delays nobody.
 
 An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other.
-The newest snapshot of what the log has comes last, after its seq."""
+The newest snapshot of what the log has comes last, after its seq. What a session that lasted its time has left beside
+its head goes before another one begins in its place."""
 
 RENAME = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch')
@@ -192,13 +212,19 @@ A compensation's id is the version that overrode it, and its number there."""
 
 USER = """
 local at = redis.call('HMGET', KEYS[1], '@', '!')
+if ARGV[3] ~= '0' then
+  redis.pcall('EXPIRE', KEYS[1], ARGV[3])
+  redis.pcall('EXPIRE', KEYS[2], ARGV[3])
+end
 if (at[1] or '0') == ARGV[1] and (at[2] or '') == ARGV[2] then return 'same' end
 return redis.call('HGETALL', KEYS[1])
 """
-"""KEYS user. ARGV version and mark of the copy that is known. It only reads."""
+"""KEYS user and its compensations. ARGV version and mark of the copy that is known, seconds that both are kept from now
+on, or 0: then it only reads. A store that takes no writes is read all the same."""
 
 COMMIT = (
     MERGE
+    + LASTS
     + """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn', 'seq', 'amends')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
@@ -232,11 +258,11 @@ if amend then
 elseif tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
   return 'superseded'
 end
-local plan = KEYS[3] and merged(KEYS[3], 14)
+local plan = KEYS[5] and merged(KEYS[5], 15)
 if plan and plan.refused then return plan.refused end
 if plan then
   redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13], 'uv', number(plan.version))
-  keep(plan, KEYS[3], KEYS[4], ARGV[17], ARGV[4])
+  keep(plan, KEYS[5], KEYS[6], ARGV[18], ARGV[4])
 else
   redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13])
 end
@@ -247,14 +273,14 @@ else
     'at_ms', ARGV[10])
   redis.call('HDEL', KEYS[1], 'open', 'deaths')
 end
-redis.call('PERSIST', KEYS[1])
+lasts(ARGV[14])
 if plan then return {'ok', number(plan.version), #plan.kept} end
 return 'ok'
 """
 )
-"""KEYS head, wal; for a turn that changes user-scope state also user and its compensations. ARGV log id, owner, epoch,
-turn, number, first seq, last seq, version, revision, at_ms, v, crc32, body, and for four keys what MERGE takes: the
-version that the change got goes into the record's entry as `uv`. Number 0 is the turn itself, and the note of the open
+"""KEYS head, wal, snap, segs; for a turn that changes user-scope state also user and its compensations. ARGV log id,
+owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32, body, seconds that all of it is kept
+from now on, and for six keys what MERGE takes: the version that the change got goes into the record's entry as `uv`. Number 0 is the turn itself, and the note of the open
 turn goes with it; any other is an amend of the newest turn, counted over the whole log, which leaves version, revision
 and the open turn as they are."""
 
@@ -274,7 +300,9 @@ return 'ok'
 """
 """KEYS head. ARGV log id, owner, epoch, turn, the open turn or nothing: it is given up."""
 
-KEEP = """
+KEEP = (
+    LASTS
+    + """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'seq')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] or head[3] ~= ARGV[3] then
   return 'superseded'
@@ -301,10 +329,12 @@ for place = 2, #others do
   redis.call('HDEL', KEYS[2], others[place])
 end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+lasts_as_head(KEYS[2])
 return 'ok'
 """
-"""KEYS head, snap. ARGV log id, owner, epoch, seq of the snapshot, the snapshot. The newest two are kept; what a store
-that went back in time has of later ones is not its log's, and goes."""
+)
+"""KEYS head, snap. ARGV log id, owner, epoch, seq of the snapshot, the snapshot. The newest two are kept, as
+long as the head; what a store that went back in time has of later ones is not its log's, and goes."""
 
 QUARANTINE = """
 if not redis.call('HGET', KEYS[1], ARGV[1]) then
@@ -312,12 +342,14 @@ if not redis.call('HGET', KEYS[1], ARGV[1]) then
     return 'full'
   end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
+  local left, seconds = redis.call('TTL', KEYS[3]), tonumber(ARGV[4])
+  redis.call('EXPIRE', KEYS[1], left >= 0 and math.min(left, seconds) or seconds)
 end
 if ARGV[5] ~= '' and redis.call('HGET', KEYS[2], ARGV[5]) == ARGV[6] then
   redis.call('HDEL', KEYS[2], ARGV[5])
 end
 return 'ok'
 """
-"""KEYS quarantine, snap. ARGV name, a copy, how many copies there may be, seconds that they are kept; a snapshot's seq
+"""KEYS quarantine, snap, head. ARGV name, a copy, how many copies there may be, seconds that they are kept, if the session
+is; a snapshot's seq
 and what stands there, where it is to go (else two empty words)."""
