@@ -16,19 +16,22 @@ from rolehost_api import identity
 from rolehost_api.crd.role import RETENTION_SECONDS as RETENTION_SECONDS
 from rolehost_api.errors import Overloaded
 from rolehost_api.wire import ForkedFrom
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Record
 
 MAX_OF_USER = 10_000
 """Sessions of one end user with one Role that are kept; the next one is refused, so that none is out of reach of
 forgetting."""
-MAX_LISTED = 100_000
-"""Rows of a Role in all, and of its tenant's own sessions. The oldest rows go then; their sessions stay, and are found
-by their ids."""
+MAX_KEPT = 100_000
+"""Sessions of one tenant that are kept, where the platform team does not say; the next one is refused. None is taken off
+the list for another one: what is not on it could be neither forgotten nor swept."""
 FORGOTTEN_SECONDS = 86_400
 """How long a forgotten session's id is remembered: as long as a message's, which a client may still send again."""
 RECEIPT_SECONDS = 90 * 86_400
 ROWS_SECONDS = 400 * 86_400
 """Of a register that nobody writes in any more, for its Role is gone: longer than any session may be kept."""
+UNSPOKEN_SECONDS = 86_400
+"""How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 DRAFT_SECONDS = 3_600
 """For a log that is being copied, and whose copying ended in the middle."""
 
@@ -114,14 +117,22 @@ class Gone:
 class Register(Protocol):
     """Which sessions there are. Every method: Unavailable `state_unavailable` in ≤2 s where the store is away."""
 
-    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
-        """This session is kept from now on. Idempotent, and the first time counts. Raises Overloaded `too_many_kept`."""
+    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+        """This session is kept from now on. Idempotent, and the first `began_ms` counts. Raises Overloaded
+        `too_many_kept`.
+
+        `active`: what is known of it, in place of whatever was said of an earlier moment. Without it a new row is one
+        that nobody knows this of.
+        """
 
     async def delist(self, whose: Whose, session_id: str) -> None:
         """It is not any more. Harmless where it was not."""
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
         """Whether the register of this Role is the caller's to sweep, for so long; nobody else is told so meanwhile."""
+
+    async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
+        """What was last said of each of them, in order; None where nothing was."""
 
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         """At most `count`, newest first, of one user (empty: of the tenant itself) or of everybody (None)."""
@@ -232,6 +243,16 @@ def too_many_kept() -> Overloaded:
         f"{MAX_OF_USER} sessions of this user are kept with this Role",
         hint="Forget some: DELETE /v1/roles/{name}/sessions/{id}, or go on with one of them",
         code="too_many_kept",
+        retryable=False,
+    )
+
+
+def too_many_of_tenant(most: int) -> Overloaded:
+    return Overloaded(
+        f"{most} sessions of this tenant are kept already",
+        hint="Forget some: DELETE /v1/roles/{name}/sessions/{id}, or lower sessions.retentionSeconds; "
+        "sessions that are there go on",
+        code="tenant_sessions_full",
         retryable=False,
     )
 

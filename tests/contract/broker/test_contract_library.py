@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rolehost_api.errors import Conflict, Overloaded
 from rolehost_api.link.messages import PatchOp
 from rolehost_api.wire import ForkedFrom, HeardPart
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, last_seq
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
@@ -115,24 +116,46 @@ async def test_a_row_is_made_once_and_keeps_its_place(stores: Stores) -> None:
     assert await store.rows("uid-acme", "cat", None, None, 9) == [Row("anne", "b", 2)]
 
 
-async def test_a_users_list_refuses_where_it_is_full_and_a_tenants_lets_go_of_its_oldest(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_register_knows_who_was_active_when(stores: Stores) -> None:
+    store = stores()
+    place, rows = ("uid-acme", "cat"), [Row("anne", "a", 1), Row("bo", "b", 2), Row("", "t", 3)]
+    assert (await store.activity(*place, []), await store.activity(*place, rows)) == ([], [None] * 3)
+    await store.enlist(ANNE, "a", 1, Active(5, 3_600))
+    await store.enlist(BO, "b", 2)
+    assert await store.activity(*place, rows) == [Active(5, 3_600), None, None]
+    await store.enlist(BO, "b", 2, Active(7, 60))
+    await store.enlist(ANNE, "a", 9)
+    assert await store.activity(*place, rows[::-1]) == [None, Active(7, 60), Active(5, 3_600)]
+    await store.enlist(ANNE, "a", 1, Active(6, 60))
+    await store.enlist(ANNE, "a", 1, Active(5, 9_999))
+    assert await store.activity(*place, rows[:1]) == [Active(6, 60)], "of what was said the latest counts"
+    await store.delist(ANNE, "a")
+    assert await store.activity(*place, rows) == [None, Active(7, 60), None]
+
+
+async def test_a_full_list_refuses_and_lets_go_of_nobody(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("redis_library", "memory_library"):
         monkeypatch.setattr(f"rolehost_runtime.gateway.broker.state.{module}.MAX_OF_USER", 2)
-        monkeypatch.setattr(f"rolehost_runtime.gateway.broker.state.{module}.MAX_LISTED", 3)
     store = stores()
+    store.most_kept = 4  # type: ignore[attr-defined]
     await store.enlist(ANNE, "a1", 1)
     await store.enlist(ANNE, "a2", 2)
     with pytest.raises(Overloaded) as raised:
         await store.enlist(ANNE, "a3", 3)
     assert (raised.value.code, raised.value.retryable) == ("too_many_kept", False)
     await store.enlist(ANNE, "a2", 3)
-    for number in range(4):
+    for number in range(2):
         await store.enlist(TENANT, f"t{number}", 10 + number)
-    own = await store.rows("uid-acme", "cat", "", None, 9)
-    assert [row.session_id for row in own] == ["t3", "t2", "t1"]
-    assert len(await store.rows("uid-acme", "cat", "anne", None, 9)) == 2
+    for whose in (TENANT, BO):
+        with pytest.raises(Overloaded) as raised:
+            await store.enlist(whose, "one-more", 20, Active(20, 60))
+        assert (raised.value.code, raised.value.retryable) == ("tenant_sessions_full", False)
+    await store.enlist(TENANT, "t0", 30, Active(30, 60))
+    await store.enlist(Whose("uid-acme", "dog"), "another-role", 1)
+    everybody = await store.rows("uid-acme", "cat", None, None, 9)
+    assert [row.session_id for row in everybody] == ["t1", "t0", "a2", "a1"]
+    await store.delist(ANNE, "a1")
+    await store.enlist(TENANT, "one-more", 20)
 
 
 # ── copied logs ─────────────────────────────────────────────────────────────────────

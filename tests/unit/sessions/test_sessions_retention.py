@@ -4,20 +4,23 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.support.house import House
 from tests.support.rooms import ACME, Clock, Ear, world
 
 from rolehost_api.errors import RolehostError, Unavailable
 from rolehost_api.wire import Said
+from rolehost_runtime.core.lapse import MARGIN_MS, REFRESH_MS, Active, Left, left_of
 from rolehost_runtime.core.segment import folder
 from rolehost_runtime.gateway.broker.archive.memory import MemorySegments
 from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.kept import Whose
+from rolehost_runtime.gateway.kept import UNSPOKEN_SECONDS, Whose
 from rolehost_runtime.gateway.sessions.archive import CLEARED_AT_ONCE, Archive
 from rolehost_runtime.gateway.sessions.history import Past
-from rolehost_runtime.gateway.sessions.retention import EVERY_SECONDS, ROWS, Sweeper
+from rolehost_runtime.gateway.sessions.retention import EVERY_SECONDS, ROWS, Sweep, Sweeper
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
 
 ANNE = Whose(ACME.uid, "cat", "anne")
@@ -28,6 +31,10 @@ class Sink:
     def __init__(self) -> None:
         self.segments: list[int] = []
         self.codes: list[str] = []
+        self.lost = 0
+
+    def missing(self, sessions: int) -> None:
+        self.lost += sessions
 
     def swept(self, segments: int) -> None:
         self.segments.append(segments)
@@ -54,10 +61,14 @@ class Swept:
         key = whose.key(sid)
         await self.store.open(key)
         self.shelf.last(key, 3_600)
-        await self.store.enlist(whose, sid, self.clock())
+        await self.store.enlist(whose, sid, self.clock(), Active(self.clock(), 3_600))
         for number in range(segments):
             await self.segments.put(f"{folder(whose.tenant_uid, key)}l1/{number}", b"x")
         return key
+
+    async def lasts(self) -> None:
+        """The hour of every session, and the margin."""
+        self.clock.now_ms += HOURS + MARGIN_MS
 
     async def rows(self) -> list[str]:
         return sorted(row.session_id for row in await self.store.rows(ACME.uid, "cat", None, None, 10_000))
@@ -70,11 +81,16 @@ class Swept:
             await sweeper.tick(self.clock())
 
 
+def role(tables: Tables) -> RoleEntry:
+    found = tables.roles.get(ACME.name, "cat")
+    assert found is not None
+    return found
+
+
 def keep(tables: Tables, seconds: int) -> RoleEntry:
-    role = tables.roles.get(ACME.name, "cat")
-    assert role is not None
-    spec = replace(role.spec, sessions=replace(role.spec.sessions, retention_seconds=seconds))
-    made = RoleEntry(role.tenant, role.name, spec, role.stable, role.follow, role.created_at)
+    there = role(tables)
+    spec = replace(there.spec, sessions=replace(there.spec.sessions, retention_seconds=seconds))
+    made = RoleEntry(there.tenant, there.name, spec, there.stable, there.follow, there.created_at)
     tables.roles.put((ACME.name, "cat"), made)
     return made
 
@@ -84,8 +100,8 @@ async def test_what_lasted_its_time_is_swept_with_its_segments() -> None:
     await it.begin("old", segments=2 * CLEARED_AT_ONCE + 1)
     other = await it.begin("lives", segments=1)
     await it.begin("never-spoken", Whose(ACME.uid, "cat"))
-    it.shelf.last(other, 20 * 3_600)
-    it.clock.now_ms += 2 * HOURS
+    it.shelf.last(other, 200 * 3_600)
+    await it.lasts()
     await it.begin("young")
     await it.sweep(it.gateway())
     assert await it.rows() == ["lives", "young"]
@@ -93,21 +109,55 @@ async def test_what_lasted_its_time_is_swept_with_its_segments() -> None:
     assert await it.segments.list(f"{ACME.uid}/", 10) == [f"{folder(ACME.uid, other)}l1/0"]
 
 
-async def test_what_began_within_the_time_is_left_alone_whatever_the_store_says() -> None:
+@pytest.mark.parametrize(("hours", "missing"), [(0.2, 1), (1, 0), (48, 0)])
+async def test_a_head_that_is_gone_proves_nothing_by_itself(
+    hours: float, missing: int, caplog: pytest.LogCaptureFixture
+) -> None:
     it = Swept()
-    key = await it.begin("young", segments=1)
-    it.shelf.heads.clear()
-    it.clock.now_ms += HOURS // 4
-    await it.sweep(it.gateway())
-    assert await it.rows() == ["young"]
+    for sid in ("one", "two"):
+        key = await it.begin(sid, segments=1)
+    it.shelf.last(key, 90 * 3_600)
+    it.shelf.heads.pop(ANNE.key("one"))
+    it.clock.now_ms += int(hours * HOURS)
+    sweeper = it.gateway()
+    await sweeper.page(Sweep(role(it.tables)), it.clock())
+    assert await it.rows() == ["one", "two"]
+    assert len(await it.segments.list(f"{ACME.uid}/", 10)) == 2
+    assert (it.sink.lost, it.sink.segments) == (missing, [])
+    assert caplog.messages == [] if not missing else "1 sessions of Role acme/cat" in caplog.messages[0]
+    assert "one" not in caplog.text.replace("one of", "")
+
+
+async def test_what_nobody_dated_counts_from_when_it_is_found() -> None:
+    it = Swept()
+    key = await it.begin("old", segments=1)
+    it.shelf.books.active.clear()
+    await it.lasts()
+    place = (ACME.uid, "cat")
+    await it.gateway().page(Sweep(role(it.tables)), it.clock())
+    rows = await it.store.rows(*place, None, None, 9)
+    assert await it.store.activity(*place, rows) == [Active(it.clock(), 3_600)]
     assert len(await it.segments.list(folder(ACME.uid, key), 10)) == 1
+    await it.lasts()
+    await it.gateway().page(Sweep(role(it.tables)), it.clock())
+    assert (await it.rows(), it.sink.lost) == ([], 0)
+
+
+@pytest.mark.parametrize("seconds", [3_600, 360_000])
+async def test_another_retention_counts_from_the_next_turn_on(seconds: int) -> None:
+    """Shortened or lengthened: what was promised with the last turn is kept, by Redis and by the register alike."""
+    it = Swept()
+    await it.store.enlist(ANNE, "old", 0, Active(0, 36_000))
+    for now, rows in ((36_000_000 + MARGIN_MS - 1, ["old"]), (36_000_000 + MARGIN_MS, [])):
+        await it.gateway().page(Sweep(keep(it.tables, seconds)), now)
+        assert await it.rows() == rows
 
 
 async def test_a_tick_is_a_page_and_a_register_of_any_length_is_gone_through() -> None:
     it = Swept()
     for number in range(3 * ROWS + 1):
         await it.begin(f"s{number:04d}")
-    it.clock.now_ms += 2 * HOURS
+    await it.lasts()
     sweeper = it.gateway()
     await it.sweep(sweeper, ticks=1)
     assert len(await it.rows()) == 2 * ROWS + 1
@@ -121,7 +171,7 @@ async def test_one_gateway_sweeps_a_register_and_another_one_in_the_next_hour() 
     one, other = it.gateway(), it.gateway()
     await other.tick(it.clock())
     await it.sweep(one)
-    await it.begin("old")
+    await it.store.enlist(ANNE, "old", 0, Active(it.clock() - HOURS - MARGIN_MS, 3_600))
     it.clock.now_ms += HOURS // 5
     await it.sweep(other)
     assert await it.rows() == ["old"], "it is not its turn"
@@ -136,7 +186,7 @@ async def test_a_sweep_that_ended_in_the_middle_is_finished_by_the_next(
 ) -> None:
     it = Swept()
     key = await it.begin("old", segments=CLEARED_AT_ONCE + 1)
-    it.clock.now_ms += 2 * HOURS
+    await it.lasts()
     place: Any = it.archive if dies_in == "clear_some" else it.store
     real, left = getattr(place, dies_in), [1 if dies_in == "clear_some" else 0]
 
@@ -159,7 +209,7 @@ async def test_a_sweep_that_ended_in_the_middle_is_finished_by_the_next(
 async def test_a_session_that_begins_anew_while_it_is_swept_keeps_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     it = Swept()
     key = await it.begin("old", segments=1)
-    it.clock.now_ms += 2 * HOURS
+    await it.lasts()
     real = it.store.delist
 
     async def begun_just_before(whose: Whose, session_id: str) -> None:
@@ -176,7 +226,7 @@ async def test_a_session_that_begins_anew_while_it_is_swept_keeps_a_row(monkeypa
 async def test_what_cannot_be_swept_now_stays_for_the_next_round(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Swept()
     await it.begin("old", segments=1)
-    it.clock.now_ms += 2 * HOURS
+    await it.lasts()
 
     async def away(*arguments: Any) -> int:
         raise Unavailable("away", code=code)
@@ -233,3 +283,61 @@ async def test_a_session_that_lasted_its_time_before_an_open_socket_is_in_the_re
     await asyncio.sleep(0)
     assert [row.session_id for row in await house.store.rows(ACME.uid, "cat", None, None, 9)] == ["abc"]
     await house.die()
+
+
+async def test_the_register_hears_once_a_day_that_somebody_spoke() -> None:
+    house, handle, _ = await talking()
+    place, said = (ACME.uid, "cat"), []
+    real = house.store.enlist
+
+    async def enlist(*arguments: Any) -> None:
+        said.append(arguments[-1])
+        await real(*arguments)
+
+    house.store.enlist = enlist  # type: ignore[method-assign]
+    began = house.clock()
+    for _ in range(3):
+        await handle.say(Said(message="on"))
+        await asyncio.sleep(0)
+    assert [one.keep_seconds for one in said] == [UNSPOKEN_SECONDS, 7_200], "its row, then that it was spoken in"
+    keep(house.tables, 2 * 86_400)
+    await handle.say(Said(message="on"))
+    await asyncio.sleep(0)
+    assert said[2:] == [Active(said[-1].at_ms, 2 * 86_400)], "another promise"
+    house.clock.now_ms += REFRESH_MS + 1_000
+    await handle.say(Said(message="on"))
+    await asyncio.sleep(0)
+    assert [one.at_ms - began >= REFRESH_MS for one in said[3:]] == [True]
+    rows = await house.store.rows(*place, None, None, 9)
+    assert await house.store.activity(*place, rows) == [said[-1]]
+    handle.detach()
+    other = House(house.tables, house.store.shelf, house.dialer)
+    await other.pool.start()
+    other.store.shelf.books.active.clear()
+    await other.attach()
+    await asyncio.sleep(0)
+    log = await other.log()
+    assert await other.store.activity(*place, rows) == [Active(log[-1].at_ms, 2 * 86_400)], "the last turn, not now"
+    await other.die()
+    await house.die()
+
+
+@given(
+    at_ms=st.integers(0, 10**13),
+    keep_seconds=st.integers(0, 31_536_000),
+    spoke_later_ms=st.integers(0, REFRESH_MS),
+    skew_ms=st.integers(-REFRESH_MS + 1, REFRESH_MS - 1),
+    later_ms=st.integers(0, 10**12),
+)
+def test_nothing_is_deleted_that_may_have_been_spoken_in_within_its_time(
+    at_ms: int, keep_seconds: int, spoke_later_ms: int, skew_ms: int, later_ms: int
+) -> None:
+    """Whatever Redis lost: the newest turn, of which the register may not have heard yet, is as old as was promised."""
+    now_ms = at_ms + later_ms
+    verdict = left_of(Active(at_ms, keep_seconds), False, now_ms)
+    if verdict is Left.LAPSED:
+        assert now_ms + skew_ms >= at_ms + spoke_later_ms + 1000 * keep_seconds
+    if verdict is Left.MISSING:
+        assert now_ms < at_ms + 1000 * keep_seconds
+    assert left_of(Active(at_ms, keep_seconds), True, now_ms) is Left.KEPT
+    assert (verdict is Left.LAPSED) == (later_ms >= 1000 * keep_seconds + MARGIN_MS)

@@ -4,8 +4,9 @@ import secrets
 
 from rolehost_api.errors import BadRequest, Conflict, NotFound
 from rolehost_api.wire import ForkedFrom
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, following, last_seq, place_after
-from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Beginning, Whose
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, UNSPOKEN_SECONDS, Beginning, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.history import History
 
@@ -40,7 +41,7 @@ async def fork(
     fresh = f"fork-{secrets.token_hex(12)}"
     target = whose.key(fresh)
     newest, amends = await _copy(store, past, target, last)
-    await store.enlist(whose, fresh, now_ms)
+    await store.enlist(whose, fresh, now_ms, Active(now_ms, UNSPOKEN_SECONDS))
     await store.found(
         target,
         Beginning(
@@ -56,6 +57,7 @@ async def fork(
         ),
         keep_seconds,
     )
+    await store.enlist(whose, fresh, now_ms, Active(now_ms, keep_seconds))
     return fresh
 
 

@@ -103,7 +103,8 @@ class LiveSession:
         """The newest event that whoever listened here was told of; None before the log was read."""
         self._fold: SessionFold | None = None
         self.remembered = Remembered(world.store, key, lambda: world.history(key), self.keep_seconds)
-        self.listing = Listing(world.store, Whose(role.tenant.uid, role.name, principal.user), session_id)
+        whose = Whose(role.tenant.uid, role.name, principal.user)
+        self.listing = Listing(world.store, whose, session_id, self.keep_seconds)
         self._loading = asyncio.Lock()
         self._forgets = 0
         self._start = start
@@ -242,7 +243,7 @@ class LiveSession:
             self._forked_from = head.origin
             await self._tell_missed(head, records)
             if fold.turn:
-                self.listing.begin(head.last_at_ms)  # it is there, unless the store lost it
+                self.listing.spoke(head.last_at_ms)  # the row is there, unless the store lost it
             self.weigh(fold)
             self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision

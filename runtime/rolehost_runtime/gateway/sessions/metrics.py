@@ -86,6 +86,15 @@ class PrometheusRetentionSink:
             registry=registry,
         )
 
+        self._missing = Counter(
+            "rolehost_retention_missing_sessions",
+            "Looks, about one an hour, at a session that is on its Role's list and that Redis lost before its time.",
+            registry=registry,
+        )
+
+    def missing(self, sessions: int) -> None:
+        self._missing.inc(sessions)
+
     def swept(self, segments: int) -> None:
         self._sessions.inc()
         self._segments.inc(segments)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.channels import Word
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.merge import Stored
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
@@ -27,7 +28,7 @@ DURABILITY = "none"
 class NoLibrary:
     """Implements kept.Library, for what nobody keeps."""
 
-    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
+    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
         """Nobody would find it."""
 
     async def delist(self, whose: Whose, session_id: str) -> None:
@@ -35,6 +36,9 @@ class NoLibrary:
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
         return False
+
+    async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
+        return [None] * len(rows)
 
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         return ()

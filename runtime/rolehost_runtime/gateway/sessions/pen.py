@@ -68,7 +68,7 @@ class Pen:
                         raise
                     again = await self._remembered.refence(fold, refusal)
                     self._listing.forgotten()  # what the store does not know any more may be swept already
-                    self._listing.begin(record.at_ms)
+                    self._listing.spoke(record.at_ms)
                     record, mended = replace(record, log_id=again.log_id, epoch=again.epoch), True
                 except Unavailable as away:
                     pause = next(pauses, None)
@@ -80,6 +80,7 @@ class Pen:
             fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
             raise
         self._remembered.committed(record)
+        self._listing.spoke(record.at_ms)
         return record
 
     async def amend(self, fold: SessionFold, response_id: str, heard: HeardPart | None) -> None:

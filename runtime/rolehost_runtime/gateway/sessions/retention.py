@@ -1,8 +1,9 @@
 """What is left of sessions that lasted their time: Redis deletes their keys by itself, this their segments and their rows.
 
 About once an hour some gateway claims a Role's register and goes through it by the page. Where a row's session is not
-there any more its segments go, then the row: a sweep that ended in the middle finds what it left. A session that was
-begun anew meanwhile keeps its row.
+there any more, and the register itself proves that it has lasted its time (`core.lapse`), its segments go, then the row: a
+sweep that ended in the middle finds what it left. A session that was begun anew meanwhile keeps its row. One that is gone
+before its time was lost by Redis: it is counted, said, and left alone.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rolehost_api.errors import RolehostError
+from rolehost_runtime.core.lapse import Active, Left, left_of
 from rolehost_runtime.core.record import CorruptRecord
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.kept import Row, Whose
+from rolehost_runtime.gateway.kept import UNSPOKEN_SECONDS, Row, Whose
 from rolehost_runtime.gateway.ports import SessionStore
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
@@ -40,16 +42,6 @@ def jittered(seconds: float, at: float) -> float:
     (1800.0, 3600.0, 5400.0)
     """
     return seconds * (0.5 + at)
-
-
-def may_have_lapsed(row: Row, retention_seconds: int, now_ms: int) -> bool:
-    """Whether a session can have lasted its time. What began within it is left alone, whatever the store says: it may
-    be about to begin, or the store may have lost what will be restored.
-
-    >>> may_have_lapsed(Row("", "s", 5_000), 3_600, 3_604_999), may_have_lapsed(Row("", "s", 5_000), 3_600, 3_605_000)
-    (False, True)
-    """
-    return row.began_ms + 1000 * retention_seconds <= now_ms
 
 
 @dataclass(slots=True)
@@ -87,6 +79,9 @@ class RetentionSink(Protocol):
 
     def not_swept(self, code: str) -> None: ...
 
+    def missing(self, sessions: int) -> None:
+        """So many are in the register and not in the store, long before their time."""
+
 
 class NoRetentionSink:
     """Counts nothing."""
@@ -97,6 +92,9 @@ class NoRetentionSink:
     def not_swept(self, code: str) -> None:
         """Nothing."""
 
+    def missing(self, sessions: int) -> None:
+        """Nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -104,6 +102,8 @@ class Sweep:
 
     role: RoleEntry
     after: Row | None = None
+    missing: int = 0
+    """Sessions found so far that the store lost."""
 
 
 class Sweeper:
@@ -152,17 +152,44 @@ class Sweeper:
     async def page(self, sweep: Sweep, now_ms: int) -> Sweep | None:
         """At most ROWS rows; where it goes on, None at the register's end."""
         role = sweep.role
-        rows = await self._store.rows(role.tenant.uid, role.name, None, sweep.after, ROWS)
-        for row in rows:
-            if may_have_lapsed(row, role.spec.sessions.retention_seconds, now_ms):
-                whose = Whose(role.tenant.uid, role.name, row.user)
-                try:
-                    await self._clean(whose, row.session_id, now_ms)
-                except RolehostError as error:
-                    if error.code == "state_unavailable":
-                        raise
-                    self._sink.not_swept(error.code)  # its row stays, and it is found in the next round
-        return Sweep(role, rows[-1]) if len(rows) == ROWS else None
+        place = (role.tenant.uid, role.name)
+        rows = await self._store.rows(*place, None, sweep.after, ROWS)
+        said = await self._store.activity(*place, rows)
+        there = await asyncio.gather(*(self._there(Whose(*place, row.user).key(row.session_id)) for row in rows))
+        missing = 0
+        for row, active, lives in zip(rows, said, there, strict=True):
+            whose = Whose(*place, row.user)
+            match left_of(active, lives, now_ms):
+                case Left.UNDATED:
+                    now = Active(now_ms, role.spec.sessions.retention_seconds)
+                    await self._store.enlist(whose, row.session_id, row.began_ms, now)
+                case Left.MISSING:
+                    missing += 1
+                case Left.LAPSED:
+                    await self._clean_or_later(whose, row.session_id, now_ms)
+                case Left.KEPT:
+                    pass
+        self._sink.missing(missing)
+        missing += sweep.missing
+        if len(rows) == ROWS:
+            return Sweep(role, rows[-1], missing)
+        if missing:
+            log.error(
+                "%d sessions of Role %s/%s are on its list and not in Redis, long before their time; nothing of them "
+                "was deleted: see docs/operating.md, How long what is kept",
+                missing,
+                role.tenant.name,
+                role.name,
+            )
+        return None
+
+    async def _clean_or_later(self, whose: Whose, session_id: str, now_ms: int) -> None:
+        try:
+            await self._clean(whose, session_id, now_ms)
+        except RolehostError as error:
+            if error.code == "state_unavailable":
+                raise
+            self._sink.not_swept(error.code)  # its row stays, and it is found in the next round
 
     async def _clean(self, whose: Whose, session_id: str, now_ms: int) -> None:
         """Segments first, the row last. Raises Unavailable `archive_unavailable` and `state_unavailable`."""
@@ -177,7 +204,7 @@ class Sweeper:
         await self._store.delist(whose, session_id)
         self._sink.swept(segments)
         if await self._there(key):  # begun anew just now, and found its old row
-            await self._store.enlist(whose, session_id, now_ms)
+            await self._store.enlist(whose, session_id, now_ms, Active(now_ms, UNSPOKEN_SECONDS))
 
     async def _there(self, key: str) -> bool:
         try:

@@ -6,30 +6,35 @@ As in `scripts`, everything is validated before the first write.
 from rolehost_runtime.gateway.broker.state.scripts import LASTS
 
 ENLIST = """
-local there = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if not there and ARGV[5] == '1' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
-for number = 1, 2 do redis.call('EXPIRE', KEYS[number], ARGV[6]) end
-if there and redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'ok' end
+local there = redis.call('ZSCORE', KEYS[1], ARGV[1]) or redis.call('ZSCORE', KEYS[2], ARGV[1])
 for number = 1, 2 do
-  local at = redis.call('ZSCORE', KEYS[number], ARGV[1]) or there or ARGV[2]
-  redis.call('ZADD', KEYS[number], at, ARGV[1])
-  redis.call('EXPIRE', KEYS[number], ARGV[6])
   local most = tonumber(ARGV[2 + number])
-  local over = redis.call('ZCARD', KEYS[number]) - most
-  if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[number], 0, over - 1) end
+  if not there and most > 0 and redis.call('ZCARD', KEYS[number]) >= most then return 'full ' .. number end
 end
+for number = 1, 2 do
+  if not redis.call('ZSCORE', KEYS[number], ARGV[1]) then
+    redis.call('ZADD', KEYS[number], there or ARGV[2], ARGV[1])
+  end
+end
+local said = redis.call('HGET', KEYS[3], ARGV[1])
+local before = tonumber(string.match(said or '', '^(%d+) ') or -1)
+if ARGV[6] ~= '' and before <= tonumber(string.match(ARGV[6], '^%d+')) then
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[6])
+end
+for number = 1, 3 do redis.call('EXPIRE', KEYS[number], ARGV[5]) end
 return 'ok'
 """
-"""KEYS everybody's rows, one principal's. ARGV row, at_ms, most rows of each, `1` where a full list refuses instead of
-letting go of its oldest, and seconds that both are kept from now on. A row that is there is not written again: it is asked for with every opening of a session, and one
-that a failover lost is written with the next."""
+"""KEYS everybody's rows, one principal's, and when who was active. ARGV row, began_ms, most rows of each (0: no bound),
+seconds that all of it is kept from now on, and an `Active` or nothing. A row that is there is not written again: it is
+asked for with every opening of a session, and one that a failover lost is written with the next."""
 
 DELIST = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
 return 'ok'
 """
-"""KEYS everybody's rows, one principal's. ARGV row."""
+"""KEYS as of ENLIST. ARGV row."""
 
 DRAFT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'taken' end

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, encode
 from rolehost_runtime.gateway.kept import (
     FORGOTTEN_SECONDS,
-    MAX_LISTED,
+    MAX_KEPT,
     MAX_OF_USER,
     RETENTION_SECONDS,
     Beginning,
@@ -16,6 +17,7 @@ from rolehost_runtime.gateway.kept import (
     Row,
     Whose,
     too_many_kept,
+    too_many_of_tenant,
 )
 from rolehost_runtime.gateway.ports import Head, Superseded
 
@@ -29,6 +31,7 @@ class Books:
 
     rows: dict[tuple[str, str], dict[str, Row]] = field(default_factory=dict)
     """By tenant and Role, then by member."""
+    active: dict[tuple[str, str], dict[str, Active]] = field(default_factory=dict)
     claims: dict[tuple[str, str], int] = field(default_factory=dict)
     """By tenant and Role: until when, in ms."""
     drafts: dict[str, list[Record]] = field(default_factory=dict)
@@ -40,23 +43,35 @@ class Books:
 class MemoryLibrary:
     """Implements kept.Library."""
 
+    most_kept = MAX_KEPT
+
     @property
     def shelf(self) -> "Shelf":
         """As it is now."""
         raise NotImplementedError
 
-    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
-        rows = self.shelf.books.rows.setdefault((whose.tenant_uid, whose.role), {})
-        row = Row(whose.user, session_id, at_ms)
-        theirs = [other for other in rows.values() if other.user == whose.user]
-        if whose.user and row.member not in rows and len(theirs) >= MAX_OF_USER:
-            raise too_many_kept()
+    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+        place = (whose.tenant_uid, whose.role)
+        rows = self.shelf.books.rows.setdefault(place, {})
+        row = Row(whose.user, session_id, began_ms)
+        if row.member not in rows:
+            if len(rows) >= self.most_kept:
+                raise too_many_of_tenant(self.most_kept)
+            if whose.user and sum(other.user == whose.user for other in rows.values()) >= MAX_OF_USER:
+                raise too_many_kept()
         rows.setdefault(row.member, row)
-        if not whose.user and len(theirs) >= MAX_LISTED:
-            rows.pop(min(theirs, key=lambda other: (other.began_ms, other.member)).member)
+        said = self.shelf.books.active.setdefault(place, {})
+        if active is not None and (row.member not in said or said[row.member].at_ms <= active.at_ms):
+            said[row.member] = active
+
+    async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
+        said = self.shelf.books.active.get((tenant_uid, role), {})
+        return [said.get(row.member) for row in rows]
 
     async def delist(self, whose: Whose, session_id: str) -> None:
-        self.shelf.books.rows.get((whose.tenant_uid, whose.role), {}).pop(Row(whose.user, session_id, 0).member, None)
+        books, place, member = self.shelf.books, (whose.tenant_uid, whose.role), Row(whose.user, session_id, 0).member
+        books.rows.get(place, {}).pop(member, None)
+        books.active.get(place, {}).pop(member, None)
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
         claims, now = self.shelf.books.claims, self.shelf.now_ms()

@@ -2,6 +2,7 @@
 
 rh:{<tag of tenant and Role>}:rows             every session of the Role, by when it began
 rh:{<tag of tenant and Role>}:rows:<principal> those of one principal
+rh:{<tag of tenant and Role>}:active           of each row: when somebody spoke last, and how long it is kept after that
 rh:{<tag of tenant and Role>}:swept            who is sweeping the register: `claim`
 rh:{<tag>}:<session>:…                         a session's own keys: SESSION_KEYS
 rh:{<receipt>}:receipt                         what was deleted, for RECEIPT_SECONDS
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, encode
 from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.library_scripts import DELIST, DRAFT, ENLIST, FORGET, FOUND, KEEP_RECEIPT
@@ -24,7 +26,7 @@ from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.kept import (
     DRAFT_SECONDS,
     FORGOTTEN_SECONDS,
-    MAX_LISTED,
+    MAX_KEPT,
     MAX_OF_USER,
     RECEIPT_SECONDS,
     RETENTION_SECONDS,
@@ -35,6 +37,7 @@ from rolehost_runtime.gateway.kept import (
     Whose,
     encode_origin,
     too_many_kept,
+    too_many_of_tenant,
 )
 from rolehost_runtime.gateway.ports import Superseded
 
@@ -54,16 +57,26 @@ class RedisLibrary:
     """Implements kept.Library."""
 
     _redis: Client
+    most_kept = MAX_KEPT
+    """Sessions of one Role. Whoever counts over all Roles of a tenant does so before."""
 
     # ── the register ────────────────────────────────────────────────────────────────
 
-    async def enlist(self, whose: Whose, session_id: str, at_ms: int) -> None:
+    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
         """As kept.Register has it."""
-        where, member = _registers(whose), Row(whose.user, session_id, at_ms).member
-        most = MAX_OF_USER if whose.user else MAX_LISTED
-        arguments: list[Word] = [member, at_ms, MAX_LISTED, most, "1" if whose.user else "", ROWS_SECONDS]
-        if await self._redis.call(ENLIST_SCRIPT, where, arguments) == b"full":
+        member, of_user = Row(whose.user, session_id, began_ms).member, MAX_OF_USER if whose.user else 0
+        said = active.words if active is not None else ""
+        arguments: list[Word] = [member, began_ms, self.most_kept, of_user, ROWS_SECONDS, said]
+        outcome = await self._redis.call(ENLIST_SCRIPT, _registers(whose), arguments)
+        if outcome == b"full 1":
+            raise too_many_of_tenant(self.most_kept)
+        if outcome != b"ok":
             raise too_many_kept()
+
+    async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
+        key = _registers(Whose(tenant_uid, role))[-1]
+        words = ("HMGET", key, *(row.member for row in rows))
+        return [Active.of(said) for said in (await self._redis.run(*words, key=key.encode()) if rows else ())]
 
     async def delist(self, whose: Whose, session_id: str) -> None:
         member = Row(whose.user, session_id, 0).member
@@ -71,7 +84,7 @@ class RedisLibrary:
 
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         """As kept.Register has it. Rows of one millisecond are read again with each page that begins among them."""
-        everybodys, one = _registers(Whose(tenant_uid, role, user or ""))
+        everybodys, one, _ = _registers(Whose(tenant_uid, role, user or ""))
         key = everybodys if user is None else one
         highest = "+inf" if after is None else after.began_ms
         found: list[Row] = []
@@ -151,10 +164,10 @@ class RedisLibrary:
         return found if isinstance(found, bytes) else None
 
 
-def _registers(whose: Whose) -> tuple[str, str]:
-    """Of everybody, and of one principal: one slot, so that one step writes both."""
+def _registers(whose: Whose) -> tuple[str, str, str]:
+    """Of everybody, of one principal, and who was active when: one slot, so that one step writes all."""
     tag = _hashed(whose.tenant_uid, whose.role)
-    return f"rh:{{{tag}}}:rows", f"rh:{{{tag}}}:rows:{_hashed(whose.principal)}"
+    return f"rh:{{{tag}}}:rows", f"rh:{{{tag}}}:rows:{_hashed(whose.principal)}", f"rh:{{{tag}}}:active"
 
 
 def _receipt(receipt: str) -> str:
