@@ -86,7 +86,10 @@ class Mortal(MemorySessionStore):
 class House:
     """Everything inside one gateway, with pods of our own."""
 
-    def __init__(self, tables: Tables, shelf: Shelf | None = None, dialer: PodDialer | None = None) -> None:
+    def __init__(
+        self, tables: Tables, shelf: Shelf | None = None, dialer: PodDialer | None = None, **more: Any
+    ) -> None:
+        """`more`: what its sessions are told beside what they always are."""
         self.tables, self.clock = tables, Clock()
         self.dialer = dialer or PodDialer()
         self.store = Mortal(shelf)
@@ -94,7 +97,7 @@ class House:
         self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
         models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
         self.service = SessionService(
-            tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0)
+            tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0), **more
         )
 
     def pod(self, uid: str, tenant: Tenant = ACME, revision: str = "", **changes: Any) -> FakePod:

@@ -154,6 +154,11 @@ def encode(record: Record) -> dict[str, bytes]:
     return {"v": str(version).encode(), "crc32": f"{zlib.crc32(body):08x}".encode(), "body": body}
 
 
+def size_of(record: Record) -> int:
+    """Bytes of its body in the log."""
+    return len(encode(record)["body"])
+
+
 def decode(fields: dict[bytes, bytes]) -> Record:
     """The record out of a stream entry's fields. Raises CorruptRecord."""
     body, version = fields.get(b"body", b""), fields.get(b"v", b"")

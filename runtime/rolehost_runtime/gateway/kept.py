@@ -102,6 +102,8 @@ class Beginning:
     at_ms: int
     amends: int
     origin: ForkedFrom
+    log_bytes: int = 0
+    """Of the records that were copied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -471,6 +471,8 @@ class Head:
     """The epoch in which all that it had been before was forgotten; 0: never."""
     origin: ForkedFrom | None = None
     """What it was forked from."""
+    log_bytes: int = field(default=0, compare=False)
+    """What the records take that are in the store's log: those that left it for the archive do not count."""
 
     @property
     def void(self) -> bool:

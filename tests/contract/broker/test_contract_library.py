@@ -162,7 +162,7 @@ async def test_a_full_list_refuses_and_lets_go_of_nobody(stores: Stores, monkeyp
 
 
 def beginning(head: Head, records: list[Record]) -> Beginning:
-    return Beginning("fresh-log", head.epoch, 3, 7, 3, "cat-1", 3, 1, ForkedFrom("old", last_seq(records[-1])))
+    return Beginning("fresh-log", head.epoch, 3, 7, 3, "cat-1", 3, 1, ForkedFrom("old", last_seq(records[-1])), 77)
 
 
 async def test_a_copied_log_is_seen_whole_or_not_at_all(stores: Stores) -> None:
@@ -184,6 +184,7 @@ async def test_a_copied_log_is_seen_whole_or_not_at_all(stores: Stores) -> None:
         ForkedFrom("old", 7),
     )
     taken, read = await store.open("new")
+    assert (found.log_bytes, taken.log_bytes) == (77, 77)
     assert (read, taken.epoch, taken.origin) == (records, head.epoch + 1, ForkedFrom("old", 7))
     await store.commit("new", turn(taken, 4, 8))
     assert await store.read("k") == records

@@ -8,7 +8,7 @@ from tests.contract.broker.test_contract_store import after
 
 from rolehost_api.errors import Conflict
 from rolehost_api.wire import HeardPart
-from rolehost_runtime.core.record import Amend, Record
+from rolehost_runtime.core.record import Amend, Record, size_of
 from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
@@ -99,6 +99,28 @@ async def test_what_is_taken_away_is_gone_and_its_segment_is_known(gateway: Call
     assert found.last == (4, 0)
     await it.store.commit("k", after(head, 6, seq_first=12))
     assert [record.turn for record in await it.store.page("k", (1, 0), 9)] == [5, 6]
+
+
+async def test_the_head_knows_what_the_log_takes(gateway: Callable[[], Gateway]) -> None:
+    it = gateway()
+    head, records = await written(it.store)
+    sizes = [size_of(record) for record in records]
+
+    async def known() -> int:
+        there = await it.store.head("k")
+        assert there is not None
+        return there.log_bytes
+
+    assert await known() == sum(sizes)
+    await it.store.commit("k", records[-1])
+    assert await known() == sum(sizes), "the same once more takes nothing"
+    assert await it.log.shorten("k", head.log_id, head.epoch, (1, 0), (2, 0), name("1.0", "2.0"))
+    assert await known() == sum(sizes[2:])
+    assert not await it.log.shorten("k", head.log_id, head.epoch, (1, 0), (2, 0), name("1.0", "2.0"))
+    assert await it.log.shorten("k", head.log_id, head.epoch, (2, 1), (4, 0), "")
+    assert await known() == sizes[-1]
+    taken, _ = await gateway().store.open("k")
+    assert taken.log_bytes == sizes[-1]
 
 
 async def test_the_same_again_does_nothing(gateway: Callable[[], Gateway]) -> None:

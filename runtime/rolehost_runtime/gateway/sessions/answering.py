@@ -192,6 +192,7 @@ class Answering:
                     await self._pen.amend(fold, amends or fold.response_id, said.heard)
         if accepted.deadline is not None and asyncio.get_running_loop().time() >= accepted.deadline:
             raise overdue()
+        await self._check_room(fold)
         role = self._home.role()
         revision = self._home.moved_for(role, fold, said.revision)
         opened = fold.begin(
@@ -210,6 +211,17 @@ class Answering:
         accepted.begun(opened.response_id)
         running = self._home.audience.begin(opened)
         await self._run(fold, running, role, revision, Timing(accepted.at, began, accepted.deadline))
+
+    async def _check_room(self, fold: SessionFold) -> None:
+        """Raises Conflict `session_full`. What the archive took meanwhile is known to the store, which is asked only where
+        that may help."""
+        limits = self._world.limits
+        if limits.refusal(fold.turn, self._pen.log_bytes) is None:
+            return
+        head = await self._world.store.head(self._home.key)
+        self._pen.log_bytes = head.log_bytes if head is not None else 0
+        if (refusal := limits.refusal(fold.turn, self._pen.log_bytes)) is not None:
+            raise refusal
 
     async def _orphan_first(self, fold: SessionFold, accepted: Accepted) -> bool:
         """The turn that was left open, before this message; whether it is this message's own. Raises what that one
@@ -278,6 +290,7 @@ class Answering:
         before, self._orphan = self._orphan, None
         if before is not None:
             before.begun.set()
+        self._pen.log_bytes = head.log_bytes if head is not None else 0
         opened = head.open if head is not None else None
         if head is None or fold is None or opened is None or opened.turn != fold.turn + 1:
             return

@@ -5,7 +5,7 @@ import secrets
 from rolehost_api.errors import BadRequest, Conflict, NotFound
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.lapse import Active
-from rolehost_runtime.core.record import Amend, Record, TurnRecord, following, last_seq, place_after
+from rolehost_runtime.core.record import Amend, Record, TurnRecord, following, last_seq, place_after, size_of
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS, UNSPOKEN_SECONDS, Beginning, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.history import History
@@ -40,7 +40,7 @@ async def fork(
         raise BadRequest(f"at most {MAX_TURNS} turns are copied", hint="Fork an earlier event", code="fork_too_long")
     fresh = f"fork-{secrets.token_hex(12)}"
     target = whose.key(fresh)
-    newest, amends = await _copy(store, past, target, last)
+    newest, amends, size = await _copy(store, past, target, last)
     await store.enlist(whose, fresh, now_ms, Active(now_ms, UNSPOKEN_SECONDS))
     await store.found(
         target,
@@ -54,6 +54,7 @@ async def fork(
             at_ms=last.at_ms,
             amends=amends,
             origin=ForkedFrom(session_id, at_seq),
+            log_bytes=size,
         ),
         keep_seconds,
     )
@@ -99,10 +100,11 @@ def trimmed() -> Conflict:
     )
 
 
-async def _copy(store: SessionStore, past: History, target: str, last: Record) -> tuple[TurnRecord, int]:
-    """All records up to `last` into the target's draft: the newest turn of them, and how many amends there are."""
+async def _copy(store: SessionStore, past: History, target: str, last: Record) -> tuple[TurnRecord, int, int]:
+    """All records up to `last` into the target's draft: the newest turn of them, how many amends there are, and
+    the bytes of all."""
     newest: TurnRecord | None = None
-    amends, expected, place = 0, 1, (1, 0)
+    amends, size, expected, place = 0, 0, 1, (1, 0)
     while True:
         page = await past.page(place, PAGE)
         records = [record for record in page if record.position <= last.position]
@@ -110,6 +112,7 @@ async def _copy(store: SessionStore, past: History, target: str, last: Record) -
             if record.seq_first != expected:
                 raise trimmed()
             expected = last_seq(record) + 1
+            size += size_of(record)
             if isinstance(record, Amend):
                 amends += 1
             else:
@@ -121,4 +124,4 @@ async def _copy(store: SessionStore, past: History, target: str, last: Record) -
         place = following(records[-1])
     if newest is None or expected != last_seq(last) + 1:
         raise Conflict("this session was changed meanwhile", hint="Try again", code="session_changed", retryable=True)
-    return newest, amends
+    return newest, amends, size

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import HeardPart
-from rolehost_runtime.core.record import Record, render
+from rolehost_runtime.core.record import Record, render, size_of
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Shared
 from rolehost_runtime.gateway.sessions.audience import Audience
@@ -43,6 +43,8 @@ class Pen:
         self.notes = Notes(world.store, key, rests)
         self.shared: Shared | None = None
         """What the newest record changed of user-scope state, where it did."""
+        self.log_bytes = 0
+        """What the log takes, or took when it was read, and what was written since."""
         self.held = asyncio.Lock()
         """By whoever proposes a record, until it is durable or lost."""
 
@@ -81,6 +83,7 @@ class Pen:
             raise
         self._remembered.committed(record)
         self._listing.spoke(record.at_ms)
+        self.log_bytes += size_of(record)
         return record
 
     async def amend(self, fold: SessionFold, response_id: str, heard: HeardPart | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace as with_changes
 from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict
-from rolehost_runtime.core.record import Amend, Record, last_seq
+from rolehost_runtime.core.record import Amend, Record, last_seq, size_of
 from rolehost_runtime.core.rewind import (
     MAX_RECORDS,
     Again,
@@ -118,7 +118,8 @@ class Remembered:
 
 def _after(head: Head, record: Record) -> Head:
     """The head once that record is in the log again."""
-    head = with_changes(head, seq=last_seq(record), last_at_ms=record.at_ms)
+    size = head.log_bytes + size_of(record)
+    head = with_changes(head, seq=last_seq(record), last_at_ms=record.at_ms, log_bytes=size)
     if isinstance(record, Amend):
         return with_changes(head, amends=record.number)
     return with_changes(head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0)

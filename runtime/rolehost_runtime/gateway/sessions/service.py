@@ -42,6 +42,7 @@ from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, SharedPlace
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.librarian import Librarian
+from rolehost_runtime.gateway.sessions.limits import Limits
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSink
@@ -176,6 +177,7 @@ class SessionService:
         snapshots: Callable[[str], None] = lambda outcome: None,
         places: Sequence[Forgettable] = (),
         ownership: OwnershipSink | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken. `places`: where anything of a session or a user is kept
         beside the log; all of it is deleted with them."""
@@ -186,6 +188,7 @@ class SessionService:
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, snapshotting,
             archive=archive,
             taken=self._ownership.taken,
+            limits=limits or Limits(),
         )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(

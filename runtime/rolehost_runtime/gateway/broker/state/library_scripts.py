@@ -62,13 +62,13 @@ if there and redis.call('HGET', KEYS[1], 'seq') ~= ARGV[4] then return 'ok' end
 if redis.call('EXISTS', KEYS[2]) == 0 then return 'gone' end
 if not there then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[1], 'epoch', ARGV[2], 'turn', ARGV[3], 'seq', ARGV[4], 'version', ARGV[5],
-    'revision', ARGV[6], 'at_ms', ARGV[7], 'amends', ARGV[8], 'origin', ARGV[9], 'owner', '')
+    'revision', ARGV[6], 'at_ms', ARGV[7], 'amends', ARGV[8], 'origin', ARGV[9], 'bytes', ARGV[10], 'owner', '')
 end
-lasts(ARGV[10])
+lasts(ARGV[11])
 return 'ok'
 """
 )
-"""KEYS head, wal. ARGV log id, epoch, turn, seq, version, revision, at_ms, amends, origin, seconds that it is kept."""
+"""KEYS head, wal. ARGV log id, epoch, turn, seq, version, revision, at_ms, amends, origin, bytes of the log, seconds that it is kept."""
 
 FORGET = """
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'turn', 'forgotten', 'receipt', 'counts')

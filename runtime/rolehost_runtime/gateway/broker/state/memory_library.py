@@ -105,6 +105,7 @@ class MemoryLibrary:
         self.shelf.heads[key] = Head(
             beginning.log_id, beginning.epoch, beginning.turn, beginning.seq, beginning.version, beginning.revision,
             beginning.at_ms, amends=beginning.amends, origin=beginning.origin,
+            log_bytes=beginning.log_bytes,
         )  # fmt: skip
         self.shelf.last(key, keep_seconds)
 

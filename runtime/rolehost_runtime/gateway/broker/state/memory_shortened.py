@@ -1,6 +1,7 @@
 """The fake of logs whose begin goes away: the same rules, on the shelf of a MemorySessionStore."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rolehost_runtime.core.record import Position, decode
 from rolehost_runtime.core.segment import Entry, Shelved, entry
@@ -39,5 +40,8 @@ class MemoryShortenedLog:
             return False
         if name:
             self._shelf.segments.setdefault(key, []).append(Shelved.of(name))
-        del log[: places.index(last) + 1]
+        gone = places.index(last) + 1
+        left = head.log_bytes - sum(len(fields[b"body"]) for fields in log[:gone])
+        self._shelf.heads[key] = replace(head, log_bytes=left)
+        del log[:gone]
         return True

@@ -174,7 +174,8 @@ class MemorySessionStore(MemoryLibrary):
             raise Superseded()
         shared = self._share(key, record)
         log.append(versioned(fields, shared.version if shared else 0))
-        head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms)
+        size = head.log_bytes + len(fields[b"body"])
+        head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms, log_bytes=size)
         if isinstance(record, Amend):
             self.shelf.heads[key] = replace(head, amends=record.number)
         else:

@@ -128,6 +128,7 @@ class RedisLibrary:
                 beginning.at_ms,
                 beginning.amends,
                 encode_origin(beginning.origin),
+                beginning.log_bytes,
                 keep_seconds,
             ],
         )

@@ -34,6 +34,13 @@ if ARGV[7] ~= '' then
   redis.call('XADD', KEYS[3], last, 'name', ARGV[7])
   lasts_as_head(KEYS[3])
 end
+local gone = 0
+for _, one in ipairs(redis.call('XRANGE', KEYS[2], '-', last)) do
+  for field = 1, #one[2], 2 do
+    if one[2][field] == 'body' then gone = gone + #one[2][field + 1] end
+  end
+end
+redis.call('HINCRBY', KEYS[1], 'bytes', -gone)
 redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[5] .. '-' .. (tonumber(ARGV[6]) + 1))
 return 'ok'
 """

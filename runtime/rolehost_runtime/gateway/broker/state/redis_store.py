@@ -80,6 +80,7 @@ HEAD = (
     "deaths",
     "forgotten",
     "origin",
+    "bytes",
     "open",
 )
 """Fields of a session's head, as the script OPEN gives them too."""
@@ -330,13 +331,13 @@ def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
 def _read_head(values: Sequence[bytes | None]) -> Head:
     """The fields HEAD. Raises CorruptRecord."""
     try:
-        *known, amends, deaths, forgotten, origin, note = values
+        *known, amends, deaths, forgotten, origin, size, note = values
         log_id, epoch, turn, seq, version, revision, at_ms = (value.decode() for value in known if value is not None)
         opened = decode_open(note) if note else None
         return Head(
             log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
             amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
-            forgotten=int(forgotten or 0), origin=decode_origin(origin),
+            forgotten=int(forgotten or 0), origin=decode_origin(origin), log_bytes=int(size or 0),
         )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None

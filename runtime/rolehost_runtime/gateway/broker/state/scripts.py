@@ -60,7 +60,7 @@ end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
-  'amends', 'deaths', 'forgotten', 'origin', 'open')
+  'amends', 'deaths', 'forgotten', 'origin', 'bytes', 'open')
 table.insert(taken, 1, how)
 local newest = false
 for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
@@ -273,6 +273,7 @@ else
     'at_ms', ARGV[10])
   redis.call('HDEL', KEYS[1], 'open', 'deaths')
 end
+redis.call('HINCRBY', KEYS[1], 'bytes', #ARGV[13])
 lasts(ARGV[14])
 if plan then return {'ok', number(plan.version), #plan.kept} end
 return 'ok'
@@ -282,7 +283,7 @@ return 'ok'
 owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32, body, seconds that all of it is kept
 from now on, and for six keys what MERGE takes: the version that the change got goes into the record's entry as `uv`. Number 0 is the turn itself, and the note of the open
 turn goes with it; any other is an amend of the newest turn, counted over the whole log, which leaves version, revision
-and the open turn as they are."""
+and the open turn as they are. The head counts the bytes of what is in the log."""
 
 NOTE = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')
