@@ -60,10 +60,18 @@ from rolehost_runtime.gateway.ports import (
     Signer,
     StoreFacts,
 )
+from rolehost_runtime.gateway.sessions.admission import Admission
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import Past
-from rolehost_runtime.gateway.sessions.metrics import PrometheusArchiveSink, PrometheusRetentionSink, PrometheusSink
+from rolehost_runtime.gateway.sessions.limits import USUAL, Limits
+from rolehost_runtime.gateway.sessions.metrics import (
+    PrometheusAdmissionSink,
+    PrometheusArchiveSink,
+    PrometheusRetentionSink,
+    PrometheusSink,
+)
 from rolehost_runtime.gateway.sessions.ownership import PrometheusOwnership
+from rolehost_runtime.gateway.sessions.pressure import Pressure
 from rolehost_runtime.gateway.sessions.retention import Sweeper
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.settings import GatewaySettings
@@ -152,6 +160,10 @@ class Adapters:
     """What session.created says an acknowledged turn survives."""
     archive: Archive | None = None
     """What takes old records out of the store. None: they stay (local mode)."""
+    limits: Limits = USUAL
+    """Of one session."""
+    admission: Admission | None = None
+    """Which tenants may have one more session. None: all (local mode)."""
     require_gvisor: bool = True
     uploads: Uploads | None = None
     """None: no upload and no check over HTTP (local mode)."""
@@ -217,6 +229,8 @@ class Gateway:
             snapshots=lambda outcome: self.metrics.snapshots.labels(outcome).inc(),
             places=adapters.places,
             ownership=ownership,
+            limits=adapters.limits,
+            admission=adapters.admission,
         )
         if self._mesh is not None:
             self._mesh.changed, self._mesh.given_up = self._pool.members_changed, ownership.given_up
@@ -427,6 +441,10 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         sink=PrometheusArchiveSink(metrics.registry),
     )
     sweeper = Sweeper(tables, store, archive, wall_ms, PrometheusRetentionSink(metrics.registry))
+    admitted = PrometheusAdmissionSink(metrics.registry)
+    pressure = Pressure(tables, store, store.memory, wall_ms, admitted.over)
+    store.most_kept = settings.tenant_max_sessions
+    admission = Admission(tables, store, wall_ms, lambda: pressure.over, settings.tenant_max_sessions, admitted)
     store.doubted = lambda why: metrics.set_aside.labels(why).inc()
     openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
     models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
@@ -448,11 +466,13 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         store_facts=store.facts,
         durability=store.durability,
         archive=archive,
+        limits=Limits(settings.session_max_turns, settings.session_max_mebibytes << 20),
+        admission=admission,
         uploads=uploads,
         reviewer=TokenReview(api),
         owner=owner,
         peering=Peering(identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir), leases=leases),
-        feeds=(feed, last_good, archive, sweeper, StoreGauges(store.facts, metrics.store)),
+        feeds=(feed, last_good, archive, sweeper, pressure, StoreGauges(store.facts, metrics.store)),
         closing=(openai.close, store.close, kept.close, leases.close, uploads.close, api.close),
     )
     options = Options(

@@ -136,6 +136,9 @@ class Register(Protocol):
     async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
         """What was last said of each of them, in order; None where nothing was."""
 
+    async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
+        """How many there are, and at most `count` of them at random. When they began is not told: 0."""
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         """At most `count`, newest first, of one user (empty: of the tenant itself) or of everybody (None)."""
 

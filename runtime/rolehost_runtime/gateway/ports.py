@@ -548,6 +548,9 @@ class SessionStore(Library, Protocol):
     async def head(self, key: str) -> Head | None:
         """Where the session stands, without taking it over; None where there is none. Raises CorruptRecord."""
 
+    async def log_bytes(self, key: str) -> int:
+        """What the records take that are in its log; 0 where there is no such session, or its head cannot be read."""
+
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""
 

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rolehost_api import names
 from rolehost_api.errors import BadRequest
 from rolehost_runtime.gateway.broker.state.resp.address import parse as parse_redis_url
+from rolehost_runtime.gateway.kept import MAX_KEPT
+from rolehost_runtime.gateway.sessions.limits import MAX_LOG_BYTES, MAX_TURNS
 
 PREFIX = "ROLEHOST_"
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -49,6 +51,13 @@ class GatewaySettings(_Settings):
     and all records stay in Redis."""
     archive_forget: bool = False
     """Where there is no archive: records that no restore reads leave Redis all the same, and history ends there."""
+
+    session_max_turns: int = Field(default=MAX_TURNS, ge=1, le=10_000_000)
+    """Of one session: then it says `session_full`."""
+    session_max_mebibytes: int = Field(default=MAX_LOG_BYTES >> 20, ge=1, le=1_024)
+    """Of one session's records in Redis; those in the archive do not count."""
+    tenant_max_sessions: int = Field(default=MAX_KEPT, ge=1, le=10_000_000)
+    """That are kept of one tenant: then new ones are refused with `tenant_sessions_full`."""
 
     operator_service_account: str = Field(default="rolehost-system/rolehost-operator", pattern="^[^/]+/[^/]+$")
     """namespace/name of who may read /internal/v1/observed."""

@@ -133,6 +133,26 @@ async def test_the_register_knows_who_was_active_when(stores: Stores) -> None:
     assert await store.activity(*place, rows) == [None, Active(7, 60), None]
 
 
+async def test_a_sample_is_of_the_rows_that_there_are(stores: Stores) -> None:
+    store, place = stores(), ("uid-acme", "cat")
+    assert await store.sample(*place, 9) == (0, ())
+    for number in range(20):
+        await store.enlist((ANNE, BO, TENANT)[number % 3], f"s{number}", number)
+    assert (await store.sample(*place, 0)) == (20, ())
+    names = {(row.user, row.session_id) for row in await store.rows(*place, None, None, 99)}
+    found: set[tuple[str, str]] = set()
+    for _ in range(200):
+        many, rows = await store.sample(*place, 5)
+        picked = {(row.user, row.session_id) for row in rows}
+        assert (many, len(rows), len(picked)) == (20, 5, 5)
+        found |= picked
+        if found == names:
+            break
+    assert found == names, "anybody may be among them"
+    many, rows = await store.sample(*place, 99)
+    assert (many, len(rows)) == (20, 20)
+
+
 async def test_a_full_list_refuses_and_lets_go_of_nobody(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("redis_library", "memory_library"):
         monkeypatch.setattr(f"rolehost_runtime.gateway.broker.state.{module}.MAX_OF_USER", 2)

@@ -103,12 +103,14 @@ async def test_what_is_taken_away_is_gone_and_its_segment_is_known(gateway: Call
 
 async def test_the_head_knows_what_the_log_takes(gateway: Callable[[], Gateway]) -> None:
     it = gateway()
+    assert await it.store.log_bytes("k") == 0
     head, records = await written(it.store)
     sizes = [size_of(record) for record in records]
 
     async def known() -> int:
         there = await it.store.head("k")
         assert there is not None
+        assert await it.store.log_bytes("k") == there.log_bytes
         return there.log_bytes
 
     assert await known() == sum(sizes)

@@ -13,6 +13,11 @@
 - {name: ROLEHOST_ARCHIVE_FORGET, value: "true"}
 {{- end }}
 {{- end }}
+{{- with .Values.sessions }}
+- {name: ROLEHOST_SESSION_MAX_TURNS, value: {{ .maxTurns | int64 | quote }}}
+- {name: ROLEHOST_SESSION_MAX_MEBIBYTES, value: {{ .maxMebibytes | int64 | quote }}}
+- {name: ROLEHOST_TENANT_MAX_SESSIONS, value: {{ .maxPerTenant | int64 | quote }}}
+{{- end }}
 - {name: ROLEHOST_LINK_KEY_FILE, value: /etc/rolehost/link/key.pem}
 - {name: ROLEHOST_PLATFORM_KEYS_DIR, value: /etc/rolehost/platform-keys}
 - {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}

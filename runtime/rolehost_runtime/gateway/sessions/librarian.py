@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rolehost_api import identity
@@ -54,6 +54,8 @@ class Librarian:
     places: Sequence[Forgettable] = ()
     keep_seconds: Callable[[str, str], int] = lambda tenant_uid, role: RETENTION_SECONDS
     """For how long a session of that Role is kept, by the tenant's UID and the Role's name."""
+    admit: Callable[[str, str | None], Awaitable[None]] | None = None
+    """As Admission.admit; None: as many sessions as there may be."""
     _forks: int = 0
 
     @property
@@ -106,11 +108,13 @@ class Librarian:
     # ── changing ────────────────────────────────────────────────────────────────────
 
     async def fork(self, whose: Whose, session_id: str, at_seq: int | None) -> str:
-        """The new session's id. Raises as `forking.fork`, and Overloaded `too_many_forks`."""
+        """The new session's id. Raises as `forking.fork` and `Admission.admit`, and Overloaded `too_many_forks`."""
         if self._forks >= MAX_FORKS:
             raise Overloaded(f"{MAX_FORKS} sessions are being forked already", hint="Try again", code="too_many_forks")
         self._forks += 1
         try:
+            if self.admit is not None:
+                await self.admit(whose.tenant_uid, None)
             past, keep_seconds = self.history(whose.key(session_id)), self.keep_seconds(whose.tenant_uid, whose.role)
             return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds)
         finally:

@@ -33,6 +33,9 @@ class Limits:
         return None
 
 
+USUAL = Limits()
+
+
 def _full(message: str) -> Conflict:
     return Conflict(
         message,

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rolehost_api.errors import LogicError, RolehostError
 from rolehost_api.wire import Metrics
@@ -101,6 +101,29 @@ class PrometheusRetentionSink:
 
     def not_swept(self, code: str) -> None:
         self._failures.labels(code).inc()
+
+
+class PrometheusAdmissionSink:
+    """Sessions that were not begun, by one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._refused = Counter(
+            "rolehost_new_sessions_refused",
+            "New sessions that were refused, by why; those that are there go on.",
+            ["tenant", "code"],
+            registry=registry,
+        )
+        self._over = Gauge(
+            "rolehost_tenants_over_share",
+            "Tenants that take no new sessions, for the store is over 80 % full and they take more than their share.",
+            registry=registry,
+        )
+
+    def refused(self, tenant: str, code: str) -> None:
+        self._refused.labels(tenant, code).inc()
+
+    def over(self, tenants: int) -> None:
+        self._over.set(tenants)
 
 
 class PrometheusSink:

@@ -40,6 +40,9 @@ class NoLibrary:
     async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
         return [None] * len(rows)
 
+    async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
+        return 0, ()
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         return ()
 
@@ -69,6 +72,9 @@ class NoLog(NoLibrary):
         self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
     ) -> tuple[Head, list[Record]]:
         return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
+
+    async def log_bytes(self, key: str) -> int:
+        return 0
 
     async def head(self, key: str) -> Head | None:
         return None

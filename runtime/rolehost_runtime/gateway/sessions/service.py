@@ -38,11 +38,12 @@ from rolehost_runtime.gateway.ports import (
     ignore,
 )
 from rolehost_runtime.gateway.sessions import reading
+from rolehost_runtime.gateway.sessions.admission import Admission
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, SharedPlace
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
 from rolehost_runtime.gateway.sessions.librarian import Librarian
-from rolehost_runtime.gateway.sessions.limits import Limits
+from rolehost_runtime.gateway.sessions.limits import USUAL, Limits
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSink
@@ -177,7 +178,8 @@ class SessionService:
         snapshots: Callable[[str], None] = lambda outcome: None,
         places: Sequence[Forgettable] = (),
         ownership: OwnershipSink | None = None,
-        limits: Limits | None = None,
+        limits: Limits = USUAL,
+        admission: Admission | None = None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken. `places`: where anything of a session or a user is kept
         beside the log; all of it is deleted with them."""
@@ -188,7 +190,7 @@ class SessionService:
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, snapshotting,
             archive=archive,
             taken=self._ownership.taken,
-            limits=limits or Limits(),
+            limits=limits,
         )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(
@@ -208,6 +210,9 @@ class SessionService:
         self._leaving = False
         everywhere = (SharedPlace(store), *([ArchivePlace(archive)] if archive is not None else ()), *places)
         self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere, self._keep_seconds)
+        self._admission = admission
+        if admission is not None:
+            self.kept.admit = admission.admit
         self._routes: Routes[str] = Routes()
         """By session: the gateway that was found to answer it."""
 
@@ -223,7 +228,8 @@ class SessionService:
         revision: str = "",
         told: Told | None = None,
     ) -> Handle:
-        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`.
+        """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`, and for
+        one that is not there yet `tenant_sessions_full` or `tenant_over_share`.
 
         With `told`, a session that nobody keeps: that is its past, and it is over with this handle.
         """
@@ -231,6 +237,8 @@ class SessionService:
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
         guest = Guest(self, principal, role, sid, wanted)
         seating: Seating = guest
+        if told is None and self._admission is not None:
+            await self._admission.admit(role.tenant.uid, guest.key if session_id is not None else None)
         if told is not None:
             seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
         handle = Handle(seating, sid, channel, self._world.now_ms)
@@ -473,6 +481,8 @@ class SessionService:
             turn.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._world.snapshotting.stop()
+        if self._admission is not None:
+            await self._admission.stop()
         notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)

@@ -8,7 +8,7 @@ from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import Channel, Links, ModelProvider, Peers, SessionStore, ignore
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import History
-from rolehost_runtime.gateway.sessions.limits import Limits
+from rolehost_runtime.gateway.sessions.limits import USUAL, Limits
 from rolehost_runtime.gateway.sessions.metrics import TurnSink
 from rolehost_runtime.gateway.sessions.room import Room
 from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
@@ -34,7 +34,7 @@ class World:
     """Told how a session came to this gateway."""
     heartbeat_ms: int = 5000
     resume_ttl_s: int = 300
-    limits: Limits = Limits()
+    limits: Limits = USUAL
     """Of one session."""
     archive: Archive | None = None
     """What takes old records out of logs, and knows where they are. None: they stay."""

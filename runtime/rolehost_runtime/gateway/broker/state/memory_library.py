@@ -1,5 +1,6 @@
 """The library's fake: the same rules in this process's memory."""
 
+import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,11 @@ class MemoryLibrary:
         if free:
             claims[tenant_uid, role] = now + 1000 * seconds
         return free
+
+    async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
+        rows = sorted(self.shelf.books.rows.get((tenant_uid, role), {}))
+        picked = random.sample(rows, min(count, len(rows)))
+        return len(rows), [Row.of(member, 0) for member in picked] if picked else ()
 
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         rows = self.shelf.books.rows.get((tenant_uid, role), {}).values()

@@ -149,6 +149,10 @@ class MemorySessionStore(MemoryLibrary):
     async def head(self, key: str) -> Head | None:
         return self.shelf.heads.get(key)
 
+    async def log_bytes(self, key: str) -> int:
+        head = self.shelf.heads.get(key)
+        return head.log_bytes if head is not None else 0
+
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)
         return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.seq)

@@ -59,6 +59,24 @@ def store_facts(info: Mapping[str, Any], fsync: str | None, time: tuple[int, int
     )
 
 
+def memory_of(info: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes used, and bytes that may be (0: no bound), out of INFO memory.
+
+    >>> memory_of({"used_memory": 5, "maxmemory": 10}), memory_of({})
+    ((5, 10), (0, 0))
+    """
+    return _number(info, "used_memory"), _number(info, "maxmemory")
+
+
+def fullest(servers: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of a cluster's primaries the one that is nearest to its bound; one without a bound is as good as empty.
+
+    >>> fullest([(5, 10), (8, 10), (99, 0)]), fullest([(99, 0)]), fullest([])
+    ((8, 10), (99, 0), (0, 0))
+    """
+    return max(servers, key=lambda one: one[0] / one[1] if one[1] else 0.0, default=(0, 0))
+
+
 def weakest(facts: Sequence[StoreFacts]) -> StoreFacts:
     """Of a cluster's primaries: each fact is the worst of them, memory that of the fullest. At least one.
 

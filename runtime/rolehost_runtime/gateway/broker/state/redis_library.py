@@ -82,6 +82,14 @@ class RedisLibrary:
         member = Row(whose.user, session_id, 0).member
         await self._redis.call(DELIST_SCRIPT, _registers(whose), (member,))
 
+    async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
+        key, *_ = _registers(Whose(tenant_uid, role))
+        many = int(await self._redis.run("ZCARD", key, key=key.encode()))
+        if not many or not count:
+            return many, ()
+        found: list[bytes] = await self._redis.run("ZRANDMEMBER", key, count, key=key.encode())
+        return many, [Row.of(member.decode(), 0) for member in found]
+
     async def rows(self, tenant_uid: str, role: str, user: str | None, after: Row | None, count: int) -> Sequence[Row]:
         """As kept.Register has it. Rows of one millisecond are read again with each page that begins among them."""
         everybodys, one, _ = _registers(Whose(tenant_uid, role, user or ""))

@@ -32,7 +32,7 @@ from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state import keys, snapshots
-from rolehost_runtime.gateway.broker.state.redis_facts import parse_info, store_facts, weakest
+from rolehost_runtime.gateway.broker.state.redis_facts import fullest, memory_of, parse_info, store_facts, weakest
 from rolehost_runtime.gateway.broker.state.redis_library import LIBRARY_SCRIPTS, RedisLibrary
 from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
 from rolehost_runtime.gateway.broker.state.resp.address import parse
@@ -190,6 +190,12 @@ class RedisSessionStore(RedisLibrary):
         found = await self._redis.run("HMGET", head, *HEAD, key=head.encode())
         return None if found[0] is None else _read_head(found)
 
+    async def log_bytes(self, key: str) -> int:
+        """As ports.SessionStore has it."""
+        head = keys.head(key)
+        size: bytes | None = await self._redis.run("HGET", head, "bytes", key=head.encode())
+        return int(size) if size is not None and size.isdigit() else 0
+
     async def fence(self, key: str) -> Fence | None:
         """Who may write there now, without a change; None where there is no such session."""
         head = keys.head(key)
@@ -309,6 +315,14 @@ class RedisSessionStore(RedisLibrary):
             snapshots.said(key, name, why, "kept" if kept == b"ok" else "not kept: there are enough")
         except RolehostError as error:  # whoever reads meets the same store
             snapshots.said(key, name, why, f"not kept: {error.code}")
+
+    async def memory(self) -> tuple[int, int]:
+        """Bytes that the fullest of the servers which take writes uses, and may use (0: no bound)."""
+        infos = await self._redis.everywhere("INFO", "memory")
+        for info in infos:
+            if isinstance(info, BaseException):
+                raise info
+        return fullest([memory_of(parse_info(info)) for info in infos])
 
     async def facts(self) -> StoreFacts:
         """What Redis says of its durability, memory and clock. CONFIG may be forbidden; that is no failure."""
