@@ -86,6 +86,15 @@ def test_an_archive_reaches_the_gateway_and_nobody_else(helm: Helm, monkeypatch:
     assert careless.archive_forget
 
 
+def test_what_sessions_may_come_to_reaches_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, _ = settings_of(helm, monkeypatch)
+    assert (usual.session_max_turns, usual.session_max_mebibytes, usual.tenant_max_sessions) == (100_000, 64, 100_000)
+    values = "sessions.maxTurns=10000000,sessions.maxMebibytes=3,sessions.maxPerTenant=1000000"
+    gateway, _ = settings_of(helm, monkeypatch, "--set", values)
+    told = (gateway.session_max_turns, gateway.session_max_mebibytes, gateway.tenant_max_sessions)
+    assert told == (10_000_000, 3, 1_000_000)
+
+
 def test_an_archive_may_be_a_claim(helm: Helm) -> None:
     values = "archive.url=file:///var/lib/rolehost/archive,archive.existingClaim=shelf"
     spec = pods(helm.template("--set", values))["rolehost-gateway"]["spec"]

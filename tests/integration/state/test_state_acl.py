@@ -10,6 +10,7 @@ from tests.integration.state.helpers import turn
 from tests.support.redis_fleet import DURABLE, Server
 
 from rolehost_api.wire import ForkedFrom
+from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
@@ -66,7 +67,11 @@ async def use(server: Server, user: str = "rolehost@", admin: tuple[str, ...] = 
     assert await log.shorten("k", there.log_id, there.epoch, (1, 0), (1, 0), f"u/k/k/l/1-1.0-1.0-{32 * 'a'}")
     assert await log.shelved("k", (1, 0)) is not None
     anne = Whose("uid-acme", "cat", "anne")
-    await store.enlist(anne, "s", 1)
+    await store.enlist(anne, "s", 1, Active(1, 60))
+    many, rows = await store.sample("uid-acme", "cat", 9)
+    assert (many, await store.activity("uid-acme", "cat", rows)) == (1, [Active(1, 60)])
+    assert await store.log_bytes("k") > 0
+    assert (await store.memory())[0] > 0
     assert await store.claim("uid-acme", "cat", 60)
     assert await store.user("k", {}, 60) == {}
     assert [row.session_id for row in await store.rows("uid-acme", "cat", None, None, 9)] == ["s"]

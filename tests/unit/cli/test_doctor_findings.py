@@ -267,14 +267,14 @@ GOOD = {
     ("change", "state", "word"),
     [
         ({}, OK, "synced always, noeviction, 10 of 256 MiB used"),
-        ({"max_bytes": 0}, OK, "no bound"),
+        ({"max_bytes": 0}, WARN, "no bound (maxmemory 0): no tenant is kept"),
         ({"aof": False}, FAIL, "a restart forgets"),
         ({"aof_writes": "err"}, FAIL, "could not write its log"),
         ({"appendfsync": "everysec"}, FAIL, "appendfsync everysec"),
         ({"appendfsync": "no"}, FAIL, "appendfsync no"),
         ({"appendfsync": ""}, WARN, "does not say when it syncs"),
         ({"eviction": "allkeys-lru"}, FAIL, "maxmemory-policy allkeys-lru"),
-        ({"used_bytes": 250 << 20}, WARN, "97 % full"),
+        ({"used_bytes": 250 << 20}, WARN, "97 % full: tenants over their share begin no new sessions"),
     ],
 )
 def test_durability(change: dict[str, Any], state: State, word: str) -> None:

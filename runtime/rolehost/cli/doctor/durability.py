@@ -87,8 +87,17 @@ def _faults(store: Mapping[str, Any], platform: str) -> list[Finding]:
         found.append(
             warn(
                 "durability",
-                f"Redis is {100 * used // bound} % full; at 100 % turns fail",
+                f"Redis is {100 * used // bound} % full: tenants over their share begin no new sessions; "
+                "at 100 % turns fail",
                 f"helm upgrade … --set redis.maxMemory=… (resources.limits.memory at twice of it), namespace {platform}",
+            )
+        )
+    if not bound:
+        found.append(
+            warn(
+                "durability",
+                "Redis has no bound (maxmemory 0): no tenant is kept from taking all of the machine's memory",
+                how("maxmemory 1gb, or what the machine can spare"),
             )
         )
     return found
@@ -96,5 +105,7 @@ def _faults(store: Mapping[str, Any], platform: str) -> list[Finding]:
 
 def _sentence(store: Mapping[str, Any]) -> str:
     used, bound = int(store.get("used_bytes") or 0), int(store.get("max_bytes") or 0)
-    full = f"{used >> 20} of {bound >> 20} MiB used" if bound else f"{used >> 20} MiB used, no bound"
-    return f"Redis {store.get('version', '?')}, log on disk, synced {store.get('appendfsync')}, {store.get('eviction')}, {full}"
+    return (
+        f"Redis {store.get('version', '?')}, log on disk, synced {store.get('appendfsync')}, {store.get('eviction')}, "
+        f"{used >> 20} of {bound >> 20} MiB used"
+    )
