@@ -33,6 +33,8 @@ from rolehost_runtime.core.snapshot import Snapshot, due
 
 MAX_SEEN = 4096
 """Ids of client messages that are remembered per session."""
+SEEN_MS = 86_400_000
+"""How long: what comes with an id that was answered a day ago is another message."""
 MAX_PAST_CHARS = 524_288
 """Characters of the newest turns that are held for prompts; the log itself keeps all."""
 MAX_PAST_TURNS = 512
@@ -278,7 +280,8 @@ class SessionFold:
         return self._held_bytes + state_weight(self.state)
 
     def turn_of(self, client_msg_id: str | None) -> int | None:
-        """The turn that already answered this message, if it is one of the last MAX_SEEN."""
+        """The turn that already answered this message, if it is one of the last MAX_SEEN. How long ago, its record
+        knows: see `same_message`."""
         return self._seen.get(_digest(client_msg_id)) if client_msg_id is not None else None
 
     def begin(
@@ -449,6 +452,7 @@ class SessionFold:
         if digest not in self._seen:
             self._held_bytes += ENTRY_BYTES + TEXT_BYTES
         self._seen[digest] = turn
+        self._seen.move_to_end(digest)
         while len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
             self._held_bytes -= ENTRY_BYTES + TEXT_BYTES
@@ -464,6 +468,15 @@ class SessionFold:
         self.past.append(Exchange(before.input, reply))
         self._past_chars += len(reply) - len(before.reply)
         self._held_bytes += _exchange_weight(self.past[-1]) - _exchange_weight(before)
+
+
+def same_message(answered_ms: int, now_ms: int) -> bool:
+    """Whether what comes with an id that was answered then is the same message, said again.
+
+    >>> same_message(1_000, 1_000 + SEEN_MS - 1), same_message(1_000, 1_000 + SEEN_MS), same_message(1_000, 0)
+    (True, False, True)
+    """
+    return now_ms - answered_ms < SEEN_MS
 
 
 def _digest(client_msg_id: str) -> bytes:

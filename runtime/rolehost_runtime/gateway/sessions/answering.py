@@ -11,7 +11,7 @@ from rolehost_api.errors import NotFound, Overloaded, RolehostError, Unavailable
 from rolehost_api.wire import HeardPart
 from rolehost_runtime.core.busy import MAX_WAITING, Verdict, decide
 from rolehost_runtime.core.record import Position, following, render
-from rolehost_runtime.core.session import OpenTurn, SessionFold
+from rolehost_runtime.core.session import OpenTurn, SessionFold, same_message
 from rolehost_runtime.gateway.ports import Channel, Head
 from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
@@ -183,9 +183,10 @@ class Answering:
             fold = await self._home.loaded()
         known = fold.turn_of(said.client_msg_id)
         if known is not None:
-            if told == fold.seq or known != fold.turn:  # else it is what everybody here was told just now
-                await self._replay(accepted.channel, known)
-            return
+            if told != fold.seq and known == fold.turn:  # it is what everybody here was told just now
+                return
+            if await self._replay(accepted.channel, known):
+                return
         if amends is not None and fold.turn:
             with suppress(NotFound):
                 async with self._pen.held:
@@ -270,17 +271,21 @@ class Answering:
         """A moment of the loop's clock, by the clock that survives this process."""
         return self._world.now_ms() - round(1000 * (asyncio.get_running_loop().time() - moment))
 
-    async def _replay(self, channel: Channel, turn: int) -> None:
-        """The message was answered before: the same events again, and what was heard, to who asks."""
+    async def _replay(self, channel: Channel, turn: int) -> bool:
+        """The message was answered before: the same events again, and what was heard, to who asks. False: that was too
+        long ago for it to be the same one."""
         place: Position = (turn, 0)
         history = self._world.history(self._home.key)
         while page := await history.page(place, ANSWER_PAGE):
             for record in page:
                 if record.turn != turn:
-                    return
+                    return True
+                if record.position == (turn, 0) and not same_message(record.at_ms, self._world.now_ms()):
+                    return False
                 for event in render(record, self._home.session_id, replay=True):
                     channel.send(event)
             place = following(page[-1])
+        return True
 
     # ── a turn whose gateway died in it ─────────────────────────────────────────────
 
