@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from tests.support.house import House
-from tests.support.rooms import ACME, EVIL, Clock, Ear, world
+from tests.support.rooms import ACME, EVIL, Clock, world
 
 from rolehost_api.errors import Overloaded, Unavailable
 from rolehost_api.wire import Said
@@ -30,7 +29,6 @@ class Door:
         self.refused_: list[tuple[str, str]] = []
         self.house = House(tables := world(ACME, EVIL))
         self.admission = Admission(tables, self.house.store, self.house.clock, lambda: self.over, most, self)
-        self.house.service._admission = self.house.service.kept.admit = None
         self.house.service._admission = self.admission
         self.house.service.kept.admit = self.admission.admit
 
@@ -169,7 +167,8 @@ async def test_many_sessions_and_large_ones_count_alike(sessions: int, log_bytes
     crowd = Crowd()
     await crowd.has(ACME.uid, sessions, log_bytes)
     await crowd.has(EVIL.uid, 10, 1_000)
-    assert [await crowd.at(used) for used in (0, 800 * MB, 801 * MB, 999 * MB)] == [set(), set(), {ACME.uid}, {ACME.uid}]
+    found = [await crowd.at(used * MB) for used in (0, 800, 801, 999)]
+    assert found == [set(), set(), {ACME.uid}, {ACME.uid}]
     assert await crowd.at(700 * MB) == set()
     assert crowd.told == [0, 0, 1, 1, 0]
     crowd.bound = 0

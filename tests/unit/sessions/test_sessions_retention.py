@@ -285,7 +285,7 @@ async def test_a_session_that_lasted_its_time_before_an_open_socket_is_in_the_re
     await house.die()
 
 
-async def test_the_register_hears_once_a_day_that_somebody_spoke() -> None:
+async def test_the_register_hears_once_a_day_that_somebody_spoke(monkeypatch: pytest.MonkeyPatch) -> None:
     house, handle, _ = await talking()
     place, said = (ACME.uid, "cat"), []
     real = house.store.enlist
@@ -294,7 +294,7 @@ async def test_the_register_hears_once_a_day_that_somebody_spoke() -> None:
         said.append(arguments[-1])
         await real(*arguments)
 
-    house.store.enlist = enlist  # type: ignore[method-assign]
+    monkeypatch.setattr(house.store, "enlist", enlist)
     began = house.clock()
     for _ in range(3):
         await handle.say(Said(message="on"))
