@@ -23,6 +23,19 @@ class Active:
     keep_seconds: int
     """For how long it is kept after that, as its Role said then: a change of the Role counts from the next turn on."""
 
+    @classmethod
+    def begun(cls, at_ms: int) -> "Active":
+        """Nothing is durable yet, and nothing is promised: it is not missed, and goes with the margin."""
+        return cls(at_ms, 0)
+
+    def as_promised(self, before: "Active | None") -> "Active":
+        """Of the same moment, with what was promised before, where it was.
+
+        >>> Active(9, 7_200).as_promised(Active(5, 3_600)), Active(9, 7_200).as_promised(None)
+        (Active(at_ms=9, keep_seconds=3600), Active(at_ms=9, keep_seconds=7200))
+        """
+        return self if before is None else Active(self.at_ms, before.keep_seconds)
+
     @property
     def until_ms(self) -> int:
         return self.at_ms + 1000 * self.keep_seconds
@@ -69,6 +82,8 @@ def left_of(active: Active | None, there: bool, now_ms: int) -> Left:
     ['kept', 'kept', 'kept']
     >>> left_of(noon, False, 49 * hour - 1).value, left_of(noon, False, 49 * hour).value
     ('kept', 'lapsed')
+    >>> [left_of(Active.begun(0), False, now * hour).value for now in (0, 1, 48)]     # it never had a turn
+    ['kept', 'kept', 'lapsed']
     >>> left_of(None, False, 1_000 * hour).value, left_of(None, True, 0).value
     ('undated', 'undated')
     """

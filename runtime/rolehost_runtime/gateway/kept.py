@@ -30,8 +30,6 @@ FORGOTTEN_SECONDS = 86_400
 RECEIPT_SECONDS = 90 * 86_400
 ROWS_SECONDS = 400 * 86_400
 """Of a register that nobody writes in any more, for its Role is gone: longer than any session may be kept."""
-UNSPOKEN_SECONDS = 86_400
-"""How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 DRAFT_SECONDS = 3_600
 """For a log that is being copied, and whose copying ended in the middle."""
 
@@ -119,12 +117,14 @@ class Gone:
 class Register(Protocol):
     """Which sessions there are. Every method: Unavailable `state_unavailable` in ≤2 s where the store is away."""
 
-    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+    async def enlist(
+        self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None, *, promised: bool = True
+    ) -> None:
         """This session is kept from now on. Idempotent, and the first `began_ms` counts. Raises Overloaded
         `too_many_kept`.
 
         `active`: what is known of it, in place of whatever was said of an earlier moment. Without it a new row is one
-        that nobody knows this of.
+        that nobody knows this of. Not `promised`: it was only looked at, and what was promised before stands.
         """
 
     async def delist(self, whose: Whose, session_id: str) -> None:

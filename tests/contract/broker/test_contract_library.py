@@ -129,8 +129,11 @@ async def test_the_register_knows_who_was_active_when(stores: Stores) -> None:
     await store.enlist(ANNE, "a", 1, Active(6, 60))
     await store.enlist(ANNE, "a", 1, Active(5, 9_999))
     assert await store.activity(*place, rows[:1]) == [Active(6, 60)], "of what was said the latest counts"
+    await store.enlist(ANNE, "a", 1, Active(8, 9_999), promised=False)
+    await store.enlist(TENANT, "t", 3, Active(3, 600), promised=False)
+    assert await store.activity(*place, rows) == [Active(8, 60), Active(7, 60), Active(3, 600)]
     await store.delist(ANNE, "a")
-    assert await store.activity(*place, rows) == [None, Active(7, 60), None]
+    assert await store.activity(*place, rows) == [None, Active(7, 60), Active(3, 600)]
 
 
 async def test_a_sample_is_of_the_rows_that_there_are(stores: Stores) -> None:

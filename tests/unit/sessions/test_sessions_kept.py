@@ -85,7 +85,7 @@ async def test_a_list_is_read_by_the_page(house: House) -> None:
 async def test_nothing_is_durable_that_is_not_listed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.pod("p1")
 
-    async def away(*_: Any) -> None:
+    async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away", code="state_unavailable")
 
     handle, _ear = await house.attach("s")

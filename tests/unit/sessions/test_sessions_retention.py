@@ -17,7 +17,7 @@ from rolehost_runtime.core.segment import folder
 from rolehost_runtime.gateway.broker.archive.memory import MemorySegments
 from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
-from rolehost_runtime.gateway.kept import UNSPOKEN_SECONDS, Whose
+from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.sessions.archive import CLEARED_AT_ONCE, Archive
 from rolehost_runtime.gateway.sessions.history import Past
 from rolehost_runtime.gateway.sessions.retention import EVERY_SECONDS, ROWS, Sweep, Sweeper
@@ -290,16 +290,16 @@ async def test_the_register_hears_once_a_day_that_somebody_spoke(monkeypatch: py
     place, said = (ACME.uid, "cat"), []
     real = house.store.enlist
 
-    async def enlist(*arguments: Any) -> None:
+    async def enlist(*arguments: Any, **more: Any) -> None:
         said.append(arguments[-1])
-        await real(*arguments)
+        await real(*arguments, **more)
 
     monkeypatch.setattr(house.store, "enlist", enlist)
     began = house.clock()
     for _ in range(3):
         await handle.say(Said(message="on"))
         await asyncio.sleep(0)
-    assert [one.keep_seconds for one in said] == [UNSPOKEN_SECONDS, 7_200], "its row, then that it was spoken in"
+    assert [one.keep_seconds for one in said] == [0, 7_200], "its row, then that it was spoken in"
     keep(house.tables, 2 * 86_400)
     await handle.say(Said(message="on"))
     await asyncio.sleep(0)
@@ -313,11 +313,19 @@ async def test_the_register_hears_once_a_day_that_somebody_spoke(monkeypatch: py
     handle.detach()
     other = House(house.tables, house.store.shelf, house.dialer)
     await other.pool.start()
-    other.store.shelf.books.active.clear()
-    await other.attach()
+    active = other.store.shelf.books.active[place]
+    active[rows[0].member] = Active(5, 600)
+    keep(other.tables, 9_999)
+    handle, _ = await other.attach()
     await asyncio.sleep(0)
     log = await other.log()
-    assert await other.store.activity(*place, rows) == [Active(log[-1].at_ms, 2 * 86_400)], "the last turn, not now"
+    assert await other.store.activity(*place, rows) == [Active(log[-1].at_ms, 600)], (
+        "the last turn and what it promised"
+    )
+    await handle.say(Said(message="on"))
+    await asyncio.sleep(0)
+    log = await other.log()
+    assert await other.store.activity(*place, rows) == [Active(log[-1].at_ms, 9_999)], "a turn promises anew"
     await other.die()
     await house.die()
 

@@ -6,7 +6,7 @@ from rolehost_api.errors import BadRequest, Conflict, NotFound
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, TurnRecord, following, last_seq, place_after, size_of
-from rolehost_runtime.gateway.kept import RETENTION_SECONDS, UNSPOKEN_SECONDS, Beginning, Whose
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Beginning, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
 from rolehost_runtime.gateway.sessions.history import History
 
@@ -41,7 +41,7 @@ async def fork(
     fresh = f"fork-{secrets.token_hex(12)}"
     target = whose.key(fresh)
     newest, amends, size = await _copy(store, past, target, last)
-    await store.enlist(whose, fresh, now_ms, Active(now_ms, UNSPOKEN_SECONDS))
+    await store.enlist(whose, fresh, now_ms, Active.begun(now_ms))
     await store.found(
         target,
         Beginning(

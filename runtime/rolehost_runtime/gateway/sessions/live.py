@@ -243,7 +243,7 @@ class LiveSession:
             self._forked_from = head.origin
             await self._tell_missed(head, records)
             if fold.turn:
-                self.listing.spoke(head.last_at_ms)  # the row is there, unless the store lost it
+                self.listing.opened(head.last_at_ms)
             self.weigh(fold)
             self.turns.left_open(head, fold)
             self._pinned = self._pinned or fold.revision

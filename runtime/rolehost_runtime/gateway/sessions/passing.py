@@ -28,7 +28,9 @@ DURABILITY = "none"
 class NoLibrary:
     """Implements kept.Library, for what nobody keeps."""
 
-    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+    async def enlist(
+        self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None, *, promised: bool = True
+    ) -> None:
         """Nobody would find it."""
 
     async def delist(self, whose: Whose, session_id: str) -> None:

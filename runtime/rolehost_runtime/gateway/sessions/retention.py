@@ -17,7 +17,7 @@ from rolehost_api.errors import RolehostError
 from rolehost_runtime.core.lapse import Active, Left, left_of
 from rolehost_runtime.core.record import CorruptRecord
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.kept import UNSPOKEN_SECONDS, Row, Whose
+from rolehost_runtime.gateway.kept import Row, Whose
 from rolehost_runtime.gateway.ports import SessionStore
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
@@ -204,7 +204,7 @@ class Sweeper:
         await self._store.delist(whose, session_id)
         self._sink.swept(segments)
         if await self._there(key):  # begun anew just now, and found its old row
-            await self._store.enlist(whose, session_id, now_ms, Active(now_ms, UNSPOKEN_SECONDS))
+            await self._store.enlist(whose, session_id, now_ms, Active.begun(now_ms))
 
     async def _there(self, key: str) -> bool:
         try:

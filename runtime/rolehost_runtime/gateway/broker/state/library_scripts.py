@@ -17,15 +17,17 @@ for number = 1, 2 do
   end
 end
 local said = redis.call('HGET', KEYS[3], ARGV[1])
-local before = tonumber(string.match(said or '', '^(%d+) ') or -1)
-if ARGV[6] ~= '' and before <= tonumber(string.match(ARGV[6], '^%d+')) then
-  redis.call('HSET', KEYS[3], ARGV[1], ARGV[6])
+local before, promise = string.match(said or '', '^(%d+) (%d+)$')
+local at, keep = string.match(ARGV[6], '^(%d+) (%d+)$')
+if at and tonumber(before or -1) <= tonumber(at) then
+  if ARGV[7] == '' and promise then keep = promise end
+  redis.call('HSET', KEYS[3], ARGV[1], at .. ' ' .. keep)
 end
 for number = 1, 3 do redis.call('EXPIRE', KEYS[number], ARGV[5]) end
 return 'ok'
 """
 """KEYS everybody's rows, one principal's, and when who was active. ARGV row, began_ms, most rows of each (0: no bound),
-seconds that all of it is kept from now on, and an `Active` or nothing. A row that is there is not written again: it is
+seconds that all of it is kept from now on, an `Active` or nothing, and `1` where its promise counts though there is one. A row that is there is not written again: it is
 asked for with every opening of a session, and one that a failover lost is written with the next."""
 
 DELIST = """

@@ -51,7 +51,9 @@ class MemoryLibrary:
         """As it is now."""
         raise NotImplementedError
 
-    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+    async def enlist(
+        self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None, *, promised: bool = True
+    ) -> None:
         place = (whose.tenant_uid, whose.role)
         rows = self.shelf.books.rows.setdefault(place, {})
         row = Row(whose.user, session_id, began_ms)
@@ -63,7 +65,7 @@ class MemoryLibrary:
         rows.setdefault(row.member, row)
         said = self.shelf.books.active.setdefault(place, {})
         if active is not None and (row.member not in said or said[row.member].at_ms <= active.at_ms):
-            said[row.member] = active
+            said[row.member] = active if promised else active.as_promised(said.get(row.member))
 
     async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
         said = self.shelf.books.active.get((tenant_uid, role), {})

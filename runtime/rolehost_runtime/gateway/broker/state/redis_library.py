@@ -62,11 +62,13 @@ class RedisLibrary:
 
     # ── the register ────────────────────────────────────────────────────────────────
 
-    async def enlist(self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None) -> None:
+    async def enlist(
+        self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None, *, promised: bool = True
+    ) -> None:
         """As kept.Register has it."""
         member, of_user = Row(whose.user, session_id, began_ms).member, MAX_OF_USER if whose.user else 0
         said = active.words if active is not None else ""
-        arguments: list[Word] = [member, began_ms, self.most_kept, of_user, ROWS_SECONDS, said]
+        arguments: list[Word] = [member, began_ms, self.most_kept, of_user, ROWS_SECONDS, said, "1" if promised else ""]
         outcome = await self._redis.call(ENLIST_SCRIPT, _registers(whose), arguments)
         if outcome == b"full 1":
             raise too_many_of_tenant(self.most_kept)

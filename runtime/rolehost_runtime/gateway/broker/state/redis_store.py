@@ -52,7 +52,7 @@ from rolehost_runtime.gateway.broker.state.scripts import (
 )
 from rolehost_runtime.gateway.broker.state.shared import compensation, refused, shared_words
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
-from rolehost_runtime.gateway.kept import RETENTION_SECONDS, UNSPOKEN_SECONDS, decode_origin
+from rolehost_runtime.gateway.kept import RETENTION_SECONDS, decode_origin
 from rolehost_runtime.gateway.ports import (
     RAISE_MS,
     USER_BYTES,
@@ -86,6 +86,8 @@ HEAD = (
 """Fields of a session's head, as the script OPEN gives them too."""
 OPEN_TRIES = 3
 """Of who may not take a session over yet, because another one just did."""
+UNSPOKEN_SECONDS = 86_400
+"""How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
 KEEP_SCRIPT, QUARANTINE_SCRIPT = Script(KEEP), Script(QUARANTINE)
 
