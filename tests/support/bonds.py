@@ -1,18 +1,17 @@
 """Two gateways as processes, and one person in several sessions of them: what those share, as clients and store see it."""
 
 import asyncio
-import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from tests.support.gateway_process import CLIENT_KEY
 from tests.support.killing import Platform
 from tests.support.rooms import ACME
-from websockets.asyncio.client import ClientConnection, connect
+from tests.support.surviving import Frame
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from rolehost_api import identity
@@ -45,7 +44,6 @@ LONG = "a story of a dragon " * 60
 """Its answer streams for most of a second."""
 AUTH = {"Authorization": f"Bearer {CLIENT_KEY}"}
 TAG = identity.user_tag(ACME.uid, "cat", "u-17")
-Frame = dict[str, Any]
 
 
 class Two:
@@ -91,16 +89,3 @@ class Two:
 
     async def kept(self) -> list[tuple[str, Any]]:
         return [(one.field, one.value) for one in await self.store.compensations(TAG, 1024)]
-
-
-async def hear(socket: ClientConnection, kind: str) -> list[Frame]:
-    """Frames up to one of that type."""
-    return await heard_until(socket, lambda frame: bool(frame["type"] == kind))
-
-
-async def heard_until(socket: ClientConnection, last: Callable[[Frame], bool]) -> list[Frame]:
-    frames: list[Frame] = []
-    async with asyncio.timeout(30):
-        while not frames or not last(frames[-1]):
-            frames.append(json.loads(await socket.recv()))
-    return frames

@@ -21,11 +21,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.net.impair import FAR, Impaired, available
-from tests.support.bonds import LOGIC, LONG, TAG, Two, hear, heard_until
+from tests.support.bonds import LOGIC, LONG, TAG, Two
 from tests.support.killing import platform
 from tests.support.redis import RedisServer
 from tests.support.redis_fleet import DURABLE, Server, until
 from tests.support.rooms import ACME
+from tests.support.surviving import hear, heard_until
 from tests.support.wire import Wire
 
 from rolehost_api import identity

@@ -10,10 +10,11 @@ from signal import SIGCONT, SIGSTOP
 
 import aiohttp
 import pytest
-from tests.support.bonds import LOGIC, LONG, TAG, Two, hear
+from tests.support.bonds import LOGIC, LONG, TAG, Two
 from tests.support.killing import platform
 from tests.support.redis import running
 from tests.support.redis_fleet import cluster
+from tests.support.surviving import hear
 
 from rolehost_runtime.core.merge import view_of
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
