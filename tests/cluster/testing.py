@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
-from tests.cluster import node
+from tests.cluster import leftover, node
 from tests.cluster.common import REPOSITORY, ClusterError, Paths
 from tests.cluster.config import NODE_ADDRESS
 from tests.cluster.namespace import Sockets
@@ -132,9 +132,11 @@ class Cluster:
 
     @contextmanager
     def tenant(self, name: str) -> Iterator["Tenant"]:
-        """A namespace onboarded as a tenant; deleted at the end unless it is `default`."""
+        """A namespace onboarded as a tenant; deleted at the end unless it is `default`. One of that name that a killed
+        run left goes first."""
         if name != "default":
-            self.kubectl("create", "namespace", name)
+            leftover.clear(self.kubectl, name)
+            self.kubectl("create", "-f", "-", feed=json.dumps(leftover.namespace(name)))
         try:
             self.rolehost("tenants", "add", name)
             made = Tenant(self, name)

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.cluster import install
 from tests.cluster.common import REPOSITORY, paths
-from tests.cluster.testing import Cluster
+from tests.cluster.testing import Cluster, Tenant
 
 CANNOT = 3
 USUAL_SECONDS = 120
@@ -38,3 +39,17 @@ def cluster() -> Cluster:
     assert done.returncode == 0, f"the cluster did not come up:\n{done.stderr}"
     where = paths()
     return Cluster(where, gateway=install.gateway(where))
+
+
+@pytest.fixture(scope="session")
+def acme(cluster: Cluster) -> Iterator[Tenant]:
+    """A tenant with one Role, `parrot`, that is Ready; for all that only talk to it."""
+    with cluster.tenant("acme") as tenant:
+        tenant.apply_role("parrot", system="You repeat.")
+        tenant.wait_ready("parrot")
+        yield tenant
+
+
+@pytest.fixture(scope="session")
+def key(acme: Tenant) -> str:
+    return acme.key("chat")

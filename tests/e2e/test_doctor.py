@@ -74,7 +74,16 @@ def test_all_is_well(cluster: Cluster, url: bool) -> None:
     assert {check: (one["state"], one["what"]) for check, one in found.items() if one["state"] != "ok"} == {}
     assert code == 0
     expected = {"kubernetes", "crds", "runtimeclass", "gateway", "operator", "upload", "redis", "lease", "admission"}
-    assert found.keys() == expected | {"tenants", "answers", "durability", "versions", "clocks", "gvisor", "network"}
+    assert found.keys() == expected | {
+        "tenants",
+        "answers",
+        "durability",
+        "archive",
+        "versions",
+        "clocks",
+        "gvisor",
+        "network",
+    }
     assert "node " in found["clocks"]["what"]
     if not url:
         assert "port-forward" in found["answers"]["what"]

@@ -19,19 +19,6 @@ SESSION = f"grpc-{RUN}"
 
 
 @pytest.fixture(scope="module")
-def acme(cluster: Cluster) -> Iterator[Tenant]:
-    with cluster.tenant(f"grpc-{RUN}") as tenant:
-        tenant.apply_role("parrot", system="You repeat.")
-        tenant.wait_ready("parrot")
-        yield tenant
-
-
-@pytest.fixture(scope="module")
-def key(acme: Tenant) -> str:
-    return acme.key("chat")
-
-
-@pytest.fixture(scope="module")
 def address(cluster: Cluster) -> Iterator[str]:
     """host:port on the loopback that leads to gRPC on the gateway's Service."""
     service = cluster.get("service", "rolehost-gateway", "-n", PLATFORM)["spec"]["clusterIP"]

@@ -4,29 +4,14 @@ import http.client
 import json
 import secrets
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import pytest
 from openai import OpenAI
 from tests.cluster.testing import Cluster, Tenant
 
 RUN = secrets.token_hex(4)
 SESSION = f"ways-{RUN}"
-
-
-@pytest.fixture(scope="module")
-def acme(cluster: Cluster) -> Iterator[Tenant]:
-    with cluster.tenant(f"ways-{RUN}") as tenant:
-        tenant.apply_role("parrot", system="You repeat.")
-        tenant.wait_ready("parrot")
-        yield tenant
-
-
-@pytest.fixture(scope="module")
-def key(acme: Tenant) -> str:
-    return acme.key("chat")
 
 
 def ask(cluster: Cluster, key: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:

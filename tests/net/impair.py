@@ -9,6 +9,7 @@ delay that imitates one: retransmissions, timeouts and a congestion window are t
 /dev/net/tun; it touches no namespace but the two that it makes.
 """
 
+import ctypes
 import heapq
 import os
 import random
@@ -18,7 +19,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +29,7 @@ NEAR, FAR = "10.99.0.1", "10.99.0.2"
 MAX_QUEUED = 1_000
 """Packets on their way in one direction; a router's queue that is full drops the newest."""
 _SETIFF, _TUN_NO_PI = 0x400454CA, 0x0001 | 0x1000
+_CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,16 @@ class Impaired:
         """Run it at 10.99.0.2."""
         return self._run(1, command, options)
 
+    @contextmanager
+    def at_near(self) -> Iterator[None]:
+        """Whatever this thread opens, and every process that it starts, is at 10.99.0.1 until it comes back."""
+        with open("/proc/thread-self/ns/net") as home, open(f"/proc/{self._holders[0].pid}/ns/net") as there:
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(home.fileno())
+
     def _run(self, end: int, command: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[Any]:
         child = subprocess.Popen([*_inside(self._holders[end].pid), *command], **options)
         self._children.append(child)
@@ -230,6 +243,12 @@ def _write(tun: int, packet: bytes) -> None:
         os.write(tun, packet)
     except OSError:
         return  # the device is going, or its queue is full: a lost packet like any other
+
+
+def _enter(namespace: int) -> None:
+    """os.setns, which Pythons before 3.12 lack: it moves the calling thread and nobody else."""
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "a network namespace cannot be entered")
 
 
 def _inside(pid: int) -> list[str]:

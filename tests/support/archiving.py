@@ -66,6 +66,10 @@ class Kept:
     def old(self, head: Head, before: Position) -> Old:
         return Old("u-1", KEY, head.log_id, head.epoch, before)
 
+    def named(self) -> list[str]:
+        """Segments that the log refers to."""
+        return [one.name for one in self.shelf.segments.get(KEY, [])]
+
     async def in_log(self) -> list[Position]:
         return [record.position for record in await self.store.read(KEY)]
 

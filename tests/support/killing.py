@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -130,9 +130,14 @@ def _kill(*pids: int) -> bool:
 
 @asynccontextmanager
 async def platform(
-    redis: RedisServer, folder: Path, gateways: Sequence[str] = ("a",), **more: str
+    redis: RedisServer,
+    folder: Path,
+    gateways: Sequence[str] = ("a",),
+    ways: Mapping[str, str] | None = None,
+    **more: str,
 ) -> AsyncIterator[Platform]:
-    """Several gateways know each other; one is alone. `more`: of `gateway_process.gateway_of`."""
+    """Several gateways know each other; one is alone. `ways`: by which URL of its own a gateway goes to Redis. `more`:
+    of `gateway_process.gateway_of`."""
     key = Ed25519PrivateKey.generate()
     ports = await free_ports(4 + 3 * len(gateways))
     doors, meters = (dict(zip(gateways, ports[4 + of :: 3], strict=True)) for of in range(2))
@@ -160,10 +165,14 @@ async def platform(
     told = {"redis": redis.url, "key": key.private_bytes_raw().hex(), "pods": addresses} | more
     if len(gateways) > 1:
         told |= {"peers": peers, "identity": str(folder / "platform")}
+
+    def own(name: str) -> dict[str, str]:
+        return {"redis": ways[name]} if ways and name in ways else {}
+
     processes = {
         name: Restarted(
             *(sys.executable, "-m", "tests.support.gateway_process"),
-            json.dumps({**told, "name": name, "port": doors[name], "metrics": meters[name]}),
+            json.dumps({**told, **own(name), "name": name, "port": doors[name], "metrics": meters[name]}),
             env=path,
         )
         for name in gateways

@@ -42,7 +42,12 @@ class RedisServer:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
+        self.send(signal.SIGCONT)
         self._end(signal.SIGTERM)
+
+    def send(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

@@ -112,12 +112,21 @@ def folder(tenant_uid: str, key: str) -> str:
     return "/".join(words) + "/"
 
 
+def log_folder(tenant_uid: str, key: str, log_id: str) -> str:
+    """Where those of one of its logs are.
+
+    >>> log_folder("9f3c-uid", "t5:s7", "l1")
+    '9f3c-uid/t5/s7/l1/'
+    """
+    return f"{folder(tenant_uid, key)}{log_id}/"
+
+
 def pack(tenant_uid: str, key: str, segment: Segment) -> tuple[str, bytes]:
     """Its name and its bytes: magic, then the records compressed. The checksum over all of it is in the name."""
     packed = MAGIC + zlib.compress(_encoder.encode(segment))
     (turn, number), (last_turn, last_number) = segment.entries[0].position, segment.entries[-1].position
     places = f"{turn}.{number}-{last_turn}.{last_number}"
-    return f"{folder(tenant_uid, key)}{segment.log_id}/{segment.epoch}-{places}-{_digest(packed)}", packed
+    return f"{log_folder(tenant_uid, key, segment.log_id)}{segment.epoch}-{places}-{_digest(packed)}", packed
 
 
 def unpack(name: str, data: bytes) -> Segment:

@@ -21,6 +21,7 @@ from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Unavailable
 from rolehost_api.link.root_secret import attestation_root
 from rolehost_runtime.gateway import faults, heap
+from rolehost_runtime.gateway.broker.archive.probe import ArchiveProbe
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
 from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
 from rolehost_runtime.gateway.broker.models.router import Models
@@ -50,6 +51,7 @@ from rolehost_runtime.gateway.peers.guests import Guests
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
 from rolehost_runtime.gateway.peers.mesh import Mesh
 from rolehost_runtime.gateway.ports import (
+    ArchiveFacts,
     Bundles,
     Dialer,
     Leases,
@@ -156,6 +158,7 @@ class Adapters:
     """For /readyz."""
     store_facts: Callable[[], Awaitable[StoreFacts]] | None = None
     """For /v1/platform/health; None: there is none here."""
+    archive_facts: Callable[[], Awaitable[ArchiveFacts]] | None = None
     durability: str = "local-fsync"
     """What session.created says an acknowledged turn survives."""
     archive: Archive | None = None
@@ -293,7 +296,7 @@ class Gateway:
             store_answers=adapters.store_answers,
             settled=lambda: self._mesh is None or self._mesh.settled,
             page=options.page,
-            platform=PlatformHealth(adapters.store_facts, wall_ms, self._members),
+            platform=PlatformHealth(adapters.store_facts, wall_ms, self._members, archive_facts=adapters.archive_facts),
         )
         self._edge = EdgeServer(
             make_rest(rooms, policy),
@@ -435,8 +438,9 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     owner = f"{settings.pod_name}/{secrets.token_hex(8)}"
     noticed = metrics.store_troubles
     store = RedisSessionStore.connect(settings.redis_url, password, owner, lambda what: noticed.labels(what).inc())
+    segments = _segments(settings.archive_url)
     archive = Archive(
-        Past(store.shortened, _segments(settings.archive_url)),
+        Past(store.shortened, segments),
         forget=settings.archive_forget,
         sink=PrometheusArchiveSink(metrics.registry),
     )
@@ -464,6 +468,7 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         signing_key=key,
         store_answers=store.answers,
         store_facts=store.facts,
+        archive_facts=ArchiveProbe(segments, settings.pod_name, forgets=settings.archive_forget).facts,
         durability=store.durability,
         archive=archive,
         limits=Limits(settings.session_max_turns, settings.session_max_mebibytes << 20),

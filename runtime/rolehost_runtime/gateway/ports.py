@@ -645,6 +645,19 @@ class StoreFacts(Struct, frozen=True, kw_only=True):
     """Since it started: whoever came with a wrong password, or asked for what is not theirs."""
 
 
+class ArchiveFacts(Struct, frozen=True, kw_only=True):
+    """Whether old records can go to the archive and come back, as it was just tried."""
+
+    configured: bool
+    forgets: bool = False
+    """There is none, and what no restore reads leaves the store all the same."""
+    failed: str = ""
+    """`write`, `list`, `read` or `delete`: what could not be done. Empty: all could."""
+    trouble: str = ""
+    """How that was, without an address or a key."""
+    took_ms: int = 0
+
+
 # ── the tables' last good rows ──────────────────────────────────────────────────────
 
 

@@ -1,5 +1,6 @@
 """ports.SegmentStore: one suite for an object store on the S3 wire, for a folder, and for the fake."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from tests.support.objects import BUILD_SECONDS, S3, s3
 
 from rolehost_api.errors import BadRequest, NotFound, Unavailable
 from rolehost_runtime.core.record import CorruptRecord
-from rolehost_runtime.gateway.broker.archive import objects
+from rolehost_runtime.gateway.broker.archive import objects, probe
 from rolehost_runtime.gateway.broker.archive.memory import MemorySegments
 from rolehost_runtime.gateway.broker.archive.objects import ObjectSegments
+from rolehost_runtime.gateway.broker.archive.probe import ArchiveProbe
 from rolehost_runtime.gateway.ports import MAX_OBJECT_BYTES, SegmentStore
 
 NAME = "9f3c-uid/k7/l1/3-1.0-64.2-" + 32 * "a"
@@ -68,6 +70,54 @@ async def test_what_is_deleted_is_gone_and_may_be_deleted_again(segments: Segmen
     assert list(await segments.list("9f3c-uid/", 9)) == [OTHER]
     with pytest.raises(NotFound):
         await segments.get(NAME)
+
+
+async def test_a_probe_says_what_can_be_done_and_leaves_nothing(segments: SegmentStore) -> None:
+    found = await ArchiveProbe(segments, "gw-1").facts()
+    assert (found.configured, found.failed, found.trouble) == (True, "", "")
+    assert list(await segments.list("rolehost-doctor/", 9)) == []
+
+
+@pytest.mark.parametrize("step", ["write", "list", "read", "delete"])
+async def test_a_probe_says_which_step_it_is_that_cannot_be_done(
+    segments: SegmentStore, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by itself, as rights may be: refused, without an answer, and not what was said."""
+    method = {"write": "put", "read": "get"}.get(step, step)
+
+    async def refused(*_: object) -> None:
+        raise Unavailable("no rights", code="archive_unavailable")
+
+    async def silent(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    for harm, trouble in ((refused, "no rights"), (silent, "no answer within")):
+        with monkeypatch.context() as patched:
+            patched.setattr(segments, method, harm)
+            patched.setattr(probe, "SECONDS", 0.5)
+            found = await ArchiveProbe(segments, "gw-1").facts()
+        assert (found.configured, found.failed) == (True, step)
+        assert trouble in found.trouble
+    found = await ArchiveProbe(segments, "gw-1").facts()
+    assert not found.failed
+    assert list(await segments.list("rolehost-doctor/", 9)) == [], "what the last one left was written over, and went"
+
+
+async def test_a_probe_believes_nothing(segments: SegmentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = segments.put
+
+    async def torn(name: str, body: bytes) -> None:
+        await put(name, body[:-1])
+
+    async def nowhere(name: str, body: bytes) -> None:
+        """It says that it was kept."""
+
+    monkeypatch.setattr(segments, "put", torn)
+    assert (await ArchiveProbe(segments, "gw-1").facts()).failed == "read"
+    await segments.delete(["rolehost-doctor/gw-1"])
+    monkeypatch.setattr(segments, "put", nowhere)
+    assert (await ArchiveProbe(segments, "gw-1").facts()).failed == "list"
+    assert (await ArchiveProbe(None, "gw-1", forgets=True).facts()).forgets
 
 
 async def test_more_than_a_segment_may_have_is_not_put(segments: SegmentStore) -> None:

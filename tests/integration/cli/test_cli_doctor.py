@@ -7,6 +7,7 @@ walls never run, which the doctor has to say. The whole of it is in tests/e2e.
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from rolehost.cli.tenants import onboarding
 from rolehost_api import names
 from rolehost_api.crd.kinds import CONTRACT_NUMBER
 from rolehost_api.names import KEYS, OPERATOR_WRITER, TENANT
+from rolehost_runtime.gateway.edge.platform import CACHED_SECONDS
 
 pytestmark = pytest.mark.timeout(240)
 PLATFORM = "doctor-platform"
@@ -163,7 +165,7 @@ async def gateway(platform: ApiServer, redis: RedisServer, tmp_path: Path) -> As
     port, internal, metrics = free_ports(3)
     settings = {
         "host": "127.0.0.1", "port": port, "internal_port": internal, "metrics_port": metrics, "namespace": PLATFORM,
-        "redis_url": redis.url, "link_key_file": pair.key,
+        "redis_url": redis.url, "link_key_file": pair.key, "archive_url": (tmp_path / "archive").as_uri(),
         "platform_keys_dir": public, "attestation_file": root, "peer_port": 0, "model_keys_dir": tmp_path, "kubeconfig": platform.kubeconfig,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
@@ -187,19 +189,28 @@ async def gateway(platform: ApiServer, redis: RedisServer, tmp_path: Path) -> As
         await process.wait()
 
 
-async def test_a_gateway_tells_of_its_redis_to_a_key_that_lives_as_long_as_the_run(
-    platform: ApiServer, gateway: str, redis: RedisServer
+async def test_a_gateway_tells_of_its_stores_to_a_key_that_lives_as_long_as_the_run(
+    platform: ApiServer, gateway: str, redis: RedisServer, tmp_path: Path
 ) -> None:
     platform.apply(lease("operator-0"))
     code, found = await asyncio.to_thread(doctor, platform, "--no-pods", "--url", gateway)
     expected = dict.fromkeys(("kubernetes", "crds", "runtimeclass", "gateway", "operator", "upload", "lease"), "ok")
-    expected |= dict.fromkeys(("tenants", "answers", "durability", "versions", "clocks"), "ok")
+    expected |= dict.fromkeys(("tenants", "answers", "durability", "archive", "versions", "clocks"), "ok")
     assert states(found) == {**expected, "admission": "FAIL", "gvisor": "skipped", "network": "skipped"}
     assert "admission.enabled=true" in found["admission"]["fix"]
     assert code == 1
     assert "synced always, noeviction" in found["durability"]["what"]
     assert found["clocks"]["what"].startswith("gateway, Redis, apiserver")
     assert left(platform) == []
+    assert "written, listed, read and deleted" in found["archive"]["what"]
+    assert not [path for path in (tmp_path / "archive").rglob("*") if path.is_file()], "nothing of it stays"
+    shutil.rmtree(tmp_path / "archive")
+    (tmp_path / "archive").write_text("no folder any more")
+    await asyncio.sleep(CACHED_SECONDS)
+    code, found = await asyncio.to_thread(doctor, platform, "--no-pods", "--url", gateway)
+    assert (found["archive"]["state"], found["durability"]["state"]) == ("FAIL", "ok")
+    assert found["archive"]["what"].startswith("write: ")
+    assert "archive.existingSecret" in found["archive"]["fix"]
     redis.kill()
     _, found = await asyncio.to_thread(doctor, platform, "--no-pods", "--url", gateway)
     assert found["answers"]["state"] == "FAIL"

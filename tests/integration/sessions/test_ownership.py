@@ -14,24 +14,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
-from prometheus_client.parser import text_string_to_metric_families
-from tests.integration.sessions.test_survival import (
-    KEY,
-    LONG,
-    Frame,
-    answered,
-    records,
-    relayed,
-    warm,
-)
-from tests.support.killing import Platform, platform
+from tests.support.killing import Platform
 from tests.support.proof import SOAK
-from tests.support.redis import running
-from websockets.asyncio.client import ClientConnection
+from tests.support.surviving import KEY, LONG, Frame, answered, given_up, heard_until, records, relayed
 
 from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
@@ -49,17 +36,6 @@ HEAD = keys.head(KEY)
 Two = tuple[Platform, RedisSessionStore]
 
 
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    """Two gateways that know each other; `a` is the one that something happens to."""
-    with running() as redis:
-        async with platform(redis, tmp_path, ("a", "b")) as built:
-            store = RedisSessionStore.connect(redis.url)
-            await warm(built)
-            yield built, store
-            await store.close()
-
-
 async def owner(store: RedisSessionStore) -> str:
     found: bytes = await store._redis.run("HGET", HEAD, "owner", key=HEAD.encode())
     return found.decode()
@@ -69,14 +45,6 @@ async def until_owned(store: RedisSessionStore, name: str) -> None:
     async with asyncio.timeout(20):
         while not (await owner(store)).startswith(f"{name}/"):
             await asyncio.sleep(0.02)
-
-
-async def given_up(on: Platform, name: str) -> Counter[str]:
-    """How often this gateway gave the other one up, by why."""
-    async with ClientSession() as http, http.get(f"http://127.0.0.1:{on.meters[name]}/metrics") as answer:
-        text = await answer.text()
-    (family,) = (one for one in text_string_to_metric_families(text) if one.name == "rolehost_gateway_peers_given_up")
-    return Counter({one.labels["why"]: int(one.value) for one in family.samples if one.name.endswith("_total")})
 
 
 async def taken_over_in(
@@ -122,15 +90,6 @@ async def test_a_session_is_taken_over_within_four_seconds_of_its_owner_falling_
         await asyncio.sleep(1.5)
 
     assert await taken_over_in(two, 4.0, "lease", lambda: os.kill(pid, signal.SIGSTOP), wake) <= 4.0
-
-
-async def heard_until(socket: ClientConnection, last: Callable[[Frame], bool]) -> list[Frame]:
-    """Frames up to the one meant."""
-    frames: list[Frame] = []
-    async with asyncio.timeout(30):
-        while not frames or not last(frames[-1]):
-            frames.append(json.loads(await socket.recv()))
-    return frames
 
 
 def answer_to(message_id: str) -> Callable[[Frame], bool]:

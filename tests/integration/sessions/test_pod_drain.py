@@ -3,28 +3,15 @@
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from tests.integration.sessions.test_survival import LONG, Frame, hear, opened, records, warm
 from tests.support.gateway_process import quote
-from tests.support.killing import Platform, platform
-from tests.support.redis import running
+from tests.support.killing import Platform
+from tests.support.surviving import LONG, Frame, hear, opened, records
 
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-async def on(tmp_path: Path) -> AsyncIterator[tuple[Platform, RedisSessionStore]]:
-    with running() as redis:
-        async with platform(redis, tmp_path) as built:
-            store = RedisSessionStore.connect(redis.url)
-            await warm(built)
-            yield built, store
-            await store.close()
 
 
 async def test_a_stream_goes_on_while_its_pod_drains_and_the_next_comes_from_another(

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.integration.sessions.test_survival import LONG, hear, opened, warm
 from tests.support.killing import platform
 from tests.support.proof import SOAK, keep
 from tests.support.redis import running
+from tests.support.surviving import LONG, hear, opened, warm
 
 KILLS = 50 if SOAK else 3
 PATIENCE_SECONDS = 20

@@ -3,96 +3,23 @@ acknowledged is lost. Real processes, real Redis, alone and as a cluster."""
 
 import asyncio
 import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
-from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.gateway_process import CLIENT_KEY
-from tests.support.killing import Platform, platform
+from tests.support.bonds import LOGIC, LONG, TAG, Two
+from tests.support.killing import platform
 from tests.support.redis import running
 from tests.support.redis_fleet import cluster
-from tests.support.rooms import ACME
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from tests.support.surviving import hear
 
-from rolehost_api import identity
 from rolehost_runtime.core.merge import view_of
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
 pytestmark = pytest.mark.timeout(180)
-
-LOGIC = """
-from rolehost import Counter, Role, Set, State, Turn
-
-class Tale(State):
-    turns: int = 0
-
-class Bond(State, scope="user"):
-    mood: str = ""
-    turns: Counter = 0
-    met: Set = set()
-
-cat = Role("cat", state=Tale, user_state=Bond)
-
-@cat.on_message
-async def answer(t: Turn[Tale]) -> None:
-    name, _, mood = t.message.partition(" ")
-    t.state.turns += 1
-    t.user_state.turns += 1
-    t.user_state.met.add(name)
-    t.user_state.mood = mood[:20]
-    await t.reply(t.ask())
-    t.say(f" #{t.state.turns}/{t.user_state.turns} {','.join(sorted(t.user_state.met))}")
-"""
-LONG = "a story of a dragon " * 60
-"""Its answer streams for most of a second."""
-AUTH = {"Authorization": f"Bearer {CLIENT_KEY}"}
-TAG = identity.user_tag(ACME.uid, "cat", "u-17")
-Frame = dict[str, Any]
-
-
-class Two:
-    """Two gateways, and what they keep."""
-
-    def __init__(self, processes: Platform, store: RedisSessionStore, http: aiohttp.ClientSession) -> None:
-        self.processes, self.store, self._http = processes, store, http
-
-    def signal(self, gateway: str, how: int) -> None:
-        os.kill(self.processes.gateways[gateway].pid, how)
-
-    async def say(self, gateway: str, session: str, message: str, user: str = "u-17") -> Frame:
-        """Until it is answered; the same message is sent again, under its id, to a gateway that is busy or away."""
-        url = f"http://127.0.0.1:{self.processes.ports[gateway]}/role/cat"
-        body = {"message": message, "session_id": session, "client_msg_id": secrets.token_hex(8)}
-        if user:
-            body["user"] = user
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    async with self._http.post(url, json=body, headers=AUTH) as answer:
-                        done: Frame = await answer.json()
-                        if answer.status == 200:
-                            return done
-                        assert answer.status in (429, 503), done
-                except aiohttp.ClientConnectionError:
-                    pass
-                await asyncio.sleep(0.1)
-
-    async def state(self, gateway: str, session: str, user: str = "u-17") -> Frame:
-        url = f"http://127.0.0.1:{self.processes.ports[gateway]}/v1/roles/cat/sessions/{session}/state?user={user}"
-        async with self._http.get(url if user else url.partition("?")[0], headers=AUTH) as answer:
-            assert answer.status == 200
-            found: Frame = await answer.json()
-            return found
-
-    async def kept(self) -> list[tuple[str, Any]]:
-        return [(one.field, one.value) for one in await self.store.compensations(TAG, 1024)]
 
 
 @pytest.fixture
@@ -110,20 +37,11 @@ async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[T
             await store.close()
 
 
-async def hear(socket: ClientConnection, kind: str) -> list[Frame]:
-    frames: list[Frame] = []
-    async with asyncio.timeout(30):
-        while not frames or frames[-1]["type"] != kind:
-            frames.append(json.loads(await socket.recv()))
-    return frames
-
-
 @pytest.mark.parametrize("two", ["server", "cluster"], indirect=True)
 async def test_a_paused_gateway_wakes_up_with_a_turn_on_an_older_version(two: Two) -> None:
     assert (await two.say("a", "s1", "Ann calm"))["user_state"] == "user"
     assert "#1/2 Ann,Bob" in (await two.say("b", "s2", "Bob glad"))["message"]
-    url = f"ws://127.0.0.1:{two.processes.ports['a']}/role/cat"
-    async with connect(url, additional_headers=AUTH, subprotocols=[Subprotocol("role.v1")]) as socket:
+    async with two.socket("a") as socket:
         await socket.send(json.dumps({"message": f"Cid {LONG}", "session_id": "s1", "user": "u-17"}))
         started = await hear(socket, "response.output_text.delta")
         [whole] = [frame for frame in started if frame["type"] == "role.state.delta"]
@@ -152,8 +70,7 @@ async def test_a_paused_gateway_wakes_up_with_a_turn_on_an_older_version(two: Tw
 
 async def a_gateway_dies_with_a_turn_open(two: Two) -> None:
     """Its turn is given anew elsewhere, on what the others made of the state meanwhile, and counts once."""
-    url = f"ws://127.0.0.1:{two.processes.ports['a']}/role/cat"
-    async with connect(url, additional_headers=AUTH, subprotocols=[Subprotocol("role.v1")]) as socket:
+    async with two.socket("a") as socket:
         await socket.send(json.dumps({"message": f"Eve {LONG}", "session_id": "s1", "user": "u-17"}))
         await hear(socket, "response.output_text.delta")
         await asyncio.sleep(0.1)  # its note is on its way

@@ -21,6 +21,8 @@ from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 
 APPEND = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
 """What is done in disorder shows."""
+LOOK = Script("return redis.call('LRANGE', KEYS[1], 0, -1)")
+"""It only reads."""
 
 
 @pytest.fixture
@@ -79,6 +81,38 @@ async def test_what_one_tick_asks_goes_out_in_one_write() -> None:
         listener.close()
 
 
+async def test_a_script_is_loaded_before_its_first_use_and_only_one_that_writes_waits_for_a_replica() -> None:
+    """Each kind goes by its hash over a connection of its own, which was told every script's source once."""
+    lanes: list[list[list[bytes]]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser, heard = Reader(), list[list[bytes]]()
+        lanes.append(heard)
+        while data := await reader.read(1 << 16):
+            parser.feed(data)
+            while (command := parser.gets()) is not False:
+                heard.append(command)
+                writer.write(b":1\r\n" if command[0] in (b"WAIT", b"EVALSHA") else b"+OK\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    target = parse(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}?replicas=1")
+    client = Client(target, scripts=(APPEND, LOOK))
+    try:
+        for _ in range(3):
+            assert await client.ask(LOOK, ("l",), ()) == 1
+            assert await client.call(APPEND, ("l",), ("x",)) == 1
+        looks, appends = [b"EVALSHA", LOOK.sha.encode()], [b"EVALSHA", APPEND.sha.encode()]
+        reads, writes = lanes
+        loads = [[b"SCRIPT", b"LOAD", script.source.encode()] for script in (APPEND, LOOK)]
+        assert [reads[:2], writes[:2]] == [loads, loads]
+        assert [command[:2] for command in reads[3:]] == [looks] * 3
+        assert [command[:2] for command in writes[3:]] == [appends, [b"WAIT", b"1"]] * 3
+    finally:
+        await client.close()
+        listener.close()
+
+
 async def test_answers_are_matched_in_order_over_both_lanes(client: Client) -> None:
     asked = [client.run("ECHO", str(number)) for number in range(500)]
     pushed = [client.call(APPEND, ("list",), (number,), line=b"l") for number in range(50)]
@@ -120,6 +154,17 @@ async def test_a_flush_of_scripts_under_load_reorders_no_sessions_writes(client:
     for number in range(32):
         assert await client.run("LRANGE", f"s{number}", 0, -1) == [b"%d" % n for n in range(200)]
     assert "cmdstat_eval:" in server.ask("info", "commandstats"), "no script was ever missing"
+
+
+async def test_what_a_person_shares_is_read_by_the_scripts_hash_and_after_a_flush_too(
+    store: RedisSessionStore, client: Client, server: Server
+) -> None:
+    for _ in range(20):
+        assert await store.user("t", {}) == {}
+    assert "cmdstat_eval:" not in server.ask("info", "commandstats"), "its source goes over the wire with every turn"
+    await client.run("SCRIPT", "FLUSH")
+    assert await store.user("t", {}) == {}
+    assert "cmdstat_eval:calls=1," in server.ask("info", "commandstats")
 
 
 async def test_a_flush_of_scripts_loses_no_turn(store: RedisSessionStore, client: Client) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolehost.cli.doctor import cluster, durability, parts
+from rolehost.cli.doctor import archive, cluster, durability, parts
 from rolehost.cli.doctor.finding import Finding, Seen, State
 from rolehost.cli.tenants import onboarding
 from rolehost_api import names
@@ -281,6 +281,25 @@ def test_durability(change: dict[str, Any], state: State, word: str) -> None:
     [found] = durability.durability(Seen({"store": {**GOOD, **change}}), PLATFORM)
     assert told(found)[0] is state
     assert word in found.what
+
+
+@pytest.mark.parametrize(
+    ("told_", "state", "word"),
+    [
+        ({"configured": True, "took_ms": 31}, OK, "written, listed, read and deleted in 31 ms"),
+        ({"configured": False}, OK, "whole logs stay in Redis"),
+        (None, OK, "whole logs stay in Redis"),
+        ({"configured": False, "forgets": True}, WARN, "histories lose their begin"),
+        ({"configured": True, "failed": "write", "trouble": "no answer within 2 s"}, FAIL, "no answer within 2 s"),
+        ({"configured": True, "failed": "delete", "trouble": "x"}, FAIL, "what is to be forgotten stays there"),
+        ({"configured": True, "failed": "dance", "trouble": "x"}, FAIL, "cannot be relied on"),
+    ],
+)
+def test_the_archive(told_: dict[str, Any] | None, state: State, word: str) -> None:
+    found = archive.archive(Seen({"store": GOOD, "archive": told_}), PLATFORM)
+    assert told(found)[0] is state
+    assert word in found.what
+    assert told(archive.archive(FORBIDDEN, PLATFORM))[0] is SKIPPED
 
 
 def test_several_faults_of_redis_are_several_findings() -> None:

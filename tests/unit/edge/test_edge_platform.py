@@ -6,7 +6,7 @@ import pytest
 
 from rolehost_api.errors import NotFound, Unavailable
 from rolehost_runtime.gateway.edge.platform import CACHED_SECONDS, PlatformHealth
-from rolehost_runtime.gateway.ports import StoreFacts
+from rolehost_runtime.gateway.ports import ArchiveFacts, StoreFacts
 
 FACTS = StoreFacts(version="7.2.4", aof=True, appendfsync="always", eviction="noeviction", now_ms=1_002_500)
 
@@ -55,6 +55,23 @@ async def test_a_store_that_is_away_is_an_answer_too() -> None:
     store.away = True
     answer = await PlatformHealth(store.facts, lambda: 7, lambda: ("a",), Clock()).answer()
     assert (answer.store, answer.store_skew_ms, answer.now_ms) == (None, 0, 7)
+
+
+async def test_the_archive_is_tried_beside_the_store_and_as_seldom() -> None:
+    store, tried, clock = Store(), list[int](), Clock()
+
+    async def tell() -> ArchiveFacts:
+        tried.append(store.asked)
+        return ArchiveFacts(configured=True, failed="read", trouble="x")
+
+    health = PlatformHealth(store.facts, lambda: 1_000_000, tuple, clock, archive_facts=tell)
+    answers = await asyncio.gather(*(health.answer() for _ in range(9)))
+    assert {answer.archive for answer in answers} == {ArchiveFacts(configured=True, failed="read", trouble="x")}
+    assert len(tried) == 1
+    clock.now += CACHED_SECONDS
+    store.away = True
+    assert (await health.answer()).archive is not None, "one may be away without the other"
+    assert len(tried) == 2
 
 
 async def test_without_a_store_there_is_nothing_to_tell() -> None:

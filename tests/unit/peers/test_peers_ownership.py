@@ -131,6 +131,26 @@ async def test_a_lease_that_was_not_renewed_is_tried_again_soon(monkeypatch: pyt
     await held.stop()
 
 
+async def test_a_lease_is_counted_from_when_its_renewal_was_sent_however_late_the_answer_came() -> None:
+    """The store may have counted from just then."""
+    clock, sent, answers = asyncio.get_running_loop().time, list[float](), asyncio.Event()
+
+    class Late(MemoryLeases):
+        async def renew(self, gateway: str) -> bool:
+            sent.append(clock())
+            await answers.wait()
+            return await super().renew(gateway)
+
+    held = lease.Lease(Late(), "a/1", lambda: None)
+    starting = asyncio.create_task(held.start())
+    await settle(lambda: bool(sent) and clock() > sent[0])
+    answers.set()
+    await starting
+    assert held._renewed is not None
+    assert held._renewed <= sent[0]
+    await held.stop()
+
+
 async def test_who_wakes_up_late_sees_the_others_before_it_takes_anything(fleet: Fleet) -> None:
     """It slept past its lease; the other took its session over. Who only listens there follows, and nothing is taken
     back."""

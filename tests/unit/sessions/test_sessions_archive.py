@@ -60,8 +60,87 @@ def test_it_dies_at_any_step_and_nothing_is_lost_and_the_next_run_ends_it(
             assert await kept.whole() == whole
             assert await kept.in_log() == [one.position for one in whole if one.position >= before]
             assert await archive.move(kept.old(head, before)) == 0, "a run more does nothing"
+            assert sorted(kept.segments.kept) == sorted(kept.named()), "no object is left that nobody names"
 
     asyncio.run(lives())
+
+
+@settings(max_examples=10)
+@given(st.data())
+def test_owners_die_one_after_the_other_at_any_step_and_the_last_one_leaves_no_object_that_nobody_names(
+    data: st.DataObject,
+) -> None:
+    """Each is offered more than the one before it, so each writes other segments of the same records."""
+
+    async def lives() -> None:
+        kept = Kept()
+        head, records = await talk(kept.store, [0] * 16)
+        for before in (5, 7, 10, 11):
+            with suppress(Died):
+                steps = Steps(data.draw(st.integers(0, 30)))
+                await Archive(kept.past(steps=steps)).move(kept.old(head, (before, 0)))
+            assert await kept.whole() == records
+            head, _ = await kept.store.open(KEY)
+        await Archive(kept.past()).move(kept.old(head, (15, 0)))
+        assert await kept.whole() == records
+        assert sorted(kept.segments.kept) == sorted(kept.named())
+
+    asyncio.run(lives())
+
+
+async def test_what_this_owner_wrote_itself_stays_for_its_own_word_may_be_on_its_way_still() -> None:
+    """A partition swallowed the call that names a segment. The next one is given up too; then the first arrives."""
+    kept = Kept()
+    await kept.store.open(KEY)
+    head, records = await talk(kept.store, [0] * 9)
+    assert head.epoch == 2
+    past, late = kept.past(), []
+
+    async def swallowed(*arguments: object) -> bool:
+        late.append(arguments)
+        raise Unavailable("away", code="state_unavailable")
+
+    shorten, past.log.shorten = past.log.shorten, swallowed  # type: ignore[method-assign,assignment]
+    archive = Archive(past)
+    for before in (3, 6):
+        with pytest.raises(Unavailable):
+            await archive.move(kept.old(head, (before, 0)))
+        archive = Archive(past)  # and one that remembers nothing
+    assert await shorten(*late[0])  # type: ignore[arg-type]
+    assert await kept.whole() == records
+
+
+async def test_who_is_fenced_after_its_word_was_carried_out_deletes_nothing_that_is_named() -> None:
+    """The answer was lost; the call was sent again, and another owner had come meanwhile."""
+    kept = Kept()
+    head, records = await talk(kept.store, [0] * 6)
+    past = kept.past()
+    shorten = past.log.shorten
+
+    async def answered_late(*arguments: object) -> bool:
+        assert await shorten(*arguments)  # type: ignore[arg-type]
+        await kept.store.open(KEY)
+        return await shorten(*arguments)  # type: ignore[arg-type]
+
+    past.log.shorten = answered_late  # type: ignore[method-assign,assignment]
+    with pytest.raises(Conflict):
+        await Archive(past).move(kept.old(head, (4, 0)))
+    assert await kept.whole() == records
+    assert list(kept.segments.kept) == kept.named() != []
+
+
+async def test_what_another_log_of_the_session_left_is_not_touched() -> None:
+    kept = Kept()
+    await kept.store.open(KEY)
+    head, _ = await talk(kept.store, [0] * 6)
+    beside = {
+        f"u-1/{KEY}/{KEY}/{log_id}/{epoch}-1.0-3.0-{32 * 'a'}": b"x"
+        for log_id, epoch in (("elsewhere", 1), (head.log_id, head.epoch + 1))
+    }
+    left = f"u-1/{KEY}/{KEY}/{head.log_id}/1-1.0-2.0-{32 * 'a'}"
+    kept.segments.kept = dict(beside) | {left: b"y"}
+    await Archive(kept.past()).move(kept.old(head, (4, 0)))
+    assert sorted(kept.segments.kept) == sorted([*beside, *kept.named()]), "only what nobody can name any more goes"
 
 
 @given(AMENDS, st.data())

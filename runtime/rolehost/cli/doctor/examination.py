@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from rolehost.cli.doctor import clocks, cluster, durability, parts, walls
+from rolehost.cli.doctor import archive, clocks, cluster, durability, parts, walls
 from rolehost.cli.doctor.api import Api
 from rolehost.cli.doctor.finding import Finding, Seen, skipped, unseen, warn
 from rolehost.cli.doctor.gateway import Heard, heard, reached
@@ -94,6 +94,7 @@ class Examination:
             "tenants": self._onboarded,
             "answers": self._answers,
             "durability": self._durability,
+            "archive": self._archive,
             "versions": self._versions,
             "clocks": self._clocks,
             "gvisor": self._gvisor,
@@ -182,6 +183,9 @@ class Examination:
 
     async def _durability(self) -> list[Finding]:
         return durability.durability((await self._heard).health, self._platform)
+
+    async def _archive(self) -> Finding:
+        return archive.archive((await self._heard).health, self._platform)
 
     async def _versions(self) -> Finding:
         health, (_, named) = (await self._heard).health, await self._named()

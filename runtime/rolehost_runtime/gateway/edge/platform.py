@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from rolehost_api import __version__
 from rolehost_api.errors import NotFound, RolehostError
-from rolehost_runtime.gateway.ports import StoreFacts
+from rolehost_runtime.gateway.ports import ArchiveFacts, StoreFacts
 
 CACHED_SECONDS = 5.0
 """However often it is asked for, the store is asked once in this time."""
@@ -29,6 +29,8 @@ class PlatformAnswer(Struct, frozen=True, kw_only=True):
     """How far the store's clock is ahead of this gateway's; it may be off by half of `store_asked_ms`."""
     store_asked_ms: int = 0
     """How long the store took to answer."""
+    archive: ArchiveFacts | None = None
+    """None where no archive could be named (local mode)."""
 
 
 @dataclass
@@ -40,6 +42,7 @@ class PlatformHealth:
     now_ms: Callable[[], int]
     members: Callable[[], Collection[str]]
     clock: Callable[[], float] = time.monotonic
+    archive_facts: Callable[[], Awaitable[ArchiveFacts]] | None = None
     _kept: PlatformAnswer | None = None
     _kept_until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -56,6 +59,13 @@ class PlatformHealth:
         return replace(kept, now_ms=self.now_ms(), gateways=len(self.members()))
 
     async def _asked(self, store_facts: Callable[[], Awaitable[StoreFacts]]) -> PlatformAnswer:
+        of_store, archive = await asyncio.gather(self._of_store(store_facts), self._of_archive())
+        return replace(of_store, archive=archive)
+
+    async def _of_archive(self) -> ArchiveFacts | None:
+        return await self.archive_facts() if self.archive_facts is not None else None
+
+    async def _of_store(self, store_facts: Callable[[], Awaitable[StoreFacts]]) -> PlatformAnswer:
         began = self.now_ms()
         try:
             store = await store_facts()

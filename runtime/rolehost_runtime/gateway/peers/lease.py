@@ -25,6 +25,24 @@ AGAIN_SECONDS = 0.25
 """After a renewal that got no answer, which may have waited a second for it: a lease outlasts one of those."""
 
 
+def ended_by(age_seconds: float, unanswered: int) -> str:
+    """Why a lease had ended that was last renewed so long ago, by a request that was answered, with so many since that
+    were not.
+
+    Where it is the store, the leases of all gateways end in the same moment, and they all go on: none is silent.
+
+    >>> ended_by(3.4, 2), ended_by(3.4, 0)
+    ('the store left 2 renewals without an answer', 'this process stood still, or the store just answered late')
+    >>> ended_by(1.0, 0)
+    'the store forgot it, or its clock was set forward'
+    """
+    if unanswered:
+        return f"the store left {unanswered} renewals without an answer"
+    if age_seconds >= LEASE_SECONDS:
+        return "this process stood still, or the store just answered late"
+    return "the store forgot it, or its clock was set forward"
+
+
 class Lease:
     def __init__(self, leases: Leases, me: str, lapsed: Callable[[], None]) -> None:
         """`lapsed` is called when the lease is held again after it had ended."""
@@ -32,8 +50,13 @@ class Lease:
         self._task: asyncio.Task[None] | None = None
         self._renewed: float | None = None
         """When the last renewal that came through was sent, by the loop's clock."""
-        self.failing = False
+        self._unanswered = 0
+        """Renewals since then that the store did not answer."""
+
+    @property
+    def failing(self) -> bool:
         """The store did not answer last time."""
+        return self._unanswered > 0
 
     @property
     def sure(self) -> bool:
@@ -65,10 +88,11 @@ class Lease:
         except RolehostError as error:  # the store is away; so it is for those who would look
             if not self.failing:
                 log.info("the lease was not renewed: %s", error.code)
-            self.failing = True
+            self._unanswered += 1
             return
-        ended = self._renewed is not None and not (had and self.sure)
-        self._renewed, self.failing = sent, False
-        if ended:
-            log.warning("this gateway's lease had ended; others may answer its sessions now")
+        before, unanswered, sure = self._renewed, self._unanswered, self.sure
+        self._renewed, self._unanswered = sent, 0
+        if before is not None and not (had and sure):
+            why = ended_by(asyncio.get_running_loop().time() - before, unanswered)
+            log.warning("this gateway's lease had ended: %s; others may answer its sessions now", why)
             self._lapsed()

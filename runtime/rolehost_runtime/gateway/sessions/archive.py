@@ -3,7 +3,8 @@
 Whoever knows that nobody needs a log's begin any more says so by `offer`, which never waits; `run` does the work beside
 the turns. A segment is written, read back, and compared; only then its records leave the log, by the same call that
 notes where they are. Death at any moment leaves each record in the log or behind its segment's name, never in neither:
-at worst an object is written that nobody refers to, and the next run writes one of the same name.
+at worst an object is written that nobody refers to. The next run writes one of the same name, or another owner's deletes
+it (`orphans`).
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from typing import Protocol
 
 from rolehost_api.errors import Conflict, RolehostError
 from rolehost_runtime.core.record import CorruptRecord, Position
-from rolehost_runtime.core.segment import Entry, Segment, folder, pack, readable, room_for, unpack
+from rolehost_runtime.core.segment import Entry, Segment, Shelved, folder, pack, readable, room_for, unpack
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.sessions.history import Past
+from rolehost_runtime.gateway.sessions.orphans import Orphans, named
 
 MAX_WAITING = 4096
 """Sessions that wait for their turn; the oldest offer is forgotten then, and comes again with the next snapshot."""
@@ -68,6 +70,7 @@ class Archive:
         self.past = past
         self._forget = forget
         self._sink = sink or NoArchiveSink()
+        self._orphans = Orphans()
         self._waiting: OrderedDict[str, Old] = OrderedDict()
         self._rung = asyncio.Event()
 
@@ -117,12 +120,13 @@ class Archive:
         moved, after_seq = 0, None
         while entries := await self._oldest(old):
             after_seq = await asyncio.to_thread(readable, entries, after_seq)
+            await self._orphans.clear(self.past, old.tenant_uid, old.key, old.log_id, old.epoch)
             first, last = entries[0].position, entries[-1].position
             name, size = await self._kept(old, entries)
             try:
                 shortened = await self.past.log.shorten(old.key, old.log_id, old.epoch, first, last, name)
-            except Conflict:  # another owner's by now, or forgotten: nobody will ever name what was just written
-                await self._discard(name)
+            except Conflict:  # another owner's by now, or forgotten
+                await self._discard(old.key, name)
                 raise
             if not shortened:
                 break
@@ -130,8 +134,10 @@ class Archive:
             moved += len(entries)
         return moved
 
-    async def _discard(self, name: str) -> None:
-        if name and self.past.segments is not None:
+    async def _discard(self, key: str, name: str) -> None:
+        """What was just written, and will never be named; unless it was, and only the answer was lost before another
+        owner came."""
+        if name and self.past.segments is not None and not await named(self.past, key, Shelved.of(name)):
             await self.past.segments.delete([name])
 
     async def clear(self, tenant_uid: str, key: str) -> int:

@@ -42,6 +42,7 @@ from rolehost_runtime.gateway.broker.state.resp.greeting import Script
 from rolehost_runtime.gateway.broker.state.resp.refusals import told
 from rolehost_runtime.gateway.broker.state.scripts import (
     COMMIT,
+    HEAD,
     KEEP,
     MARGIN_SECONDS,
     NOTE,
@@ -68,28 +69,12 @@ from rolehost_runtime.gateway.ports import (
 
 PAGE = 32
 """Records read with one command, and decoded before the others have their turn: each may be over 1 MiB."""
-HEAD = (
-    "log_id",
-    "epoch",
-    "turn",
-    "seq",
-    "version",
-    "revision",
-    "at_ms",
-    "amends",
-    "deaths",
-    "forgotten",
-    "origin",
-    "bytes",
-    "open",
-)
-"""Fields of a session's head, as the script OPEN gives them too."""
 OPEN_TRIES = 3
 """Of who may not take a session over yet, because another one just did."""
 UNSPOKEN_SECONDS = 86_400
 """How long a session that never had a turn is remembered: its id came from a client and cost nothing."""
 OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RENAME), Script(COMMIT), Script(NOTE)
-KEEP_SCRIPT, QUARANTINE_SCRIPT = Script(KEEP), Script(QUARANTINE)
+KEEP_SCRIPT, QUARANTINE_SCRIPT, USER_SCRIPT = Script(KEEP), Script(QUARANTINE), Script(USER)
 
 
 class RedisSessionStore(RedisLibrary):
@@ -118,7 +103,7 @@ class RedisSessionStore(RedisLibrary):
         """
         scripts = (
             OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT, SHORTEN_SCRIPT,
-            *LIBRARY_SCRIPTS,
+            USER_SCRIPT, *LIBRARY_SCRIPTS,
         )  # fmt: skip
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
@@ -251,8 +236,9 @@ class RedisSessionStore(RedisLibrary):
     async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
         """As ports.SessionStore has it."""
         key, until = keys.user(tag), keep_seconds + MARGIN_SECONDS if keep_seconds else 0
-        words = ("EVAL", USER, 2, key, keys.compensations(tag), version_of(known), mark_of(known), until)
-        found = await self._redis.run(*words, key=key.encode())
+        found = await self._redis.ask(
+            USER_SCRIPT, (key, keys.compensations(tag)), (version_of(known), mark_of(known), until)
+        )
         return known if found == b"same" else dict(zip(found[::2], found[1::2], strict=True))
 
     async def compensations(self, tag: str, count: int) -> list[Compensation]:

@@ -24,6 +24,23 @@ end
 """
 """How long what a script has written lasts, where KEYS[1] is a head."""
 
+HEAD = (
+    "log_id",
+    "epoch",
+    "turn",
+    "seq",
+    "version",
+    "revision",
+    "at_ms",
+    "amends",
+    "deaths",
+    "forgotten",
+    "origin",
+    "bytes",
+    "open",
+)
+"""Fields of a session's head, in the order in which whoever reads one gets them."""
+
 OPEN = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open', 'epoch', 'raised_ms')
 local first = 6 + tonumber(ARGV[5])
@@ -59,8 +76,7 @@ if head[4] and head[3] ~= ARGV[1] then
 end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-local taken = redis.call('HMGET', KEYS[1], 'log_id', 'epoch', 'turn', 'seq', 'version', 'revision', 'at_ms',
-  'amends', 'deaths', 'forgotten', 'origin', 'bytes', 'open')
+local taken = redis.call('HMGET', KEYS[1], $HEAD)
 table.insert(taken, 1, how)
 local newest = false
 for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
@@ -71,7 +87,7 @@ end
 table.insert(taken, newest)
 table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
 return taken
-"""
+""".replace("$HEAD", ", ".join(f"'{name}'" for name in HEAD))
 """KEYS head, snap, wal, segs. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
 takeovers, how many owners to yield to, those, and then owners that gave the session away.
 

@@ -101,8 +101,14 @@ class Client:
         self, script: Script, keys: Sequence[str], arguments: Sequence[Word], *, line: bytes | None = None
     ) -> Future[Any]:
         """One script that writes, acknowledged as the target demands; those of one `line` one after the other."""
-        words = ("EVALSHA", self._shas[script], len(keys), *keys, *arguments)
-        return self._submit(words, keys[0].encode(), WRITES, script, line).done
+        return self._submit(self._called(script, keys, arguments), keys[0].encode(), WRITES, script, line).done
+
+    def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[Word]) -> Future[Any]:
+        """One script that only reads: it goes where reads go, and waits for no replica."""
+        return self._submit(self._called(script, keys, arguments), keys[0].encode(), READS, script).done
+
+    def _called(self, script: Script, keys: Sequence[str], arguments: Sequence[Word]) -> tuple[Word, ...]:
+        return "EVALSHA", self._shas[script], len(keys), *keys, *arguments
 
     async def everywhere(self, *words: Word) -> list[Any]:
         """One command to every server that takes writes; an exception in place of an answer."""
@@ -142,9 +148,9 @@ class Client:
         if not self._ticking:
             self._ticking = True
             loop.call_later(TICK_SECONDS, self._tick)
-        call.lane = lane
+        call.lane, call.durable = lane, lane == WRITES
         if script is not None:
-            call.script, call.durable = script.source, True
+            call.script = script.source
         if pinned is not None:
             call.pinned = pinned
         if line is None or self._lines.enter(line, call):
