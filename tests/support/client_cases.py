@@ -28,7 +28,7 @@ def cases() -> dict[str, Case]:
 
 
 def expected(step: dict[str, Any]) -> list[Any]:
-    return [{"tell": step["frame"]} if one == {"tell": "frame"} else one for one in step.get("out", [])]
+    return [one | {"tell": step["frame"]} if one.get("tell") == "frame" else one for one in step.get("out", [])]
 
 
 HOME = "storyteller"

@@ -15,12 +15,15 @@ from rolehost.client.connection import GONE
 from rolehost.client.core import CLOSED, Core
 from rolehost.client.frames import Frame, error_of, number, read, word
 from rolehost.client.pauses import is_final
-from rolehost_api.errors import Overloaded
+from rolehost_api.errors import BadRequest, Overloaded
 
 MAX_SESSIONS = 32
 """That servers hold for one socket, the one at home among them. One more, and they let go of another."""
+MAX_ROLE_CHARS = 512
 TURN_MS = 10_000
 """A switch that is not answered in that time never will be."""
+TURN_AGAIN_MS = 200
+"""After a switch home that cannot be made just now."""
 OPEN = (Phase.OPENING, Phase.RESUMING, Phase.READY)
 Key = tuple[str, str]
 """Role and user by which a server tells events apart, as one word, empty at home; and the session_id."""
@@ -80,13 +83,15 @@ class Switchboard:
 
     def switch(self, now: float, role: str, session_id: str, *, after_seq: int | None = None) -> Core:
         """The session with that Role; one that was asked for before is the same one. It is opened as home was: look
-        at its phase, and at `same_as`. Raises Overloaded where the socket has as many as it may."""
+        at its phase, and at `same_as`. Raises BadRequest, or Overloaded where the socket has as many as it may."""
+        if not 0 < len(role) <= MAX_ROLE_CHARS:
+            raise BadRequest("that is no Role's name", code="invalid_role_name")
         if (role, session_id) == (self._role, self.home.session_id):
             return self.home
         for guest in self._guests:
             if (guest.role, guest.session_id) == (role, session_id):
                 return guest
-        guest = Guest(role, session_id, self._draw, after_seq=after_seq, user=self.home.user)
+        guest = Guest(role, session_id, self._draw, after_seq=after_seq, user=self.home.user, max_events=self.home.backlog.most)
         if self.home.phase is Phase.ENDED:
             guest.give_up(self.home.error or CLOSED)
         elif self._sessions >= MAX_SESSIONS:
@@ -197,7 +202,7 @@ class Switchboard:
             core.refused(now, error)
         elif error["retryable"]:
             after = error.get("retry_after_ms")
-            self._turn_at = now + (after if type(after) is int else 200)
+            self._turn_at = now + (after if type(after) is int else TURN_AGAIN_MS)
         elif core is not None:
             core.give_up(error)
 
@@ -241,19 +246,20 @@ class Switchboard:
         """Guests go where the socket goes."""
         home = self.home
         stands = home.phase in (Phase.RESUMING, Phase.READY)
-        if stands and not self._stood:
+        if home.phase is Phase.ENDED:
+            for guest in self._guests:
+                guest.close() if home.error is CLOSED else guest.give_up(home.error or CLOSED)
+        elif stands and not self._stood:
             for guest in self._guests:
                 guest.call(now)
         elif self._stood and not stands:
+            for guest in self._guests:
+                guest.lost(now, GONE, "the connection is gone")
+        if not stands and self._stood:
             self._turning = self._turn_by = self._turn_at = None
             self._greetings.clear()
             self._urgent.clear()
             self._unsent.clear()
-            for guest in tuple(self._guests):
-                guest.lost(now, GONE, "the connection is gone")
-        if home.phase is Phase.ENDED:
-            for guest in tuple(self._guests):
-                guest.close() if home.error is CLOSED else guest.give_up(home.error or CLOSED)
         self._stood = stands
 
     def _turn(self, now: float, done: list[tuple[Core, Action]]) -> None:

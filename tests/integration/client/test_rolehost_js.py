@@ -75,10 +75,10 @@ def files(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "cases.json").write_text(json.dumps(cases()))
     (tmp_path / "index.html").write_text(
         """<!doctype html><meta charset="utf-8"><script type="module">
-        import { Core } from "/rolehost.js";
+        import * as cores from "/rolehost.js";
         import { run } from "/client_cases.mjs";
         const cases = await (await fetch("/cases.json")).json();
-        try { window.told = Object.fromEntries(Object.entries(cases).map(([name, given]) => [name, run(Core, given)])); }
+        try { window.told = Object.fromEntries(Object.entries(cases).map(([name, given]) => [name, run(cores, given)])); }
         catch (error) { window.told = String(error.stack); }
         </script>"""
     )
