@@ -91,7 +91,9 @@ class Switchboard:
         for guest in self._guests:
             if (guest.role, guest.session_id) == (role, session_id):
                 return guest
-        guest = Guest(role, session_id, self._draw, after_seq=after_seq, user=self.home.user, max_events=self.home.backlog.most)
+        guest = Guest(
+            role, session_id, self._draw, after_seq=after_seq, user=self.home.user, max_events=self.home.backlog.most
+        )
         if self.home.phase is Phase.ENDED:
             guest.give_up(self.home.error or CLOSED)
         elif self._sessions >= MAX_SESSIONS:
