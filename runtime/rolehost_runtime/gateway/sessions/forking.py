@@ -16,12 +16,20 @@ MAX_TURNS = 10_000
 
 
 async def fork(
-    store: SessionStore, past: History, whose: Whose, session_id: str, at_seq: int | None, now_ms: int
+    store: SessionStore,
+    past: History,
+    whose: Whose,
+    session_id: str,
+    at_seq: int | None,
+    now_ms: int,
+    name: str | None = None,
 ) -> str:
-    """The id of a session that stands where this one stood after event `at_seq` (None: its last).
+    """The id of a session that stands where this one stood after event `at_seq` (None: its last): `name`, or a fresh
+    one. What is drafted under one name is always the same, so it says where the fork stands.
 
     Raises NotFound; BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
-    `log_trimmed` where the log's begin is not in the store any more, CorruptRecord.
+    `log_trimmed` where the log's begin is not in the store any more, `superseded` where that name is taken,
+    CorruptRecord.
     """
     key = whose.key(session_id)
     head = await store.head(key)
@@ -31,7 +39,7 @@ async def fork(
     last = await _last(past, head, at_seq)
     if last.turn > MAX_TURNS:
         raise BadRequest(f"at most {MAX_TURNS} turns are copied", hint="Fork an earlier event", code="fork_too_long")
-    fresh = f"fork-{secrets.token_hex(12)}"
+    fresh = name or f"fork-{secrets.token_hex(12)}"
     target = whose.key(fresh)
     newest, amends = await _copy(store, past, target, last)
     await store.enlist(whose, fresh, now_ms)

@@ -103,13 +103,14 @@ class Librarian:
 
     # ── changing ────────────────────────────────────────────────────────────────────
 
-    async def fork(self, whose: Whose, session_id: str, at_seq: int | None) -> str:
+    async def fork(self, whose: Whose, session_id: str, at_seq: int | None, name: str | None = None) -> str:
         """The new session's id. Raises as `forking.fork`, and Overloaded `too_many_forks`."""
         if self._forks >= MAX_FORKS:
             raise Overloaded(f"{MAX_FORKS} sessions are being forked already", hint="Try again", code="too_many_forks")
         self._forks += 1
         try:
-            return await fork(self.store, self.history(whose.key(session_id)), whose, session_id, at_seq, self.now_ms())
+            past = self.history(whose.key(session_id))
+            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), name)
         finally:
             self._forks -= 1
 
