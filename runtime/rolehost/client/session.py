@@ -133,13 +133,16 @@ class Session:
         none. Both may be used from here on, in any order and at once; what is said goes to whose session it is said
         in. After a loss both go on. Switched to again, by whatever of its names, it is the same object.
 
-        Raises Refused (`role_not_found` also for a Role that the token is not for), or what it could not be opened
+        `after_seq=0` tells its `events()` the whole session, from its beginning whenever they are asked for: read them
+        then. Raises Refused (`role_not_found` also for a Role that the token is not for), or what it could not be opened
         for until `patience` was over; this session goes on as it was. Closing the session that `connect` made closes
         all of them, closing another one only that one.
         """
         word = self.id if session_id is None else identity.session_id(session_id)
         core = self._trunk.switch(role, word, after_seq)
         known = self._trunk.listeners.get(core)
+        if known is None and after_seq is not None:
+            core.listen()
         other = known if isinstance(known, Session) else Session(self._trunk, core, self._patience)
         self._work()
         try:

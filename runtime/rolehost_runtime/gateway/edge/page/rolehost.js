@@ -1587,6 +1587,7 @@ export class Session {
    * session of its own, with its own events, state and messages, under the same id if you give none. Both may be used
    * from here on, in any order and at once, and after a loss both go on. Switched to again, by whatever of its names,
    * it is the same object. Closing the session that `connect` made closes all of them, closing another one only that.
+   * `afterSeq: 0` tells its `events()` the whole session, from its beginning whenever they are asked for: read them then.
    *
    * @param {string} role
    * @param {{sessionId?: string, afterSeq?: number | null, patience?: number}} [options]
@@ -1596,6 +1597,7 @@ export class Session {
     const trunk = this.#trunk;
     const core = trunk.switch(role, sessionId, afterSeq);
     const known = trunk.sessions.get(core);
+    if (!known && afterSeq !== null) core.listen();
     const other = known ?? new Session(trunk, core, this.#patience, patience);
     trunk.work();
     try {
