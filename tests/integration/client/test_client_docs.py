@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("docs")
-    with dev(str(STORYTELLER), str(STORYTELLER.parent / "cat"), "--port", "0", "--model", "scripted", folder=folder) as found:
+    with dev(
+        str(STORYTELLER), str(STORYTELLER.parent / "cat"), "--port", "0", "--model", "scripted", folder=folder
+    ) as found:
         yield found
 
 
