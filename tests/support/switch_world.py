@@ -117,7 +117,7 @@ class Socket:
         message_id = f"{role}-{self.said[role]}"
         self.said[role] += 1
         core = self.rooms[role].core
-        given = {"message": "hi", "client_msg_id": message_id, "patience_ms": PATIENCE_MS}
+        given: Frame = {"message": "hi", "client_msg_id": message_id, "patience_ms": PATIENCE_MS}
         self._do({"do": "say", "of": self.table.number(core), "with": given}, lambda: core.say(self.now, **given))
 
     # ── the connection, and the server ──────────────────────────────────────────────
@@ -131,7 +131,7 @@ class Socket:
     def cut(self, code: int = 1006) -> None:
         if self.up:
             self.gone()
-            given = {"code": code, "reason": "", "status": 0}
+            given: Frame = {"code": code, "reason": "", "status": 0}
             self._do({"do": "lost", "with": given}, lambda: self.table.board.lost(self.now, **given))
 
     def deliver(self) -> None:
