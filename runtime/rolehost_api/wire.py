@@ -318,6 +318,8 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
     """Of the message that it is about, where it is about one."""
     response_id: str | None = None
     """Of the response that was to be cancelled."""
+    role: str | None | UnsetType = UNSET
+    """Of the session.switch that came to nothing, as it was asked for; left out where it is not about one."""
 
 
 FORGOTTEN = "session_forgotten"

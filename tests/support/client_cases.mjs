@@ -5,16 +5,19 @@
 const MOST_TICKS = 1000;
 
 const HAPPENS = {
-  text: (core, now, given) => core.heard(now, given),
   say: (core, now, { message, client_msg_id, ...more }) => core.say(now, message, client_msg_id, more),
   cancel: (core, now, { client_msg_id, heard }) => core.cancel(now, client_msg_id ?? null, heard ?? null),
   polled: (core, now, given) => core.polled(now, given),
-  lost: (core, now, { code, reason, status }) => core.lost(now, code, reason, status),
   start: (core, now) => core.start(now),
-  opened: (core, now) => core.opened(now),
   close: (core) => core.close(),
   listen: (core) => core.listen(),
   unlisten: (core, now) => core.unlisten(now),
+};
+
+const TO_ALL = {
+  text: (board, now, given) => board.heard(now, given),
+  lost: (board, now, { code, reason, status }) => board.lost(now, code, reason, status),
+  opened: (board, now) => board.opened(now),
 };
 
 const OF = {
@@ -27,27 +30,47 @@ const OF = {
   rtt_ms: (core) => core.pulse.rtt_ms,
 };
 
-export function run(Core, given) {
+export function run({ Core, Switchboard }, given) {
   const { session_id, ...options } = given.core;
-  const core = new Core(session_id, () => given.draw ?? 0.5, options);
+  const draw = () => given.draw ?? 0.5;
+  const home = new Core(session_id, draw, options);
+  const board = new Switchboard(home, "storyteller", draw);
+  const cores = [home];
+  const numberOf = (core) => {
+    if (!cores.includes(core)) cores.push(core);
+    return cores.indexOf(core);
+  };
+  const wanted = (at) => board.collect(at).map(([core, action]) => {
+    const number = numberOf(core);
+    return number ? { of: number, ...action } : action;
+  });
   return given.steps.map((step) => {
-    for (let ticks = 0; core.due() !== null && core.due() <= step.at; ticks += 1) {
+    const out = [];
+    for (let ticks = 0; board.due() !== null && board.due() <= step.at; ticks += 1) {
       if (ticks > MOST_TICKS) throw new Error("time does not pass");
-      core.tick(core.due());
+      const due = board.due();
+      board.tick(due);
+      out.push(...wanted(due));
     }
+    const core = cores[step.of ?? 0];
     const taken = [];
-    if (step.frame) core.heard(step.at, JSON.stringify(step.frame));
+    const what = step.with === undefined ? {} : step.with;
+    if (step.frame) board.heard(step.at, JSON.stringify(step.frame));
     if (step.do === "take") {
-      for (let count = step.with.count; count > 0; count -= 1) {
+      for (let count = what.count; count > 0; count -= 1) {
         const event = core.take(step.at);
         if (event !== null) taken.push({ took: event });
       }
+    } else if (step.do === "switch") {
+      numberOf(board.switch(step.at, what.role, what.session_id, { after_seq: what.after_seq ?? null }));
     } else if (step.do) {
-      HAPPENS[step.do](core, step.at, step.with === undefined ? {} : step.with);
+      if (step.do in TO_ALL) TO_ALL[step.do](board, step.at, what);
+      else HAPPENS[step.do](core, step.at, what);
     }
-    const out = JSON.parse(JSON.stringify([...core.out.splice(0), ...taken]));
-    const is = Object.fromEntries(Object.keys(step.is ?? {}).map((name) => [name, structuredClone(OF[name](core))]));
-    return { out, is };
+    out.push(...wanted(step.at), ...taken);
+    const is = Object.fromEntries(Object.keys(step.is ?? {}).map((name) =>
+      [name, name === "same_as" ? core.sameAs && numberOf(core.sameAs) : structuredClone(OF[name](core))]));
+    return JSON.parse(JSON.stringify({ out, is }));
   });
 }
 
@@ -55,10 +78,10 @@ if (globalThis.process?.argv[1] && import.meta.url.endsWith(globalThis.process.a
   const { readFileSync, readdirSync } = await import("node:fs");
   const { pathToFileURL } = await import("node:url");
   const [library, folder] = process.argv.slice(2);
-  const { Core } = await import(pathToFileURL(library).href);
+  const cores = await import(pathToFileURL(library).href);
   const told = {};
   for (const name of readdirSync(folder).filter((file) => file.endsWith(".json"))) {
-    told[name.slice(0, -5)] = run(Core, JSON.parse(readFileSync(`${folder}/${name}`, "utf8")));
+    told[name.slice(0, -5)] = run(cores, JSON.parse(readFileSync(`${folder}/${name}`, "utf8")));
   }
   process.stdout.write(JSON.stringify(told));
 }

@@ -13,8 +13,10 @@ from rolehost.client.texts import Hole, Text, Texts
 class Answers(Connection):
     """Every message ends once: with its response, or with the reason why not."""
 
-    def __init__(self, session_id: str, draw: Callable[[], float], *, after_seq: int | None, max_events: int) -> None:
-        super().__init__(session_id, draw, after_seq=after_seq, max_events=max_events)
+    def __init__(
+        self, session_id: str, draw: Callable[[], float], *, after_seq: int | None, max_events: int, guest: bool
+    ) -> None:
+        super().__init__(session_id, draw, after_seq=after_seq, max_events=max_events, guest=guest)
         self.error: Frame | None = None
         """Why the session ended."""
         self._says = Says()
@@ -114,7 +116,7 @@ class Answers(Connection):
             self._progress(now)
 
     def _error(self, now: float, frame: Frame) -> None:
-        error = self._told = error_of(frame)
+        error = self._told = self.trouble = error_of(frame)
         self._tell(frame)
         say = self._says.blamed(frame)
         about_a_cancel = word(frame, "response_id") is not None and word(frame, "client_msg_id") is None

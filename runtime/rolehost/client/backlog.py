@@ -27,18 +27,18 @@ class Backlog:
     def __init__(self, max_events: int = MAX_EVENTS) -> None:
         self.open = False
         """Somebody reads. Before that nothing is kept."""
-        self._max = max_events
+        self.most = max_events
         self._held: deque[_Held] = deque()
         self._weight = 0
 
     @property
     def full(self) -> bool:
-        return len(self._held) >= self._max or self._weight >= MAX_WEIGHT
+        return len(self._held) >= self.most or self._weight >= MAX_WEIGHT
 
     @property
     def roomy(self) -> bool:
         """Half of it is free: events may come again."""
-        return 2 * len(self._held) <= self._max and 2 * self._weight <= MAX_WEIGHT
+        return 2 * len(self._held) <= self.most and 2 * self._weight <= MAX_WEIGHT
 
     def put(self, event: Frame, weight: int) -> None:
         if not self.open:

@@ -23,8 +23,12 @@ GONE = 1006
 class Connection(ABC):
     """What is numbered is told in order and once, over whatever connections that takes."""
 
-    def __init__(self, session_id: str, draw: Callable[[], float], *, after_seq: int | None, max_events: int) -> None:
+    def __init__(
+        self, session_id: str, draw: Callable[[], float], *, after_seq: int | None, max_events: int, guest: bool
+    ) -> None:
         self.session_id = session_id
+        self.guest = guest
+        """It speaks over another session's connection."""
         self.out: list[Action] = []
         self.phase = Phase.WAITING
         self.backlog = Backlog(max_events)
@@ -43,6 +47,8 @@ class Connection(ABC):
         self._stood_since: float | None = None
         """Since when the session is open on this connection."""
         self._pause = 0
+        self.trouble: Frame | None = None
+        """The last error that was told, since the session was opened last."""
         self._told: Frame | None = None
         """The error that was the last thing heard on this connection; a close that follows means it."""
         self._leave_at: float | None = None
@@ -68,8 +74,9 @@ class Connection(ABC):
         if self.phase is not Phase.OPENING:
             return
         first, self.greeted = not self.greeted, frame
-        self._stood_since, self._by = now, None
-        self.pulse.start(now, frame.get("heartbeat_ms"))
+        self._stood_since, self._by, self.trouble = now, None, None
+        if not self.guest:
+            self.pulse.start(now, frame.get("heartbeat_ms"))
         if first:
             self.known.joined(frame, whole=self.last == 0)
         anew = self.last is None

@@ -47,9 +47,10 @@ class Core(Answers):
         user: str | None = None,
         renewable: bool = False,
         max_events: int = MAX_EVENTS,
+        guest: bool = False,
     ) -> None:
-        super().__init__(session_id, draw, after_seq=after_seq, max_events=max_events)
-        self._user, self._renewable = user, renewable
+        super().__init__(session_id, draw, after_seq=after_seq, max_events=max_events, guest=guest)
+        self.user, self._renewable = user, renewable
 
     # ── from the user ───────────────────────────────────────────────────────────────
 
@@ -67,7 +68,7 @@ class Core(Answers):
             "message": message,
             "session_id": self.session_id,
             "client_msg_id": client_msg_id,
-            **({} if self._user is None else {"user": self._user}),
+            **({} if self.user is None else {"user": self.user}),
             **{name: value for name, value in more.items() if value is not None},
         }
         if len(message) > MAX_MESSAGE_CHARS or len(encode(frame)) > MAX_FRAME_BYTES:
@@ -131,6 +132,41 @@ class Core(Answers):
         if self.phase is not Phase.ENDED:
             self._end(CLOSED, told=False)
 
+    # ── of a connection that several share ──────────────────────────────────────────
+
+    @property
+    def stands(self) -> bool:
+        """The session is open on a connection, and is not about to leave it."""
+        return self.phase in (Phase.RESUMING, Phase.READY) and self._leave_at is None
+
+    def says(self, client_msg_id: object) -> bool:
+        """A message of this id waits for its answer."""
+        return self._says.of(client_msg_id) is not None
+
+    def hold(self) -> None:
+        """There is nothing to connect over so far, however long that takes."""
+        if self.phase is Phase.CONNECTING:
+            self._by = None
+
+    def call(self, now: float) -> None:
+        """There is something to connect over: try now."""
+        if self.phase is Phase.WAITING:
+            self._connect_at = now
+            self.tick(now)
+
+    def drop(self, now: float, reason: str) -> None:
+        """Let go of the connection, and make another."""
+        if self.phase not in (Phase.WAITING, Phase.STALLED, Phase.ENDED):
+            self._drop(now, GONE, reason)
+
+    def refused(self, now: float, error: Frame) -> None:
+        """It cannot be spoken to over this connection: try again later, or never."""
+        self._told = self.trouble = error
+        if error["retryable"]:
+            self.lost(now, GONE, error["code"])
+        else:
+            self.give_up(error)
+
     # ── from the world ──────────────────────────────────────────────────────────────
 
     def due(self) -> float | None:
@@ -162,7 +198,7 @@ class Core(Answers):
         for say in self._says.expired(now):
             away = self._stood_since is None and not say.at_large
             self._fail(say, say.error or (UNREACHABLE if away else NOT_ANSWERED))
-        if (path := self._polling.next(now, self.known.version, self._user)) is not None:
+        if (path := self._polling.next(now, self.known.version, self.user)) is not None:
             self.out.append(Poll(path))
         self._flush(now)
 
@@ -188,14 +224,17 @@ class Core(Answers):
             self._lost(now, code, reason)
 
     def heard(self, now: float, text: str | bytes) -> None:
-        """A text frame."""
+        """A frame of whatever session."""
         frame = read(text)
-        if self.phase not in (Phase.OPENING, Phase.RESUMING, Phase.READY) or frame is None:
+        if frame is not None and frame.get("session_id") in (None, self.session_id) and "of" not in frame:
+            self.hear(now, frame, len(text))  # `of` tells those apart that go by the same name
+
+    def hear(self, now: float, frame: Frame, weight: int) -> None:
+        """A frame of this session's; `weight`: characters that it was."""
+        if self.phase not in (Phase.OPENING, Phase.RESUMING, Phase.READY):
             return
-        if frame.get("session_id") not in (None, self.session_id) or "of" in frame:
-            return  # another session's: `of` tells those apart that go by the same name
         self.pulse.alive()
-        self._weight = len(text)
+        self._weight = weight
         if frame["type"] != "error":
             self._told = None
         on = self._handlers.get(frame["type"])

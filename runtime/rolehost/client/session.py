@@ -1,34 +1,21 @@
-"""The asyncio shell: carries out what the core wants, and gives users something to await."""
+"""One session, for its user: something to await, to iterate, and to look at."""
 
 import asyncio
 import copy
-import inspect
-import random
 import re
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
-from urllib.parse import quote
 
-import msgspec
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as dial
-from websockets.typing import Subprotocol
-
-from rolehost.client.actions import Close, Connect, Phase, Poll, Send
-from rolehost.client.core import Core
+from rolehost.client.actions import Phase, Tell
+from rolehost.client.core import UNREACHABLE, Core
 from rolehost.client.errors import Unreachable, raised
-from rolehost.client.fetching import fetch
-from rolehost.client.frames import MAX_FRAME_BYTES, Frame
-from rolehost.client.line import CLOSE_SECONDS, Line
+from rolehost.client.frames import Frame
 from rolehost.client.pending import Pending
+from rolehost.client.switchboard import Guest
+from rolehost.client.trunk import Bearer, Trunk
 from rolehost_api import identity
-from rolehost_api.wire import SUBPROTOCOL
-
-DIAL_SECONDS = 10.0
-Bearer = str | Callable[[], str | Awaitable[str]]
 
 
 class Event(dict[str, Any]):
@@ -73,17 +60,17 @@ def connect(
     """
     if key is not None and token is not None:
         raise ValueError("give a key or a token, not both")
-    return Session(
+    trunk = Trunk(
         base_of(url),
         role,
         bearer=token if token is not None else key or "",
         session_id=secrets.token_hex(12) if session_id is None else identity.session_id(session_id),
         user=user,
         after_seq=after_seq,
-        patience=patience,
         packed=packed,
         ready=ready,
     )
+    return Session(trunk, trunk.home, patience)
 
 
 def base_of(url: str) -> str:
@@ -99,56 +86,34 @@ def base_of(url: str) -> str:
 
 
 class Session:
-    """One session with one Role, for as long as the block runs. Made by `connect`."""
+    """One session with one Role, for as long as the block runs. Made by `connect` and by `switch`."""
 
-    def __init__(
-        self,
-        base: str,
-        role: str,
-        *,
-        bearer: Bearer,
-        session_id: str,
-        user: str | None,
-        after_seq: int | None,
-        patience: float,
-        packed: bool,
-        ready: Callable[[int], Awaitable[None]] | None,
-    ) -> None:
-        self.id = session_id
-        self._base, self._role, self._bearer, self._patience, self._ready = base, role, bearer, patience, ready
-        self._shown_bearer = ""
-        self._as_user = "" if user is None else f"&user={quote(user, safe='')}"
-        """The session that is opened is theirs, not the key's own."""
-        self._packed = packed
-        draw = random.SystemRandom().random
-        self._core = Core(session_id, draw, after_seq=after_seq, user=user, renewable=callable(bearer))
+    def __init__(self, trunk: Trunk, core: Core, patience: float) -> None:
+        self.id = core.session_id
+        self._trunk, self._core, self._patience = trunk, core, patience
+        trunk.listeners[core] = self
         self._pending: dict[str, Pending] = {}
-        self._line: Line | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
         """Set when something was told; then a new one is made."""
-        self._failures = 0
-        """Connections in a row that never opened the session."""
-        self.cause: Exception | None = None
-        """What the newest of them failed with; None once one opened."""
-        self._working = False
 
     # ── for users ───────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
-        self._core.start(self._now())
+        if self._core is not self._trunk.home:
+            return self  # `switch` opened it
+        self._core.start(self._trunk.now())
         self._work()
         try:
             async with asyncio.timeout(self._patience):
                 while not self._core.greeted:
                     if self._core.phase is Phase.ENDED:
-                        raise raised(self._core.error or {}) from self.cause
+                        raise raised(self._core.error or {}) from self._trunk.cause
                     await self._news.wait()
         except TimeoutError:
             await self.close()
-            why = "" if self.cause is None else f": {getattr(self.cause, 'strerror', None) or self.cause}"
-            raise Unreachable(f"{self._base} does not answer{why}", hint="Check the address") from self.cause
+            cause = self._trunk.cause
+            why = "" if cause is None else f": {getattr(cause, 'strerror', None) or cause}"
+            raise Unreachable(f"{self._trunk.base} does not answer{why}", hint="Check the address") from cause
         except BaseException:
             await self.close()
             raise
@@ -158,6 +123,50 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def switch(
+        self, role: str, *, session_id: str | None = None, after_seq: int | None = None, patience: float | None = None
+    ) -> "Session":
+        """The session with another Role, over this one's socket: `tutor = await session.switch("tutor")`.
+
+        It is a session of its own, with its own events, state and messages, under the same `session_id` if you give
+        none. Both may be used from here on, in any order and at once; what is said goes to whose session it is said
+        in. After a loss both go on. Switched to again, by whatever of its names, it is the same object.
+
+        `after_seq=0` tells its `events()` the whole session, from its beginning whenever they are asked for: read them
+        then. Raises Refused (`role_not_found` also for a Role that the token is not for), or what it could not be opened
+        for until `patience` was over; this session goes on as it was. Closing the session that `connect` made closes
+        all of them, closing another one only that one.
+        """
+        word = self.id if session_id is None else identity.session_id(session_id)
+        core = self._trunk.switch(role, word, after_seq)
+        known = self._trunk.listeners.get(core)
+        if known is None and after_seq is not None:
+            core.listen()
+        other = known if isinstance(known, Session) else Session(self._trunk, core, self._patience)
+        self._work()
+        try:
+            return await other._switched(self._patience if patience is None else patience)
+        finally:
+            if known is None and not core.greeted:
+                await other.close()
+
+    async def _switched(self, patience: float) -> "Session":
+        """Until it is open, or is known to be another one."""
+        try:
+            async with asyncio.timeout(patience):
+                while not self._core.greeted:
+                    same = self._core.same_as if isinstance(self._core, Guest) else None
+                    if same is not None:
+                        known = self._trunk.listeners[same]
+                        assert isinstance(known, Session)
+                        return await known._switched(patience)
+                    if self._core.phase is Phase.ENDED:
+                        raise raised(self._core.error or {})
+                    await self._news.wait()
+        except TimeoutError:
+            raise raised(self._core.trouble or UNREACHABLE) from None
+        return self
 
     def say(
         self,
@@ -191,7 +200,7 @@ class Session:
         before = self._pending.get(message_id)
         self._pending[message_id] = pending
         try:
-            self._core.say(self._now(), message, message_id, patience_ms=waits, **more)
+            self._core.say(self._trunk.now(), message, message_id, patience_ms=waits, **more)
         except BaseException:
             self._pending.pop(message_id)
             if before is not None:
@@ -203,7 +212,7 @@ class Session:
     def cancel(self, heard: int | None = None, audio_ms: int | None = None) -> None:
         """End the answer that is on its way. `heard`: characters that the user took in, and `audio_ms` of it where it
         is spoken; None: all that was sent."""
-        self._core.cancel(self._now(), heard=_heard(heard, audio_ms))
+        self._core.cancel(self._trunk.now(), heard=_heard(heard, audio_ms))
         self._work()
 
     def events(self) -> AsyncIterator[Event]:
@@ -229,7 +238,12 @@ class Session:
     @property
     def rtt_ms(self) -> float | None:
         """Running mean of what a ping takes; None before the first."""
-        return self._core.pulse.rtt_ms
+        return self._trunk.home.pulse.rtt_ms
+
+    @property
+    def cause(self) -> Exception | None:
+        """What the newest connection failed with; None once one opened."""
+        return self._trunk.cause
 
     @property
     def about(self) -> Event:
@@ -240,122 +254,45 @@ class Session:
         """What still waits for an answer raises Closed; a turn that runs goes on at the server."""
         self._core.close()
         self._work()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS + 1)
+        if self._core is self._trunk.home:
+            await self._trunk.ended()
+        else:
+            self._trunk.listeners.pop(self._core, None)
 
-    # ── the core's hands ────────────────────────────────────────────────────────────
+    # ── from the trunk ──────────────────────────────────────────────────────────────
 
-    def _work(self) -> None:
-        """Carry out what the core wants, then wait for what is due next."""
-        if self._working:
-            return
-        self._working = True
-        try:
-            while self._core.out:
-                actions, self._core.out = self._core.out, []
-                for action in actions:
-                    match action:
-                        case Connect():
-                            self._line = Line(self._dial, _LineEar(self))
-                            self._keep(self._line.task)
-                        case Send(frame):
-                            if self._line is not None:
-                                packed = self._packed
-                                self._line.send(
-                                    msgspec.msgpack.encode(frame) if packed else msgspec.json.encode(frame).decode()
-                                )
-                        case Close():
-                            if self._line is not None:
-                                self._line.close()
-                            self._line = None
-                            self._wake()  # it may be the end, of which nothing else is told
-                        case Poll(path):
-                            self._keep(asyncio.create_task(self._poll(path)))
-                        case _:
-                            self._told(action.event)
-        finally:
-            self._working = False
-        self._arm()
-
-    def _told(self, event: Frame) -> None:
-        if event["type"] == "session.created":
-            self._failures, self.cause = 0, None
+    def told(self, event: Frame) -> None:
+        """Implements trunk.Listener."""
         message_id = event.get("client_msg_id")
         pending = self._pending.get(message_id) if isinstance(message_id, str) else None
         if pending is not None:
             pending.feed(event)
             if pending.over:
                 del self._pending[pending.client_msg_id]
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def _work(self) -> None:
+        self._trunk.work()
+        if self._core.phase is Phase.ENDED:  # and off the trunk, which asks it no more
+            actions, self._core.out = self._core.out, []
+            for action in actions:
+                if isinstance(action, Tell):
+                    self.told(action.event)
+
+    def wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._core.due()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_at(due / 1000, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._core.tick(self._now())
-        self._work()
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time() * 1000
-
-    async def _dial(self) -> ClientConnection:
-        if self._ready is not None:
-            await self._ready(self._failures)
-        self._failures += 1
-        self._shown_bearer = await self._fresh_bearer()
-        base = self._base.replace("http", "ws", 1)
-        return await dial(
-            f"{base}/role/{quote(self._role, safe='@:.')}?session_id={quote(self.id, safe='')}{self._as_user}"
-            f"{'&fmt=msgpack' if self._packed else ''}",
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers={"Authorization": f"Bearer {self._shown_bearer}"} if self._shown_bearer else {},
-            compression=None,
-            open_timeout=DIAL_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=None,
-            max_size=MAX_FRAME_BYTES,
-            proxy=None,
-        )
-
-    async def _fresh_bearer(self) -> str:
-        if isinstance(self._bearer, str):
-            return self._bearer
-        try:
-            bearer = self._bearer()
-            return await bearer if inspect.isawaitable(bearer) else bearer
-        except Exception as error:  # whoever makes tokens may be away for a while, as a gateway may
-            raise OSError(f"no token could be had: {error}") from error
-
-    async def _poll(self, path: str) -> None:
-        answer = await asyncio.to_thread(fetch, f"{self._base}{path}", self._shown_bearer)
-        self._core.polled(self._now(), answer)
-        self._work()
-
     def _cancel_one(self, message_id: str, heard: int | None, audio_ms: int | None) -> None:
         if message_id in self._pending:
-            self._core.cancel(self._now(), message_id, _heard(heard, audio_ms))
+            self._core.cancel(self._trunk.now(), message_id, _heard(heard, audio_ms))
             self._work()
 
     async def _read(self) -> AsyncIterator[Event]:
         try:
             while True:
                 news = self._news
-                event = self._core.take(self._now())
+                event = self._core.take(self._trunk.now())
                 self._work()
                 if event is not None:
                     yield Event(event)
@@ -364,37 +301,8 @@ class Session:
                 else:
                     await news.wait()
         finally:
-            self._core.unlisten(self._now())
+            self._core.unlisten(self._trunk.now())
             self._work()
-
-
-class _LineEar:
-    """Hears one socket, for as long as it is the session's. Implements line.Ear."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def opened(self) -> None:
-        self._do(lambda core, now: core.opened(now))
-
-    def heard(self, text: str | bytes) -> None:
-        self._do(lambda core, now: core.heard(now, text))
-
-    def lost(self, code: int, reason: str, status: int, cause: Exception | None) -> None:
-        self._session.cause = cause or self._session.cause
-        if isinstance(cause, ssl.SSLCertVerificationError) and not self._session._core.greeted:
-            self.broken(cause)  # it will not be another one at the next try
-            return
-        self._do(lambda core, now: core.lost(now, code, reason, status))
-
-    def broken(self, error: Exception) -> None:
-        self._session.cause = error
-        gone = {"code": "broken", "message": f"cannot connect: {error}", "hint": "", "retryable": False}
-        self._do(lambda core, now: core.give_up(gone))
-
-    def _do(self, what: Callable[[Core, float], None]) -> None:
-        what(self._session._core, self._session._now())
-        self._session._work()
 
 
 def _heard(chars: int | None, audio_ms: int | None) -> Frame | None:

@@ -4,11 +4,12 @@ The model's answers come from the record's journal, the time and the randomness 
 must be what it did: the same effects, the same reply, the same change of the state. What the record does not hold is
 said, and not guessed:
 
-    an answer over 64 KiB is in the journal as a digest only
+    an answer over 64 KiB is in the journal as a digest only: it is known where the reply holds it, by its digest
     a message that joined a running turn stands in the input, but not when it came
     a hook that was stopped at its deadline was stopped by a clock
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -72,7 +73,13 @@ def run(role: Role[Any], session_id: str, record: TurnRecord, state: Mapping[str
     engine = TurnEngine(
         role, _start(record, session_id), state, max_state_bytes=MAX_STATE_BYTES, reporter=_Placing(role)
     )
-    said, made, end = _drive(engine, record)
+    try:
+        said, made, end = _drive(engine, record)
+    except _Unknown as missing:
+        engine.close()
+        if record.status == "completed" and not record.reply.startswith(missing.said):
+            return Differs(record.turn, "reply", _shown(record.reply), _shown(missing.said))
+        return Unchecked(record.turn, missing.why)
     reply = "".join(said)
     if record.status == "cancelled" and record.heard is not None:
         reply = reply[: record.heard.chars]
@@ -105,15 +112,31 @@ def unknown(record: TurnRecord) -> str | None:
     ...                     revision="", response_id="", input="", reply="")
     >>> unknown(record), unknown(replace(record, joined=("c-2",)))
     (None, 'a message joined it while it was answered')
-    >>> unknown(replace(record, journal=(JournalEntry(index=0, kind="call_model", outcome="sha256:" + "0" * 64),)))
-    'answer 0 of the model was kept as a digest only'
     """
-    if record.joined:
-        return "a message joined it while it was answered"
-    for entry in record.journal:
-        if entry.kind == "call_model" and _DIGEST.fullmatch(entry.outcome):
-            return f"answer {entry.index} of the model was kept as a digest only"
+    return "a message joined it while it was answered" if record.joined else None
+
+
+def beginning(text: str, digest: str) -> str | None:
+    """The beginning of a text that has this digest; None where none has.
+
+    >>> of_once = "sha256:" + hashlib.sha256("Once".encode()).hexdigest()
+    >>> beginning("Once. The end.", of_once), beginning("Twice.", of_once)
+    ('Once', None)
+    """
+    hashed = hashlib.sha256()
+    for length in range(len(text) + 1):
+        if f"sha256:{hashed.hexdigest()}" == digest:
+            return text[:length]
+        hashed.update(text[length : length + 1].encode())
     return None
+
+
+class _Unknown(Exception):
+    """An answer that the logic was given is nowhere in the record. `said`: of the reply, before it."""
+
+    def __init__(self, why: str, said: str) -> None:
+        super().__init__(why)
+        self.why, self.said = why, said
 
 
 def _start(record: TurnRecord, session_id: str) -> StartTurn:
@@ -150,17 +173,25 @@ def _drive(engine: TurnEngine, record: TurnRecord) -> tuple[list[str], list[str]
         if not isinstance(asked, CallModel) or place >= len(record.journal):
             engine.close()
             return said, made, None
-        answer = _answer(record.journal[place], record)
+        answer = _answer(record.journal[place], record, "".join(said))
         if asked.stream:
             said.append(answer.text)
         out = engine.resume(answer)
 
 
-def _answer(entry: JournalEntry, record: TurnRecord) -> ModelResult:
+def _answer(entry: JournalEntry, record: TurnRecord, said: str) -> ModelResult:
+    """Raises _Unknown. `said`: of the reply, before this answer."""
+    text = entry.outcome
+    if _DIGEST.fullmatch(text):
+        found = beginning(record.reply[len(said) :], text) if record.reply.startswith(said) else None
+        if found is None:
+            why = f"answer {entry.index} of the model was kept as a digest only, and is not what was replied"
+            raise _Unknown(why, said)
+        text = found
     heard = record.heard.chars if entry.error == INTERRUPTED and record.heard is not None else None
     return ModelResult(
         index=entry.index,
-        text=entry.outcome,
+        text=text,
         error=entry.error,
         finish_reason=entry.error or record.finish_reason,
         heard=heard,

@@ -63,10 +63,11 @@ class Keeping(Protocol):
     async def details(self, whose: Whose, session_id: str) -> SessionDetails:
         """Raises NotFound `session_not_found`, here and below."""
 
-    async def fork(self, whose: Whose, session_id: str, at_seq: int | None) -> str:
-        """The id of a new session that stands where this one stood after that event (None: its last).
+    async def fork(self, whose: Whose, session_id: str, at_seq: int | None, name: str | None = None) -> str:
+        """The id of a new session that stands where this one stood after that event (None: its last); `name`, or a
+        fresh one.
 
-        Raises BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
+        Raises Conflict `superseded` where a session of that name is there; BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
         `log_trimmed`; Overloaded `too_many_forks`, `too_many_kept`.
         """
 

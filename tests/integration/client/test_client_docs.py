@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("docs")
-    with dev(str(STORYTELLER), "--port", "0", "--model", "scripted", folder=folder) as found:
+    with dev(
+        str(STORYTELLER), str(STORYTELLER.parent / "cat"), "--port", "0", "--model", "scripted", folder=folder
+    ) as found:
         yield found
 
 
@@ -40,6 +42,7 @@ async def test_python(running: Dev, number: int) -> None:
     source = blocks("python")[number].replace(ELSEWHERE, f"http://127.0.0.1:{running.port}").replace("rh_…", "rh_1")
     told = await run(source, sys.executable, "-X", "utf8", "-")
     assert ("You said" in told, "cat" in told or "long story" in told) == (True, True)
+    assert ("role_not_found" in told) == ("nobody" in source)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no Node on this machine")
@@ -50,7 +53,8 @@ async def test_javascript(running: Dev, number: int) -> None:
         source.replace(ELSEWHERE, f"http://127.0.0.1:{running.port}"), "node", "--experimental-websocket", "--input-type=module"
     )  # fmt: skip
     assert "what did it dream of" in told
+    assert ("role_not_found" in told) == ("nobody" in source)
 
 
 def test_there_are_snippets() -> None:
-    assert (len(blocks("python")), len(blocks("js"))) == (2, 1)
+    assert (len(blocks("python")), len(blocks("js"))) == (3, 2)

@@ -16,6 +16,7 @@ from tests.support.client_cases import FOLDER, cases, expected
 from tests.support.client_world import recorded
 from tests.support.cutting import Relay
 from tests.support.dev import STORYTELLER, dev
+from tests.support.switch_world import bad_day
 
 pytestmark = pytest.mark.timeout(120)
 REPOSITORY = Path(__file__).parents[3]
@@ -52,6 +53,7 @@ def test_the_golden_cases_in_node() -> None:
 def test_both_cores_do_the_same_on_bad_days(tmp_path: Path) -> None:
     """Whatever happens: not only what the golden cases thought of."""
     days = {f"day-{seed}": recorded(seed) for seed in range(40)}
+    days |= {f"day-of-several-{seed}": bad_day(seed) for seed in range(40)}
     for name, case in days.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(case))
     told = json.loads(node(str(RUNNER), str(LIBRARY), str(tmp_path)))
@@ -75,10 +77,10 @@ def files(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "cases.json").write_text(json.dumps(cases()))
     (tmp_path / "index.html").write_text(
         """<!doctype html><meta charset="utf-8"><script type="module">
-        import { Core } from "/rolehost.js";
+        import * as cores from "/rolehost.js";
         import { run } from "/client_cases.mjs";
         const cases = await (await fetch("/cases.json")).json();
-        try { window.told = Object.fromEntries(Object.entries(cases).map(([name, given]) => [name, run(Core, given)])); }
+        try { window.told = Object.fromEntries(Object.entries(cases).map(([name, given]) => [name, run(cores, given)])); }
         catch (error) { window.told = String(error.stack); }
         </script>"""
     )

@@ -138,6 +138,81 @@ def test_a_socket_that_is_cut_in_mid_answer_leaves_neither_a_double_nor_a_hole(r
     assert len(lengths) > 50
 
 
+COUNT = """
+window.sockets = 0;
+window.WebSocket = class extends WebSocket {
+  constructor(...all) { super(...all); window.sockets += 1; }
+};
+"""
+
+
+def choose(browser: Browser, role: str) -> None:
+    browser.read(
+        f"(() => {{ const pick = document.querySelector('#role'); pick.value = {json.dumps(role)};"
+        " pick.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_another_role_is_on_the_same_socket_and_each_conversation_goes_on(tmp_path: Path) -> None:
+    words = "".join(f"{number} 猫🐱 " for number in range(150))
+    roles = (str(STORYTELLER), str(STORYTELLER.parent / "cat"))
+    with dev(*roles, "--port", "0", "--model", "scripted", folder=tmp_path) as both, Relay(both.port) as network:
+        browser = Browser(tmp_path / "switch", 1000, 800)
+        try:
+            browser.call("Page.addScriptToEvaluateOnNewDocument", source=COUNT)
+            browser.open(f"http://localhost:{network.port}/")
+            browser.until("document.querySelector('#role').options.length === 2")
+            choose(browser, "storyteller")
+            connected(browser)
+            told = len(texts(browser, ".mine"))
+            browser.read("document.querySelector('#message').focus()")
+            browser.type(words)
+            browser.until("document.querySelector('.theirs.open')?.textContent.length > 20")
+            choose(browser, "cat")
+            connected(browser)
+            assert texts(browser, ".mine") == []
+            assert texts(browser, "#revision") == ["cat@r1"]
+            say(browser, "hello")
+            assert 'You said: "hello"' in answers(browser)[-1]
+            if folder := os.environ.get("ROLEHOST_PICTURES"):
+                browser.picture(Path(folder) / "page-another-role.png")
+            choose(browser, "storyteller")
+            browser.until("!document.querySelector('#say').hasAttribute('data-busy')")
+            assert texts(browser, ".mine")[told:] == [words.strip()]
+            assert words.strip() in answers(browser)[-1]
+            assert texts(browser, "#revision") == ["storyteller@r1"]
+            say(browser, "and?")
+            choose(browser, "cat")
+            assert texts(browser, ".mine") == ["hello"]
+            say(browser, "still?")
+            assert '"hello"' in answers(browser)[-1]
+            browser.click("#fresh")
+            browser.until("document.querySelectorAll('.mine').length === 0")
+            connected(browser)
+            say(browser, "anew")
+            assert "hello" not in answers(browser)[-1]
+            assert browser.read("window.sockets") == 1
+            session = texts(browser, "#session")
+            network.cut()
+            browser.until("document.querySelector('#status').dataset.state === 'lost'")
+            connected(browser)
+            say(browser, "after a loss")
+            assert '"anew"' in answers(browser)[-1]
+            choose(browser, "storyteller")
+            connected(browser)
+            say(browser, "here too")
+            assert '"and?"' in answers(browser)[-1]
+            assert browser.read("window.sockets") == 2
+            browser.call("Page.reload")
+            browser.until("document.querySelector('#role').options.length === 2")
+            choose(browser, "cat")
+            browser.until("document.querySelectorAll('.mine').length === 2")
+            assert texts(browser, "#session") == session
+            assert [text for text in browser.complaints if "Failed to load" not in text] == []
+        finally:
+            browser.close()
+
+
 def test_a_new_session_knows_nothing(page: Browser) -> None:
     say(page, "first")
     session = texts(page, "#session")

@@ -297,7 +297,7 @@ async def test_a_key_that_is_revoked_before_the_first_word_is_a_status(house: Ta
 @pytest.mark.parametrize(
     ("body", "key", "status", "code", "kind"),
     [
-        (saying("one", n=2), KEY, 400, "n_not_supported", "invalid_request_error"),
+        (saying("one", n=9), KEY, 400, "n_not_supported", "invalid_request_error"),
         (saying("one") | {"model": "nobody"}, KEY, 404, "role_not_found", "invalid_request_error"),
         (saying("one") | {"model": "evil/cat"}, KEY, 404, "role_not_found", "invalid_request_error"),
         (saying("one") | {"model": "cat@r9"}, KEY, 404, "revision_not_found", "invalid_request_error"),

@@ -104,8 +104,8 @@ def test_errors_are_the_sdks_own(client: OpenAI) -> None:
     assert (missing.value.code, missing.value.param, missing.value.type) == (
         "role_not_found", "model", "invalid_request_error",
     )  # fmt: skip
-    with pytest.raises(openai.BadRequestError, match="n must be 1") as refused:
-        client.chat.completions.create(model="storyteller", messages=DRAGON, n=2)
+    with pytest.raises(openai.BadRequestError, match="from 1 to 8") as refused:
+        client.chat.completions.create(model="storyteller", messages=DRAGON, n=9)
     assert (refused.value.code, refused.value.param) == ("n_not_supported", "n")
     with pytest.raises(openai.BadRequestError) as unsaid:
         client.chat.completions.create(model="storyteller", messages=[])
@@ -124,6 +124,39 @@ def test_a_key_idempotent_by_header_is_answered_once(client: OpenAI) -> None:
     assert answers[0].model_extra is not None
     assert answers[1].model_extra is not None
     assert answers[0].model_extra["role"]["seq"] == answers[1].model_extra["role"]["seq"] == 2
+
+
+def test_several_choices_and_going_on_with_another_one(client: OpenAI) -> None:
+    client.chat.completions.create(model="storyteller", messages=DRAGON, extra_body={"session_id": "sdk-4"})
+    done = client.chat.completions.create(
+        model="storyteller", messages=AND_NOW, n=3, extra_body={"session_id": "sdk-4"}
+    )
+    assert [choice.index for choice in done.choices] == [0, 1, 2]
+    assert all("讲一个关于龙的短故事" in (choice.message.content or "") for choice in done.choices)
+    sessions = [choice.model_extra["role"]["session_id"] for choice in done.choices if choice.model_extra]
+    assert (sessions[0], len(set(sessions))) == ("sdk-4", 3)
+    ask_again: list[ChatCompletionMessageParam] = [{"role": "user", "content": "go on"}]
+    for session_id in sessions:
+        more = client.chat.completions.create(
+            model="storyteller", messages=ask_again, extra_body={"session_id": session_id}
+        )
+        assert "and now?" in (more.choices[0].message.content or "")
+        assert more.model_extra is not None
+        assert more.model_extra["role"]["seq"] == 6, "each has the message once"
+
+
+def test_several_choices_in_a_stream(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="storyteller", messages=DRAGON, n=2, stream_options={"include_usage": True}
+    ) as stream:
+        whole = stream.get_final_completion()
+    assert [choice.index for choice in whole.choices] == [0, 1]
+    assert all("龙" in (choice.message.content or "") for choice in whole.choices)
+    assert [choice.finish_reason for choice in whole.choices] == ["stop", "stop"]
+    alone = client.chat.completions.create(model="storyteller", messages=DRAGON)
+    assert whole.usage is not None
+    assert alone.usage is not None
+    assert whole.usage.total_tokens == 2 * alone.usage.total_tokens
 
 
 async def test_its_async_client_too(started: Dev) -> None:

@@ -1,6 +1,7 @@
 """A turn run again on what was recorded does the same, and what does not is named."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -150,6 +151,58 @@ def test_what_the_record_does_not_hold_is_said_and_the_rest_is_checked() -> None
     digest = JournalEntry(index=0, kind="call_model", outcome="sha256:" + "a" * 64)
     verdicts = judged(role, [replace(one, journal=(digest,)), replace(two, joined=("c-9",)), three])
     assert [type(verdict) for verdict in verdicts] == [Unchecked, Unchecked, Same]
+
+
+def digested(record: TurnRecord) -> TurnRecord:
+    """As it is kept where the answers are large."""
+    return replace(
+        record,
+        journal=tuple(
+            replace(entry, outcome=f"sha256:{sha256(entry.outcome.encode()).hexdigest()}")
+            if entry.kind == "call_model"
+            else entry
+            for entry in record.journal
+        ),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "Once.", "从前，有一条龙🐉" * 9_000])
+def test_an_answer_that_was_kept_as_a_digest_is_known_where_it_was_replied(text: str) -> None:
+    role = storyteller(prefix="Listen: ")
+    record = digested(play(role, 1, {}, text=text))
+    assert judged(role, [record]) == [Same(1)]
+    (other,) = judged(storyteller(prefix="Listen: ", step=2), [record])
+    assert isinstance(other, Differs)
+    assert other.what == "state"
+    (silent,) = judged(storyteller(), [record])
+    assert isinstance(silent, Differs)
+    assert silent.what == "effects"
+    (else_said,) = judged(storyteller(prefix="Hear: "), [record])
+    assert isinstance(else_said, Differs)
+    assert (else_said.what, else_said.now) == ("reply", "Hear: ")
+
+
+def test_an_answer_that_only_the_logic_saw_stays_unknown() -> None:
+    role = storyteller(twice=True)
+    (verdict,) = judged(role, [digested(play(role, 1, {}, text="Yes."))])
+    assert isinstance(verdict, Same), "the same words were replied after it"
+
+    asking = Role("asking", state=Tale)
+
+    @asking.on_message
+    async def count(t: Turn[Tale]) -> None:
+        t.state.dragons = len(await t.ask("How many?"))
+        await t.reply("I know.")
+
+    (verdict,) = judged(asking, [digested(play(asking, 1, {}, text="Yes."))])
+    assert isinstance(verdict, Unchecked)
+    assert "digest" in verdict.why
+
+
+def test_of_an_answer_that_was_cut_short_the_digest_is_of_more_than_was_replied() -> None:
+    role = storyteller()
+    (verdict,) = judged(role, [digested(play(role, 1, {}, text="Once upon", heard=4))])
+    assert isinstance(verdict, Unchecked)
 
 
 def test_a_hook_that_a_clock_stopped_is_not_called_a_difference() -> None:

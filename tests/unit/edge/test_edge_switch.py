@@ -101,6 +101,7 @@ async def test_a_role_that_is_not_there_is_an_error_and_nothing_changes() -> Non
     for role, code in (("nobody", "role_not_found"), ("evil/lair", "role_not_found"), ("a b", "invalid_role_name")):
         talk.switch(role)
         assert talk.wire.errors()[-1] == code
+        assert talk.wire.sent[-1]["role"] == role, "it says which switch it is about"
     talk.say("one", session_id="s")
     await talk.quiet()
     assert talk.sessions.turns_of == [("storyteller", "", "s", "one")]
@@ -173,6 +174,16 @@ async def test_a_switch_is_bounded_and_refused_as_other_frames_are() -> None:
     talk.switch("tutor")
     assert talk.wire.errors() == ["busy", "draining"]
     assert talk.conversation._at.name == "storyteller"
+
+
+async def test_a_frame_that_is_refused_before_it_is_anybodys_says_which_it_was() -> None:
+    talk = Talk()
+    talk.conversation._migrating = True
+    talk.send("message", message="one", client_msg_id="m-1")
+    talk.switch("tutor")
+    talk.send("session.resume", session_id="s", after_seq=0)
+    told = [(event["client_msg_id"], event.get("role")) for event in talk.wire.sent]
+    assert told == [("m-1", None), (None, "tutor"), (None, None)]
 
 
 async def test_bare_clients_may_switch_and_hear_the_other_session_begin() -> None:

@@ -99,14 +99,14 @@ def test_every_word_comes_once_also_of_an_answer_from_the_log(pieces: list[str],
 
 def test_what_fails_before_the_first_word_is_left_to_the_status() -> None:
     tongue = chunks()
-    assert (told(tongue, [*turn([])[:1], failed()]), tongue.began) == ([], False)
+    assert (told(tongue, [*turn([])[:1], failed()]), tongue.head.began) == ([], False)
 
 
 def test_what_fails_once_there_is_no_status_any_more_is_told_once_and_is_not_done() -> None:
     begun, delta, *_ = turn(["Me"])
     error = wire.Error(**BASE, seq=None, error=wire.ErrorBody(code="model_unavailable", message="away"))
     late = chunks()
-    late.open = True
+    late.head.open = True
     for tongue, events in ((chunks(), [begun, delta, failed(), error]), (late, [begun, error, failed()])):
         said = [chunk for chunk in told(tongue, events) if chunk == "[DONE]" or "error" in chunk]
         assert [chunk["error"]["code"] for chunk in said] == ["model_unavailable"]
@@ -143,7 +143,7 @@ def test_what_was_heard_of_an_earlier_answer_is_not_their_clients_business() -> 
 def test_a_whole_answer_says_the_same() -> None:
     done = turn(["Me", "ow"])[-1]
     assert isinstance(done, wire.ResponseDone)
-    whole = json.loads(wire.encode(completion(done, "cat", None)))
+    whole = json.loads(wire.encode(completion("cat", None, done)))
     assert whole["choices"] == [
         {
             "index": 0,

@@ -114,7 +114,8 @@ def test_parts_of_text_are_one_text() -> None:
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"n": 2}, "n_not_supported"),
+        ({"n": 0}, "n_not_supported"),
+        ({"n": 9}, "n_not_supported"),
         ({"messages": []}, "invalid_request"),
         ({"messages": [{"role": "system", "content": "x"}]}, "last_message_not_user"),
         ({"messages": [HI, {"role": "assistant", "content": "Me"}]}, "last_message_not_user"),

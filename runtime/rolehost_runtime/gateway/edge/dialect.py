@@ -160,6 +160,7 @@ class Conversation:
     def on_frame(self, read: Callable[[bytes], wire.ClientFrame], data: bytes) -> None:
         """A frame in whatever `read` reads; what is wrong with it is told, and the next one is listened to."""
         self._gate.metrics.frames_in += 1
+        frame: wire.ClientFrame | None = None
         try:
             frame = read(data)
             if isinstance(frame, wire.Ping):
@@ -177,7 +178,7 @@ class Conversation:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
             to = self._role(who, frame.role) if isinstance(frame, wire.Switch) else self._at
         except RolehostError as error:
-            self.tell(None, error)
+            self.tell(None, error, about=frame)
             return
         came, self._at = self._at, to
         line = self._line(who, word)
@@ -307,9 +308,9 @@ class Conversation:
         error: RolehostError,
         of: wire.Of | UnsetType = UNSET,
         *,
-        about: Frame | None = None,
+        about: wire.ClientFrame | None = None,
     ) -> None:
-        """Of what it is about the frame names the id: several frames of a session may run at once."""
+        """Of what it is about the frame names the id, or the Role: several frames of a session may run at once."""
         self._gate.metrics.told(error)
         self.emit(
             wire.Error(
@@ -320,6 +321,7 @@ class Conversation:
                 error=wire.error_body(error),
                 client_msg_id=about.client_msg_id if isinstance(about, wire.Said) else None,
                 response_id=about.response_id if isinstance(about, wire.Cancel) else None,
+                role=about.role if isinstance(about, wire.Switch) else UNSET,
             )
         )
 

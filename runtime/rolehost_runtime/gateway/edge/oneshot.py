@@ -12,7 +12,7 @@ from rolehost_runtime.gateway.edge.handshake import Address, find_role
 from rolehost_runtime.gateway.ports import Principal
 
 
-class _LastDone:
+class LastDone:
     """Implements ports.Channel: keeps the newest end of a turn, of this message's where it has an id, and drops the
     rest. A message that joined another's turn is answered by that one's end."""
 
@@ -69,7 +69,7 @@ async def one_reply(
 async def _reply(
     gate: Gate, principal: Principal, at: Address, said: wire.Said, told: Told | None
 ) -> wire.ResponseDone:
-    ear = _LastDone(said.client_msg_id)
+    ear = LastDone(said.client_msg_id)
     session_id = None if said.session_id is None else identity.session_id(said.session_id)
     role = find_role(gate.tables.roles, principal, at)
     handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision, told=told)

@@ -24,11 +24,14 @@ async def fork(
     at_seq: int | None,
     now_ms: int,
     keep_seconds: int = RETENTION_SECONDS,
+    name: str | None = None,
 ) -> str:
-    """The id of a session that stands where this one stood after event `at_seq` (None: its last), kept for so long.
+    """The id of a session that stands where this one stood after event `at_seq` (None: its last), kept for so long:
+    `name`, or a fresh one. What is drafted under one name is always the same, so it says where the fork stands.
 
     Raises NotFound; BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
-    `log_trimmed` where the log's begin is not in the store any more, CorruptRecord.
+    `log_trimmed` where the log's begin is not in the store any more, `superseded` where that name is taken,
+    CorruptRecord.
     """
     key = whose.key(session_id)
     head = await store.head(key)
@@ -38,7 +41,7 @@ async def fork(
     last = await _last(past, head, at_seq)
     if last.turn > MAX_TURNS:
         raise BadRequest(f"at most {MAX_TURNS} turns are copied", hint="Fork an earlier event", code="fork_too_long")
-    fresh = f"fork-{secrets.token_hex(12)}"
+    fresh = name or f"fork-{secrets.token_hex(12)}"
     target = whose.key(fresh)
     newest, amends, size = await _copy(store, past, target, last)
     await store.enlist(whose, fresh, now_ms, Active.begun(now_ms))

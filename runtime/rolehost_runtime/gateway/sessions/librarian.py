@@ -107,7 +107,7 @@ class Librarian:
 
     # ── changing ────────────────────────────────────────────────────────────────────
 
-    async def fork(self, whose: Whose, session_id: str, at_seq: int | None) -> str:
+    async def fork(self, whose: Whose, session_id: str, at_seq: int | None, name: str | None = None) -> str:
         """The new session's id. Raises as `forking.fork` and `Admission.admit`, and Overloaded `too_many_forks`."""
         if self._forks >= MAX_FORKS:
             raise Overloaded(f"{MAX_FORKS} sessions are being forked already", hint="Try again", code="too_many_forks")
@@ -116,7 +116,7 @@ class Librarian:
             if self.admit is not None:
                 await self.admit(whose.tenant_uid, None)
             past, keep_seconds = self.history(whose.key(session_id)), self.keep_seconds(whose.tenant_uid, whose.role)
-            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds)
+            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds, name)
         finally:
             self._forks -= 1
 

@@ -1,5 +1,6 @@
 """A turn of ours as a chat completion, whole or in chunks. Pure."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
@@ -34,6 +35,9 @@ class Choice(Struct, frozen=True, kw_only=True):
     message: AssistantMessage
     finish_reason: wire.FinishReason
     logprobs: None = None
+    role: wire.ResponseDone | UnsetType = UNSET
+    """Of several answers of a session: the last event of this one's turn. Its session_id is the session that goes on
+    with this answer."""
 
 
 class ChatCompletion(Struct, frozen=True, kw_only=True):
@@ -58,7 +62,8 @@ class Delta(Struct, frozen=True, kw_only=True):
 class ChunkChoice(Struct, frozen=True, kw_only=True):
     index: int = 0
     delta: Delta = Delta()
-    finish_reason: wire.FinishReason | None = None
+    finish_reason: Literal["stop", "length", "content_filter", "error"] | None = None
+    """`error`: of several answers this one failed, and the others go on. The chunk's `role` says what it failed with."""
     logprobs: None = None
 
 
@@ -74,28 +79,41 @@ class ChatCompletionChunk(Struct, frozen=True, kw_only=True):
     """The event of ours that this chunk tells of, unless its text is all there is to it."""
 
 
-def completion(done: wire.ResponseDone, model: str, session_id: str | None) -> ChatCompletion:
+def completion(model: str, session_id: str | None, done: wire.ResponseDone, *more: wire.ResponseDone) -> ChatCompletion:
+    """`done` is the first answer's, which is the session's; `more` are those of its branches."""
+    kept = bool(more) and session_id is not None
     return ChatCompletion(
         id=completion_id(done.response_id, session_id),
         created=done.ts // 1000,
         model=model,
         system_fingerprint=done.revision,
-        choices=(Choice(message=AssistantMessage(content=done.message), finish_reason=done.finish_reason),),
-        usage=usage_of(done.usage),
+        choices=tuple(
+            Choice(
+                index=index,
+                message=AssistantMessage(content=one.message),
+                finish_reason=one.finish_reason,
+                role=one if kept else UNSET,
+            )
+            for index, one in enumerate((done, *more))
+        ),
+        usage=usage_of(done.usage, *(one.usage for one in more)),
         role=done,
     )
 
 
-def usage_of(usage: wire.Usage) -> CompletionUsage:
+def usage_of(*turns: wire.Usage) -> CompletionUsage:
     """
     >>> usage_of(wire.Usage(input_tokens=10, cached_tokens=8, output_tokens=5)).total_tokens
     15
+    >>> usage_of(wire.Usage(input_tokens=10, output_tokens=5), wire.Usage(input_tokens=10, output_tokens=7)).total_tokens
+    32
     """
+    read, said = sum(usage.input_tokens for usage in turns), sum(usage.output_tokens for usage in turns)
     return CompletionUsage(
-        prompt_tokens=usage.input_tokens,
-        completion_tokens=usage.output_tokens,
-        total_tokens=usage.input_tokens + usage.output_tokens,
-        prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
+        prompt_tokens=read,
+        completion_tokens=said,
+        total_tokens=read + said,
+        prompt_tokens_details=PromptTokensDetails(sum(usage.cached_tokens for usage in turns)),
     )
 
 
@@ -107,6 +125,25 @@ def _given_anew() -> Unavailable:
     )
 
 
+@dataclass(slots=True)
+class Head:
+    """What all chunks of a stream share."""
+
+    id: str = ""
+    """Of the completion: the first answer's that began, which is the session's own."""
+    at: int = 0
+    began: bool = False
+    """Something was said."""
+    open: bool = False
+    """The answer's status is on its way: what goes wrong from now on is told in it."""
+
+
+def failure(error: wire.ErrorBody) -> bytes:
+    """In the middle of a stream there is no status any more: their SDK raises what is told like this."""
+    status = 503 if error.retryable else 500
+    return b"data: " + wire.encode(OpenAIErrorAnswer(openai_error(error, status))) + b"\n\n"
+
+
 class Chunks:
     """One turn as chunks of a stream. Of a session's events only those of its own turn are told.
 
@@ -115,20 +152,29 @@ class Chunks:
     Implements stream.Tongue.
     """
 
-    def __init__(self, model: str, session_id: str | None, client_msg_id: str, *, include_usage: bool) -> None:
+    def __init__(
+        self,
+        model: str,
+        session_id: str | None,
+        client_msg_id: str,
+        *,
+        include_usage: bool,
+        index: int = 0,
+        head: Head | None = None,
+        alone: bool = True,
+    ) -> None:
+        """Not `alone`, it is the answer of this `index` among several: it tells no usage, and fails without the rest."""
         self._model, self._session_id, self._client_msg_id = model, session_id, client_msg_id
-        self._include_usage = include_usage
+        self._include_usage, self._index, self._alone = include_usage, index, alone
+        self.head = head or Head()
         self._fingerprint = ""
         self._created: wire.ResponseCreated | None = None
         self._response_id = ""
-        self._at = 0
         self._chars = 0
-        self._over = False
+        self._begun = False
         self._told_failure = False
-        self.began = False
-        """Something was said."""
-        self.open = False
-        """The answer's status is on its way: what goes wrong from now on is told in it."""
+        self.usage: wire.Usage | None = None
+        """Once everything was said."""
 
     def said(self, event: wire.ServerFrame) -> bytes:
         if self._told_failure:
@@ -137,58 +183,69 @@ class Chunks:
             case wire.SessionCreated():
                 self._fingerprint = event.role
             case wire.ResponseCreated() if event.client_msg_id == self._client_msg_id:
-                self._created, self._response_id, self._at = event, event.response_id, event.ts // 1000
+                self._created = event
+                self._answers(event.response_id, event.ts)
             case wire.TextDelta() if event.response_id == self._response_id:
                 return self._text(event.delta)
             case wire.ResponseReset() if event.response_id == self._response_id and self._chars:
-                return self._failed(wire.error_body(_given_anew()))
-            case wire.StateDelta() | wire.RevisionChanged() if self._response_id and not self._over:
-                return self._begin() + self._chunk(ChunkChoice(), event)
+                return self._failed(wire.error_body(_given_anew()), event)
+            case wire.StateDelta() | wire.RevisionChanged() if self._response_id and self.usage is None:
+                return self._begin() + self.chunk(ChunkChoice(index=self._index), event)
             case wire.ResponseDone() if self._client_msg_id == event.client_msg_id:
                 return self._done(event)
             case wire.Error():
-                return self._failed(event.error)
+                return self._failed(event.error, event)
         return b""
 
     def ended(self) -> bytes:
-        return DONE if self._over else b""
+        return DONE if self.usage is not None else b""
+
+    @property
+    def over(self) -> bool:
+        return self.usage is not None or self._told_failure
+
+    def _answers(self, response_id: str, ts: int) -> None:
+        self._response_id = response_id
+        self.head.id = self.head.id or completion_id(response_id, self._session_id)
+        self.head.at = self.head.at or ts // 1000
 
     def _begin(self) -> bytes:
-        if self.began:
+        if self._begun:
             return b""
-        self.began = True
-        return self._chunk(ChunkChoice(delta=Delta(role="assistant", content="")), self._created)
+        self._begun = self.head.began = True
+        return self.chunk(ChunkChoice(index=self._index, delta=Delta(role="assistant", content="")), self._created)
 
     def _text(self, text: str) -> bytes:
         self._chars += len(text)
-        return self._begin() + self._chunk(ChunkChoice(delta=Delta(content=text)), None)
+        return self._begin() + self.chunk(ChunkChoice(index=self._index, delta=Delta(content=text)), None)
 
     def _done(self, done: wire.ResponseDone) -> bytes:
         if done.error is not None:
-            return self._failed(done.error)
-        self._response_id, self._at = done.response_id, self._at or done.ts // 1000
+            return self._failed(done.error, done)
+        self._answers(done.response_id, done.ts)
         rest = done.message[self._chars :]  # all of it, where the message was answered before
         said = self._begin() + (self._text(rest) if rest else b"")
-        said += self._chunk(ChunkChoice(finish_reason=done.finish_reason), done)
-        if self._include_usage:
-            said += self._chunk(None, None, usage_of(done.usage))
-        self._over = True
+        said += self.chunk(ChunkChoice(index=self._index, finish_reason=done.finish_reason), done)
+        if self._include_usage and self._alone:
+            said += self.chunk(None, None, usage_of(done.usage))
+        self.usage = done.usage
         return said
 
-    def _failed(self, error: wire.ErrorBody) -> bytes:
-        """In the middle of a stream there is no status any more: their SDK raises what is told like this."""
-        if self._told_failure or not (self.began or self.open):
+    def _failed(self, error: wire.ErrorBody, event: wire.ServerFrame) -> bytes:
+        if self.over or not (self.head.began or self.head.open):
             return b""
         self._told_failure = True
-        status = 503 if error.retryable else 500
-        return b"data: " + wire.encode(OpenAIErrorAnswer(openai_error(error, status))) + b"\n\n"
+        if self._alone:
+            return failure(error)
+        told = wire.Error(session_id=event.session_id, seq=None, ts=event.ts, error=error)
+        return self.chunk(ChunkChoice(index=self._index, finish_reason="error"), told)
 
-    def _chunk(
+    def chunk(
         self, choice: ChunkChoice | None, event: wire.ServerFrame | None, usage: CompletionUsage | None = None
     ) -> bytes:
         chunk = ChatCompletionChunk(
-            id=completion_id(self._response_id, self._session_id),
-            created=self._at,
+            id=self.head.id,
+            created=self.head.at,
             model=self._model,
             system_fingerprint=self._fingerprint,
             choices=() if choice is None else (choice,),

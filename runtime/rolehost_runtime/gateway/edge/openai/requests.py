@@ -13,6 +13,8 @@ from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.gateway.edge.openai.messages import ChatMessage, conversation
 
 MAX_MESSAGES = 4096
+MAX_CHOICES = 8
+"""Each is a turn, and of a session a copy of its log."""
 MAX_DROPPED = 32
 """Parameters that are named as ignored; the rest are counted by nobody."""
 RESPONSE = "chatcmpl-"
@@ -45,6 +47,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
+    """How many answers, 1 to 8. The first is the session's; each other one begins a session of its own, that stands as
+    this one stood before the message."""
     user: Annotated[str, Meta(max_length=256)] | None = None
     """Whose session it is, where the key has the scope act-as-user; else it does nothing."""
     session_id: str | None = None
@@ -67,6 +71,8 @@ class Asked:
     """The conversation before it, where the request is the only one to know it."""
     session_id: str | None
     user: str | None
+    choices: int
+    """How many answers."""
     stream: bool
     include_usage: bool
     dropped: tuple[str, ...]
@@ -82,9 +88,10 @@ def read(body: bytes, headers: Mapping[str, str]) -> Asked:
         raise BadRequest(f"the request is not valid: {error}", code="invalid_request") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("the request is not valid JSON", code="malformed_json") from None
-    if request.n is not None and request.n != 1:
+    choices = 1 if request.n is None else request.n
+    if not 1 <= choices <= MAX_CHOICES:
         raise BadRequest(
-            "one request has one answer: n must be 1", hint="Ask again for another one", code="n_not_supported"
+            f"n is a number from 1 to {MAX_CHOICES}", hint="Ask again for more answers", code="n_not_supported"
         )
     session_id = session_of(request, headers)
     message, told = conversation(request.messages)
@@ -95,6 +102,7 @@ def read(body: bytes, headers: Mapping[str, str]) -> Asked:
         told=told if session_id is None else None,
         session_id=session_id,
         user=request.user or None,
+        choices=choices,
         stream=bool(request.stream),
         include_usage=options is not None and options.include_usage,
         dropped=dropped(fields),

@@ -1,13 +1,13 @@
-// The playground: one Role, one session, by rolehost.js. Text enters the page as text nodes
-// only; the words that you said are kept on this machine only.
+// The playground: a session with each Role that you look at, all on one socket, by rolehost.js. Text enters the page as
+// text nodes only; the words that you said are kept on this machine only.
 
 import { connect } from "/rolehost.js";
 
 const byId = (id) => document.getElementById(id);
-const [role, status, turns, empty, form, message, send] =
-  ["role", "status", "turns", "empty", "say", "message", "send"].map(byId);
+const [role, status, empty, form, message, send] = ["role", "status", "empty", "say", "message", "send"].map(byId);
 const MAX_ROWS = 300;
 const PATIENCE_SECONDS = 300;
+const MAX_TALKS = 24; // on one socket, which holds 32 sessions; then a new one is made
 
 const element = (name, className, text) => {
   const made = document.createElement(name);
@@ -32,26 +32,49 @@ const kept = {
 // ── the conversation on the page ────────────────────────────────────────────────────
 
 class Page {
-  clear() {
-    turns.replaceChildren();
-    byId("timing").replaceChildren();
-    byId("patch").replaceChildren();
-    this.answers = new Map();
-    this.told = new Map();
-    this.count = 0;
-    empty.hidden = false;
+  answers = new Map();
+  told = new Map();
+  count = 0;
+  facts = { session: "–", revision: "–", seq: "–", version: "–" };
+  shown = false;
+
+  constructor() {
+    this.parts = { turns: element("ol", "turns"), timing: element("tbody"), patch: element("ul", "patch") };
+    this.parts.turns.setAttribute("aria-live", "polite");
+  }
+
+  get turns() { return this.parts.turns; }
+
+  /** In the place of the one that was looked at. */
+  show() {
+    for (const [name, part] of Object.entries(this.parts)) {
+      const before = byId(name);
+      before.removeAttribute("id");
+      part.id = name;
+      before.replaceWith(part);
+    }
+    this.shown = true;
+    for (const name of Object.keys(this.facts)) this.fact(name, this.facts[name]);
+    this.turns.scrollTop = this.turns.scrollHeight;
+    empty.hidden = this.turns.children.length > 0;
+  }
+
+  fact(name, text) {
+    this.facts[name] = text;
+    if (this.shown) byId(name).textContent = text;
   }
 
   append(row) {
+    const { turns } = this;
     const atEnd = turns.scrollHeight - turns.scrollTop - turns.clientHeight < 80;
     turns.append(row);
     while (turns.children.length > MAX_ROWS) turns.firstChild.remove();
-    empty.hidden = true;
+    if (this.shown) empty.hidden = true;
     if (atEnd) turns.scrollTop = turns.scrollHeight;
     return row;
   }
 
-  mine(text) { this.append(element("li", "mine", text)); turns.scrollTop = turns.scrollHeight; }
+  mine(text) { this.append(element("li", "mine", text)); this.turns.scrollTop = this.turns.scrollHeight; }
   note(text, bad = false) { this.append(element("li", bad ? "note bad" : "note", text)); }
 
   answer(responseId) {
@@ -86,6 +109,7 @@ class Page {
   }
 
   follow() {
+    const { turns } = this;
     if (turns.scrollHeight - turns.scrollTop - turns.clientHeight < 160) turns.scrollTop = turns.scrollHeight;
   }
 
@@ -96,65 +120,92 @@ class Page {
     for (const cell of [this.count, whole(ttft_ms), whole(hooks_ms), whole(commit_ms), whole(total_ms)]) {
       row.append(element("td", "", String(cell)));
     }
-    byId("timing").prepend(row);
-    while (byId("timing").children.length > 12) byId("timing").lastChild.remove();
+    this.parts.timing.prepend(row);
+    while (this.parts.timing.children.length > 12) this.parts.timing.lastChild.remove();
   }
 
   state(event) {
-    byId("version").textContent = event.scope === "user" ? `version ${event.version} of this person's` : `version ${event.version}`;
+    this.fact("version", event.scope === "user" ? `version ${event.version} of this person's` : `version ${event.version}`);
     const signs = { add: "=", replace: "=", incr: "+=", remove: "removed" };
-    byId("patch").replaceChildren(...event.patch.slice(0, 8).map(({ op, path, value }) =>
+    this.parts.patch.replaceChildren(...event.patch.slice(0, 8).map(({ op, path, value }) =>
       element("li", "", `${path.slice(1)} ${signs[op] ?? op} ${op === "remove" ? "" : JSON.stringify(value ?? null)}`)));
   }
 }
 
 const sentence = (error) => (error ? [error.message, error.hint].filter(Boolean).join(". ") : "the turn failed");
-const page = new Page();
 
-// ── the session ─────────────────────────────────────────────────────────────────────
+// ── sessions ─────────────────────────────────────────────────────────────────────
 
 class Talk {
-  constructor(name, sessionId) {
+  page = new Page();
+  onPage = new Set();
+  waiting = null;
+  status = ["connecting", "connecting"];
+
+  /** `made`: its session, or a promise for it. */
+  constructor(name, sessionId, made) {
     this.name = name;
+    this.id = sessionId;
     this.words = kept.read(`words.${sessionId}`) ?? {};
-    this.onPage = new Set();
-    this.waiting = null;
-    page.clear();
-    byId("session").textContent = sessionId;
-    for (const field of ["revision", "seq", "version"]) byId(field).textContent = "–";
-    show("connecting");
-    this.session = connect(location.origin, name, { sessionId, afterSeq: 0, patience: PATIENCE_SECONDS });
-    this.listen();
+    this.page.fact("session", sessionId);
+    this.session = made instanceof Promise ? null : made;
+    this.join(made);
+  }
+
+  async join(made) {
+    try {
+      this.session = await made;
+    } catch (error) {
+      this.over = true;
+      this.stands("refused", error.message);
+      return;
+    }
+    if (this.ended) this.session.close();
+    else await this.listen();
   }
 
   async listen() {
     for await (const event of this.session.events()) {
       if (this.ended) return;
       this.receive(event);
-      byId("seq").textContent = String(this.session.seq ?? "–");
+      this.page.fact("seq", String(this.session.seq ?? "–"));
     }
   }
 
-  drop() { this.session.reconnect(); }
+  show() {
+    this.page.show();
+    show(...this.status);
+    form.toggleAttribute("data-busy", this.waiting !== null);
+    allow();
+  }
+
+  hide() { this.page.shown = false; }
+
+  stands(state, text = state) {
+    this.status = [state, text];
+    if (this.page.shown) show(state, text);
+  }
+
+  drop() { this.session?.reconnect(); }
 
   end() {
     this.ended = true;
-    this.session.close();
+    this.session?.close();
   }
 
   say(text) {
     const messageId = id();
     this.words[messageId] = text;
     this.words = Object.fromEntries(Object.entries(this.words).slice(-200));
-    kept.write(`words.${this.session.id}`, this.words);
+    kept.write(`words.${this.id}`, this.words);
     this.onPage.add(messageId);
-    page.mine(text);
+    this.page.mine(text);
     this.waiting = messageId;
     form.toggleAttribute("data-busy", true);
     allow();
     this.session.say(text, { client_msg_id: messageId }).catch((error) => {
       if (this.ended) return;
-      page.note(error.message, true);
+      this.page.note(error.message, true);
       this.free(messageId);
     });
   }
@@ -162,26 +213,31 @@ class Talk {
   receive(event) {
     const act = {
       "session.created": () => this.created(event),
-      "session.resumed": () => { if (event.gap) page.note("a part of this session's history is lost", true); },
-      "response.created": () => { this.said(event); page.answer(event.response_id); },
-      "response.output_text.delta": () => page.delta(event),
-      "response.amended": () => page.amended(event),
-      "response.reset": () => page.reset(event.response_id),
-      "role.state.delta": () => page.state(event),
+      "session.resumed": () => { if (event.gap) this.page.note("a part of this session's history is lost", true); },
+      "response.created": () => { this.said(event); this.page.answer(event.response_id); },
+      "response.output_text.delta": () => this.page.delta(event),
+      "response.amended": () => this.page.amended(event),
+      "response.reset": () => this.page.reset(event.response_id),
+      "role.state.delta": () => this.page.state(event),
       "response.done": () => this.done(event),
-      "role.revision": () => { byId("revision").textContent = event.to; page.note(`now ${event.to} answers`); },
-      "client.lost": () => show("lost", "reconnecting"),
+      "role.revision": () => { this.page.fact("revision", event.to); this.page.note(`now ${event.to} answers`); },
+      "client.lost": () => this.stands("lost", "reconnecting"),
       "client.retry": () => this.retried(event),
-      "client.ended": () => show("refused", sentence(event.error)),
+      "client.ended": () => this.finished(event.error),
     }[event.type];
     act?.();
   }
 
+  finished(error) {
+    this.over = true;
+    this.stands("refused", sentence(error));
+  }
+
   created(event) {
-    byId("revision").textContent = event.role;
-    byId("version").textContent = `version ${event.version}`;
-    if (event.greeting && !turns.children.length) page.append(element("li", "theirs", event.greeting));
-    show("open");
+    this.page.fact("revision", event.role);
+    this.page.fact("version", `version ${event.version}`);
+    if (event.greeting && !this.page.turns.children.length) this.page.append(element("li", "theirs", event.greeting));
+    this.stands("open");
   }
 
   /** The words that are answered, where they were said before this page was loaded. */
@@ -189,20 +245,20 @@ class Talk {
     const words = this.words[messageId];
     if (words === undefined || this.onPage.has(messageId)) return;
     this.onPage.add(messageId);
-    page.mine(words);
+    this.page.mine(words);
   }
 
   retried({ error }) {
-    if (this.trouble !== error.code) page.note(`${sentence(error)}; it is tried again`);
+    if (this.trouble !== error.code) this.page.note(`${sentence(error)}; it is tried again`);
     this.trouble = error.code;
   }
 
   done(event) {
     if (event.status !== "failed") this.said(event);
-    page.done(event);
+    this.page.done(event);
     if (event.status === "failed") return;
     this.trouble = null;
-    page.timing(event);
+    this.page.timing(event);
     if (event.revision) refresh();
     this.free(event.client_msg_id);
   }
@@ -210,12 +266,16 @@ class Talk {
   free(messageId) {
     if (this.waiting !== messageId) return;
     this.waiting = null;
+    if (!this.page.shown) return;
     form.toggleAttribute("data-busy", false);
     allow();
   }
 }
 
 let talk = null;
+/** The first of them is at home on the socket, and holds it for all. @type {Talk[]} */
+let talks = [];
+let onSocket = 0;
 
 function show(state, text = state) {
   status.dataset.state = state;
@@ -227,14 +287,37 @@ function allow() {
   send.disabled = status.dataset.state !== "open" || form.hasAttribute("data-busy") || !message.value.trim();
 }
 
+/** The talk with that Role, over the socket that stands. */
+function join(name, sessionId) {
+  const known = talks.find((one) => one.name === name && one.id === sessionId && !one.over);
+  if (known) return known;
+  const ask = { sessionId, afterSeq: 0, patience: PATIENCE_SECONDS };
+  let [home] = talks;
+  if (!home || home.over || onSocket >= MAX_TALKS) {
+    for (const one of talks.toReversed()) one.end();
+    [talks, onSocket, home] = [[], 0, null];
+  }
+  onSocket += 1;
+  const made = new Talk(name, sessionId, home ? home.session.switch(name, ask) : connect(location.origin, name, ask));
+  talks = [...talks.filter((one) => one === home || !one.over), made];
+  return made;
+}
+
 function open(name, fresh = false) {
-  talk?.end();
-  form.toggleAttribute("data-busy", false);
   const known = kept.read(`session.${name}`);
   const sessionId = !fresh && known ? known : `play-${id()}`;
   kept.write(`session.${name}`, sessionId);
   kept.write("role", name);
-  talk = new Talk(name, sessionId);
+  const before = talk;
+  talk = join(name, sessionId);
+  if (before && before !== talk) {
+    before.hide();
+    if (fresh && talks[0] !== before) {
+      talks = talks.filter((one) => one !== before);
+      before.end();
+    }
+  }
+  talk.show();
   follow(name);
 }
 

@@ -433,14 +433,13 @@ const OVERHEAD = 128;
 
 class Backlog {
   open = false;
-  #max;
   #held = [];
   #weight = 0;
 
-  constructor(maxEvents) { this.#max = maxEvents; }
+  constructor(maxEvents) { this.most = maxEvents; }
 
-  get full() { return this.#held.length >= this.#max || this.#weight >= MAX_WEIGHT; }
-  get roomy() { return 2 * this.#held.length <= this.#max && 2 * this.#weight <= MAX_WEIGHT; }
+  get full() { return this.#held.length >= this.most || this.#weight >= MAX_WEIGHT; }
+  get roomy() { return 2 * this.#held.length <= this.most && 2 * this.#weight <= MAX_WEIGHT; }
 
   put(event, weight) {
     if (!this.open) return;
@@ -512,6 +511,7 @@ const RESUME_MS = 10000;
 const STEADY_MS = 1000;
 const PATIENCE_MS = 60000;
 const GONE = 1006;
+const OPENED = ["opening", "resuming", "ready"];
 const NOT_ANSWERED = failure("not_answered", "no answer came in time", "Say it again with the same client_msg_id: it is answered once", true);
 const UNREACHABLE = failure("unreachable", "the gateway could not be reached in time", "", true);
 const CLOSED = failure("closed", "the session was closed");
@@ -524,9 +524,10 @@ export class Core {
   /**
    * @param {string} sessionId
    * @param {() => number} draw Random numbers in [0, 1).
-   * @param {{after_seq?: number | null, user?: string | null, renewable?: boolean, max_events?: number}} options
+   * @param {{after_seq?: number | null, user?: string | null, renewable?: boolean, max_events?: number, guest?: string | null}}
+   *   options `guest`: the Role of a session that speaks over another one's connection.
    */
-  constructor(sessionId, draw, { after_seq = null, user = null, renewable = false, max_events = MAX_EVENTS } = {}) {
+  constructor(sessionId, draw, { after_seq = null, user = null, renewable = false, max_events = MAX_EVENTS, guest = null } = {}) {
     this.session_id = sessionId;
     this.out = [];
     this.phase = "waiting";
@@ -543,6 +544,11 @@ export class Core {
     this.draw = draw;
     this.user = user;
     this.renewable = renewable;
+    /** The Role that a guest was asked for as, what the server calls it, and whom it turned out to be. */
+    this.guest = guest;
+    this.knownAs = this.sameAs = null;
+    /** The last error that was told, since the session was opened last. @type {Fault | null} */
+    this.trouble = null;
     this.says = new Says();
     this.texts = new Texts();
     this.polling = new Polling();
@@ -612,6 +618,29 @@ export class Core {
     return event;
   }
 
+  // of a connection that several share
+
+  /** The session is open on a connection, and is not about to leave it. */
+  get stands() { return ["resuming", "ready"].includes(this.phase) && this.leaveAt === null; }
+  /** There is nothing to connect over so far, however long that takes. */
+  hold() { if (this.phase === "connecting") this.by = null; }
+
+  /** There is something to connect over: try now. */
+  call(now) {
+    if (this.phase !== "waiting") return;
+    this.connectAt = now;
+    this.tick(now);
+  }
+
+  drop(now, reason) { if (!["waiting", "stalled", "ended"].includes(this.phase)) this.#drop(now, GONE, reason); }
+
+  /** It cannot be spoken to over this connection: try again later, or never. */
+  refused(now, error) {
+    this.told = this.trouble = error;
+    if (error.retryable) this.lost(now, GONE, error.code);
+    else this.giveUp(error);
+  }
+
   giveUp(error) { if (this.phase !== "ended") this.#end(error); }
   close() { if (this.phase !== "ended") this.#end(CLOSED, false); }
 
@@ -665,12 +694,11 @@ export class Core {
     }
   }
 
-  heard(now, text) {
-    const frame = read(text);
-    if (!["opening", "resuming", "ready"].includes(this.phase) || frame === null) return;
-    if (![undefined, null, this.session_id].includes(frame.session_id) || "of" in frame) return; // another session's
+  /** A frame of this session's; `weight`: characters that it was. */
+  hear(now, frame, weight) {
+    if (!OPENED.includes(this.phase)) return;
     this.pulse.alive();
-    this.weight = text.length;
+    this.weight = weight;
     if (frame.type !== "error") this.told = null;
     const on = Object.hasOwn(Core.#handlers, frame.type) ? Core.#handlers[frame.type] : null;
     if (on !== null) {
@@ -698,8 +726,8 @@ export class Core {
     const first = this.greeted === null;
     this.greeted = frame;
     this.stoodSince = now;
-    this.by = null;
-    this.pulse.start(now, frame.heartbeat_ms);
+    this.by = this.trouble = null;
+    if (this.guest === null) this.pulse.start(now, frame.heartbeat_ms);
     if (first) this.known.joined(frame, this.last === 0);
     const anew = this.last === null;
     if (anew) this.last = number(frame, "head") ?? 0;
@@ -917,7 +945,7 @@ export class Core {
   }
 
   #error(now, frame) {
-    const error = (this.told = errorOf(frame));
+    const error = (this.told = this.trouble = errorOf(frame));
     this.#tell(frame);
     const aboutACancel = word(frame, "response_id") !== null && word(frame, "client_msg_id") === null;
     if (CANNOT_BE_ANSWERED.includes(error.code) || aboutACancel) return;
@@ -994,6 +1022,246 @@ export class Core {
     "channel.urgent": (core, now, frame) => core.#urgent(now, frame),
     "channel.degraded": (core, now, frame) => core.#degraded(now, frame),
   };
+}
+
+// ── several sessions on one socket ──────────────────────────────────────────────────
+
+const MAX_SESSIONS = 32;
+const MAX_ROLE_CHARS = 512;
+const TURN_MS = 10000;
+const TURN_AGAIN_MS = 200;
+const HOME = "";
+
+/** Role and user by which a server tells events apart, as one word, empty at home; and the session_id. */
+const keyOf = (of, sessionId) => ({
+  at: ["role", "user"].map((name) => word(isObject(of) ? of : {}, name) ?? "").join(" ").trim(), id: String(sessionId),
+});
+const same = (one, other) => one !== null && one.at === other.at && one.id === other.id;
+
+/**
+ * Whose a frame is, and which Role the socket speaks to; as rolehost.client.switchboard. `home` is the session of the
+ * socket, with the Role `role`; every other one is a guest: a core whose connection is a `session.switch` that was
+ * answered. Frames wait for the Role that they are for, so that none is ever said to another one.
+ */
+export class Switchboard {
+  #role;
+  #draw;
+  #guests = [];
+  #at = HOME;
+  #unsent = []; // {core, frame}; without a frame it is to be opened
+  #turning = null;
+  #turnBy = null;
+  #turnAt = null;
+  #greetings = new Map(); // `session.created` of every guest that this socket ever had: the server says it once
+  #urgent = new Map();
+  #blamed = null;
+  #stood = false;
+
+  constructor(home, role, draw) { this.home = home; this.#role = role; this.#draw = draw; }
+
+  get cores() { return [this.home, ...this.#guests]; }
+
+  // from the user
+
+  /** The session with that Role; look at its phase, and at `sameAs`. Throws RoleError where there are too many. */
+  switch(now, role, sessionId, { after_seq = null } = {}) {
+    if (typeof role !== "string" || role.length < 1 || role.length > MAX_ROLE_CHARS) throw new RoleError(failure("invalid_role_name", "that is no Role's name"));
+    if (role === this.#role && sessionId === this.home.session_id) return this.home;
+    const known = this.#guests.find((one) => one.guest === role && one.session_id === sessionId);
+    if (known) return known;
+    const guest = new Core(sessionId, this.#draw, { after_seq, user: this.home.user, max_events: this.home.backlog.most, guest: role });
+    if (this.home.phase === "ended") {
+      guest.giveUp(this.home.error ?? CLOSED);
+    } else if (1 + this.#greetings.size + this.#guests.filter((one) => !this.#greetings.has(JSON.stringify(one.knownAs))).length >= MAX_SESSIONS) {
+      throw new RoleError(failure("busy", `${MAX_SESSIONS} sessions were on this socket already`, "Connect anew", true));
+    } else {
+      this.#guests.push(guest);
+      guest.start(now);
+    }
+    return guest;
+  }
+
+  // from the world
+
+  due() {
+    const waits = this.#unsent.length && this.#turning === null ? this.#turnAt : null;
+    return earliest([...this.cores.map((core) => core.due()), this.#turnBy, waits]);
+  }
+
+  tick(now) {
+    if (this.#turnBy !== null && now >= this.#turnBy) {
+      this.#turnBy = null;
+      this.home.drop(now, "a switch was not answered");
+    }
+    if (this.#turnAt !== null && now >= this.#turnAt) this.#turnAt = null;
+    for (const core of this.cores) core.tick(now);
+  }
+
+  opened(now) {
+    this.#at = HOME;
+    this.#blamed = null;
+    this.home.opened(now);
+  }
+
+  /** What the server said of a guest before it closed is that guest's end, not everybody's. */
+  lost(now, code = GONE, reason = "", status = 0) {
+    const blamed = this.#blamed;
+    const theirs = blamed !== null && blamed !== this.home && isFinal(code);
+    if (theirs) blamed.lost(now, code, reason);
+    if (theirs) this.home.lost(now);
+    else this.home.lost(now, code, reason, status);
+  }
+
+  heard(now, text) {
+    const frame = read(text);
+    if (frame === null) return;
+    const key = keyOf(frame.of, frame.session_id);
+    if (frame.type === "session.switched") this.#switched(now, key);
+    else if (frame.type === "error" && this.#turning !== null && typeof frame.role === "string") this.#refused(now, errorOf(frame));
+    else this.#hear(now, frame, key, text.length);
+    if (OPENED.includes(this.home.phase)) this.home.pulse.alive();
+  }
+
+  // frames that come
+
+  #hear(now, frame, key, weight) {
+    const core = this.#whose(frame, key);
+    const name = JSON.stringify(key);
+    if (frame.type === "session.created" && key.at) this.#greetings.set(name, frame);
+    else if (core === null && this.#greetings.has(name) && number(frame, "seq") !== null) {
+      this.#greetings.set(name, { ...this.#greetings.get(name), head: frame.seq });
+    }
+    this.#blamed = frame.type === "error" ? core : null;
+    core?.hear(now, frame, weight);
+    if (frame.type === "channel.urgent" && OPENED.includes(this.home.phase)) this.#hurry(now, name, frame);
+  }
+
+  #whose(frame, key) {
+    if ((frame.session_id ?? null) === null && !("of" in frame)) {
+      return this.cores.find((core) => core.says.of(frame.client_msg_id) !== null) ?? this.home;
+    }
+    if (same(key, { at: HOME, id: this.home.session_id })) return this.home;
+    return this.#guests.find((guest) => same(guest.knownAs, key)) ?? null;
+  }
+
+  /** The socket's signs of life come as fast as the most urgent of its sessions asks for. */
+  #hurry(now, name, frame) {
+    this.#urgent.delete(name);
+    if (frame.is_urgent === true) this.#urgent.set(name, frame.heartbeat_ms);
+    const beats = [...this.#urgent.values()].filter((beat) => Number.isSafeInteger(beat));
+    this.home.pulse.urgent(now, this.#urgent.size > 0, beats.length ? Math.min(...beats) : null);
+  }
+
+  #switched(now, key) {
+    const core = this.#turned();
+    this.#at = key.at;
+    if (core === null || core === this.home) return;
+    const other = this.cores.find((one) => one !== core && same(this.#key(one), key));
+    if (other) {
+      core.sameAs = other;
+      core.close();
+      return;
+    }
+    core.knownAs = key;
+    const opening = this.#unsent.findIndex((one) => one.core === core && !one.frame);
+    if (opening < 0) return;
+    this.#unsent.splice(opening, 1);
+    core.opened(now);
+    const greeting = this.#greetings.get(JSON.stringify(key));
+    if (greeting) core.hear(now, greeting, 0);
+  }
+
+  #refused(now, error) {
+    const core = this.#turned();
+    if (core !== this.home) {
+      this.#forget(core);
+      core.refused(now, error);
+    } else if (error.retryable) {
+      this.#turnAt = now + (error.retry_after_ms ?? TURN_AGAIN_MS);
+    } else {
+      core.giveUp(error);
+    }
+  }
+
+  #turned() {
+    const core = this.#turning;
+    this.#turning = this.#turnBy = null;
+    return core;
+  }
+
+  // what the cores want
+
+  /** What is to be done: [core, action]; sends, and closes of home's, are the socket's. */
+  collect(now) {
+    const done = [];
+    do {
+      for (const core of this.cores.filter((one) => one.out.length)) {
+        for (const action of core.out.splice(0)) this.#carry(core, action, done);
+      }
+      this.#follow(now);
+      this.#turn(now, done);
+    } while (this.cores.some((core) => core.out.length));
+    return done;
+  }
+
+  #carry(core, action, done) {
+    if (action.send) {
+      const first = this.#unsent.every((one) => one.core !== core);
+      if ((first && this.#hears(core)) || action.send.type === "ping") done.push([this.home, action]);
+      else this.#unsent.push({ core, frame: action.send });
+    } else if (core !== this.home && action.connect) {
+      core.hold();
+      this.#unsent.push({ core, frame: null });
+    } else {
+      if (action.close) this.#forget(core);
+      done.push([core, action]);
+    }
+    if (core.phase === "ended") this.#guests = this.#guests.filter((guest) => guest !== core);
+  }
+
+  #forget(core) { this.#unsent = this.#unsent.filter((one) => one.core !== core); }
+
+  /** Guests go where the socket goes. */
+  #follow(now) {
+    const home = this.home;
+    const stands = ["resuming", "ready"].includes(home.phase);
+    if (home.phase === "ended") {
+      for (const guest of this.#guests) {
+        if (home.error === CLOSED) guest.close();
+        else guest.giveUp(home.error ?? CLOSED);
+      }
+    } else if (stands && !this.#stood) {
+      for (const guest of this.#guests) guest.call(now);
+    } else if (this.#stood && !stands) {
+      for (const guest of this.#guests) guest.lost(now, GONE, "the connection is gone");
+    }
+    if (this.#stood && !stands) {
+      this.#turning = this.#turnBy = this.#turnAt = null;
+      this.#greetings.clear();
+      this.#urgent.clear();
+      this.#unsent = [];
+    }
+    this.#stood = stands;
+  }
+
+  /** Send what may be sent now: what is for whom the socket speaks to, then it turns to whoever is next. */
+  #turn(now, done) {
+    const held = [];
+    for (const one of this.#unsent) {
+      if (one.frame && this.#hears(one.core)) done.push([this.home, { send: one.frame }]);
+      else held.push(one);
+    }
+    this.#unsent = held;
+    if (!held.length || this.#turning !== null || this.#turnAt !== null || !this.home.stands) return;
+    const [{ core }] = held;
+    done.push([this.home, { send: { type: "session.switch", role: core.guest ?? this.#role, session_id: core.session_id } }]);
+    this.#turning = core;
+    this.#turnBy = now + TURN_MS;
+  }
+
+  /** What is sent now is said to this one. */
+  #hears(core) { return this.#turning === null && this.#key(core).at === this.#at; }
+  #key(core) { return core.guest === null ? { at: HOME, id: core.session_id } : core.knownAs ?? { at: "?", id: core.session_id }; }
 }
 
 // ── the shell ───────────────────────────────────────────────────────────────────────
@@ -1145,45 +1413,199 @@ const now = () => performance.now();
  * @param {typeof WebSocket} [options.WebSocket] In place of the global one.
  * @returns {Session}
  */
-export function connect(url, role, options = {}) {
-  return new Session(url, role, options);
+export function connect(url, role, { patience = 60, ...options } = {}) {
+  const trunk = new Trunk(url, role, options);
+  const session = new Session(trunk, trunk.home, patience);
+  trunk.home.start(now());
+  trunk.work();
+  return session;
 }
 
-export class Session {
-  #core;
+/** One socket after the other, for all sessions on it: carries out what their cores want. */
+class Trunk {
+  #board;
   #base;
   #role;
   #bearer;
   #shownBearer = "";
-  #patience;
   #Socket;
   #socket = null;
   #timer = null;
-  #pending = new Map();
-  #news = new News();
   #working = false;
+  /** @type {Map<Core, Session>} */
+  sessions = new Map();
 
-  constructor(url, role, { key, token, sessionId, user = null, afterSeq = null, patience = 60, WebSocket: Socket } = {}) {
+  constructor(url, role, { key, token, sessionId, user = null, afterSeq = null, WebSocket: Socket } = {}) {
     if (key !== undefined && token !== undefined) throw new TypeError("give a key or a token, not both");
     this.#base = new URL(String(url).replace(/^ws(s?):/, "http$1:"));
     if (!/^https?:$/.test(this.#base.protocol) || this.#base.username || this.#base.search) {
       throw new TypeError("a gateway's url is like https://roles.example.com, without a query and without a key");
     }
-    /** The session's word. */
-    this.id = sessionId ?? randomId();
     this.#role = role;
     this.#bearer = token ?? key ?? "";
-    this.#patience = patience;
     this.#Socket = Socket ?? globalThis.WebSocket;
     if (!this.#Socket) throw new TypeError("there is no WebSocket here: Node 22 has one, or give options.WebSocket");
     const draw = () => crypto.getRandomValues(new Uint32Array(1))[0] / 2 ** 32;
-    this.#core = new Core(this.id, draw, { after_seq: afterSeq, user, renewable: typeof this.#bearer === "function" });
+    const renewable = typeof this.#bearer === "function";
+    this.home = new Core(sessionId ?? randomId(), draw, { after_seq: afterSeq, user, renewable });
+    this.#board = new Switchboard(this.home, role, draw);
+  }
+
+  get origin() { return this.#base.origin; }
+
+  /** As of the switchboard. Whoever ended meanwhile is not listened for any more. */
+  switch(role, sessionId, afterSeq) {
+    for (const core of this.sessions.keys()) if (core.phase === "ended" && core !== this.home) this.sessions.delete(core);
+    return this.#board.switch(now(), role, sessionId, { after_seq: afterSeq });
+  }
+
+  do(what) {
+    try {
+      what(now());
+    } finally {
+      this.work();
+    }
+  }
+
+  work() {
+    if (this.#working) return;
+    this.#working = true;
+    try {
+      for (let actions; (actions = this.#board.collect(now())).length;) {
+        for (const [core, action] of actions) this.#act(core, action);
+      }
+    } finally {
+      this.#working = false;
+    }
+    clearTimeout(this.#timer);
+    const due = this.#board.due();
+    this.#timer = due === null ? null : setTimeout(() => this.do((at) => this.#board.tick(at)), Math.max(0, due - now()));
+  }
+
+  #act(core, action) {
+    if (action.connect) void this.#dial();
+    else if (action.send) this.#socket?.send(JSON.stringify(action.send));
+    else if (action.poll) void this.#poll(core, action.poll);
+    else if (action.tell) this.sessions.get(core)?.told(action.tell);
+    else {
+      if (core === this.home) this.#letGo();
+      this.sessions.get(core)?.wake(); // it may be the end, of which nothing else is told
+    }
+  }
+
+  /** Let go of the connection and make another. */
+  reconnect() {
+    const socket = this.#socket;
+    if (socket !== null) this.#lost(socket, { code: 1006, reason: "asked for" });
+    socket?.close();
+  }
+
+  #letGo() {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket?.close) socket.close(1000);
+  }
+
+  async #dial() {
+    const mine = (this.#socket = {}); // until there is one: whoever lets go of it meanwhile is not told of it
+    let bearer = this.#bearer;
+    if (typeof bearer === "function") {
+      try {
+        bearer = await bearer();
+      } catch { // whoever makes tokens may be away for a while, as a gateway may
+        this.#lost(mine, { code: 1006, reason: "no token could be had" });
+      }
+    }
+    if (this.#socket !== mine) return;
+    try {
+      this.#shownBearer = bearer;
+      const protocols = bearer ? [SUBPROTOCOL, BEARER + bearer] : [SUBPROTOCOL];
+      const socket = (this.#socket = new this.#Socket(this.#address(), protocols));
+      socket.onopen = () => socket === this.#socket && this.do((at) => this.#board.opened(at));
+      socket.onmessage = ({ data }) => {
+        if (socket === this.#socket && typeof data === "string") this.do((at) => this.#board.heard(at, data));
+      };
+      socket.onerror = () => {};
+      socket.onclose = ({ code, reason }) => this.#lost(socket, { code, reason });
+    } catch (error) {
+      if (this.#socket === mine) this.do(() => this.home.giveUp(failure("broken", `cannot connect: ${error?.message ?? error}`)));
+    }
+  }
+
+  #lost(socket, { code, reason }) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    this.do((at) => this.#board.lost(at, code, reason));
+  }
+
+  #address() {
+    const at = new URL(this.#base);
+    const user = this.home.user;
+    at.protocol = at.protocol.replace("http", "ws");
+    at.pathname = `${at.pathname.replace(/\/$/, "")}/role/${encodeURIComponent(this.#role)}`;
+    at.search = new URLSearchParams({ session_id: this.home.session_id, ...(user === null ? {} : { user }) }).toString();
+    return at.href;
+  }
+
+  async #poll(core, path) {
+    let answer = null;
+    try {
+      const headers = this.#shownBearer ? { Authorization: `Bearer ${this.#shownBearer}` } : {};
+      const signal = AbortSignal.timeout(10000);
+      const got = await fetch(new URL(path, this.#base), { headers, signal, redirect: "error", cache: "no-store", credentials: "omit" });
+      if (got.ok) answer = await got.json();
+    } catch {
+      // it is asked again
+    }
+    this.do((at) => core.polled(at, answer));
+  }
+}
+
+/** One session with one Role. Made by `connect` and by `switch`. */
+export class Session {
+  #trunk;
+  #core;
+  #patience;
+  #pending = new Map();
+  #news = new News();
+
+  constructor(trunk, core, patience, openPatience = patience) {
+    this.#trunk = trunk;
+    this.#core = core;
+    this.#patience = patience;
+    trunk.sessions.set(core, this);
+    /** The session's word. */
+    this.id = core.session_id;
     /** Resolves to this session when it is open for the first time. Rejects with a RoleError: it was refused, or
      * patience is over; then it goes on trying all the same, until `close`. */
-    this.opened = this.#untilOpen();
+    this.opened = this.#untilOpen(openPatience);
     this.opened.catch(() => {});
-    this.#core.start(now());
-    this.#work();
+  }
+
+  /**
+   * The session with another Role, over this one's socket: `const tutor = await session.switch("tutor")`. It is a
+   * session of its own, with its own events, state and messages, under the same id if you give none. Both may be used
+   * from here on, in any order and at once, and after a loss both go on. Switched to again, by whatever of its names,
+   * it is the same object. Closing the session that `connect` made closes all of them, closing another one only that.
+   * `afterSeq: 0` tells its `events()` the whole session, from its beginning whenever they are asked for: read them then.
+   *
+   * @param {string} role
+   * @param {{sessionId?: string, afterSeq?: number | null, patience?: number}} [options]
+   * @returns {Promise<Session>} Rejects with a RoleError where it cannot be opened, and this session goes on as it was.
+   */
+  async switch(role, { sessionId = this.id, afterSeq = null, patience = this.#patience } = {}) {
+    const trunk = this.#trunk;
+    const core = trunk.switch(role, sessionId, afterSeq);
+    const known = trunk.sessions.get(core);
+    if (!known && afterSeq !== null) core.listen();
+    const other = known ?? new Session(trunk, core, this.#patience, patience);
+    trunk.work();
+    try {
+      return await other.opened;
+    } catch (error) {
+      if (!known) other.close();
+      throw error;
+    }
   }
 
   /**
@@ -1244,29 +1666,29 @@ export class Session {
   /** The Role's state of this person, which their other sessions share and change, as far as it is known here. */
   get userState() { return { version: this.#core.shared.version, values: structuredClone(this.#core.shared.values) }; }
   /** Running mean of what a ping takes, ms; null before the first. */
-  get rtt_ms() { return this.#core.pulse.rtt_ms; }
+  get rtt_ms() { return this.#trunk.home.pulse.rtt_ms; }
   get connected() { return ["ready", "resuming"].includes(this.#core.phase); }
   /** The newest `session.created`: role, display_name, greeting, durability, … */
   get about() { return { ...this.#core.greeted }; }
   /** Number of the last event that was told. */
   get seq() { return this.#core.last; }
 
-  /** Let go of the connection and take the session up again. */
-  reconnect() {
-    const socket = this.#socket;
-    if (socket !== null) this.#lost(socket, { code: 1006, reason: "asked for" });
-    socket?.close();
-  }
+  /** Let go of the connection and take its sessions up again. */
+  reconnect() { this.#trunk.reconnect(); }
 
   /** What still waits for an answer rejects; a turn that runs goes on at the server. */
   close() { this.#do(() => this.#core.close()); }
 
-  async #untilOpen() {
-    const late = now() + 1000 * this.#patience;
+  async #untilOpen(patience) {
+    const late = now() + 1000 * patience;
     while (this.#core.greeted === null) {
+      if (this.#core.sameAs !== null) return this.#trunk.sessions.get(this.#core.sameAs).opened;
       if (this.#core.phase === "ended") throw new RoleError(this.#core.error);
       const left = late - now();
-      if (left <= 0) throw new RoleError(failure("unreachable", `${this.#base.origin} does not answer`, "Check the address", true));
+      if (left <= 0) {
+        const away = failure("unreachable", `${this.#trunk.origin} does not answer`, "Check the address", true);
+        throw new RoleError((this.#core.guest !== null && this.#core.trouble) || away);
+      }
       let timer;
       await Promise.race([this.#news.next(), new Promise((wake) => { timer = setTimeout(wake, left); })]);
       clearTimeout(timer);
@@ -1274,102 +1696,20 @@ export class Session {
     return this;
   }
 
-  // the core's hands
+  // from the trunk
 
-  #do(what) {
-    try {
-      what(now());
-    } finally {
-      this.#work();
-    }
-  }
-
-  #work() {
-    if (this.#working) return;
-    this.#working = true;
-    try {
-      while (this.#core.out.length) this.#act(this.#core.out.shift());
-    } finally {
-      this.#working = false;
-    }
-    clearTimeout(this.#timer);
-    const due = this.#core.due();
-    this.#timer = due === null ? null : setTimeout(() => this.#do((at) => this.#core.tick(at)), Math.max(0, due - now()));
-  }
-
-  #act(action) {
-    if (action.connect) void this.#dial();
-    else if (action.send) this.#socket?.send(JSON.stringify(action.send));
-    else if (action.close) this.#letGo();
-    else if (action.poll) void this.#poll(action.poll);
-    else this.#told(action.tell);
-  }
-
-  #told(event) {
+  told(event) {
     const pending = typeof event.client_msg_id === "string" ? this.#pending.get(event.client_msg_id) : undefined;
     pending?.feed(event);
     if (pending?.over) this.#pending.delete(event.client_msg_id);
-    this.#news.tell();
+    this.wake();
   }
 
-  #letGo() {
-    const socket = this.#socket;
-    this.#socket = null;
-    if (socket?.close) socket.close(1000);
-    this.#news.tell(); // it may be the end, of which nothing else is told
-  }
+  wake() { this.#news.tell(); }
 
-  async #dial() {
-    const mine = (this.#socket = {}); // until there is one: whoever lets go of it meanwhile is not told of it
-    let bearer = this.#bearer;
-    if (typeof bearer === "function") {
-      try {
-        bearer = await bearer();
-      } catch { // whoever makes tokens may be away for a while, as a gateway may
-        this.#lost(mine, { code: 1006, reason: "no token could be had" });
-      }
-    }
-    if (this.#socket !== mine) return;
-    try {
-      this.#shownBearer = bearer;
-      const protocols = bearer ? [SUBPROTOCOL, BEARER + bearer] : [SUBPROTOCOL];
-      const socket = (this.#socket = new this.#Socket(this.#address(), protocols));
-      socket.onopen = () => socket === this.#socket && this.#do((at) => this.#core.opened(at));
-      socket.onmessage = ({ data }) => {
-        if (socket === this.#socket && typeof data === "string") this.#do((at) => this.#core.heard(at, data));
-      };
-      socket.onerror = () => {};
-      socket.onclose = ({ code, reason }) => this.#lost(socket, { code, reason });
-    } catch (error) {
-      if (this.#socket === mine) this.#do(() => this.#core.giveUp(failure("broken", `cannot connect: ${error?.message ?? error}`)));
-    }
-  }
-
-  #lost(socket, { code, reason }) {
-    if (socket !== this.#socket) return;
-    this.#socket = null;
-    this.#do((at) => this.#core.lost(at, code, reason));
-  }
-
-  #address() {
-    const at = new URL(this.#base);
-    const user = this.#core.user;
-    at.protocol = at.protocol.replace("http", "ws");
-    at.pathname = `${at.pathname.replace(/\/$/, "")}/role/${encodeURIComponent(this.#role)}`;
-    at.search = new URLSearchParams({ session_id: this.id, ...(user === null ? {} : { user }) }).toString();
-    return at.href;
-  }
-
-  async #poll(path) {
-    let answer = null;
-    try {
-      const headers = this.#shownBearer ? { Authorization: `Bearer ${this.#shownBearer}` } : {};
-      const signal = AbortSignal.timeout(10000);
-      const got = await fetch(new URL(path, this.#base), { headers, signal, redirect: "error", cache: "no-store", credentials: "omit" });
-      if (got.ok) answer = await got.json();
-    } catch {
-      // it is asked again
-    }
-    this.#do((at) => this.#core.polled(at, answer));
+  #do(what) {
+    this.#trunk.do(what);
+    if (this.#core.phase !== "ended") return;
+    for (const { tell } of this.#core.out.splice(0)) if (tell) this.told(tell); // it is off the trunk, which asks it no more
   }
 }
