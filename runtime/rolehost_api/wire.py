@@ -318,7 +318,7 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
     """Of the message that it is about, where it is about one."""
     response_id: str | None = None
     """Of the response that was to be cancelled."""
-    role: str | None | UnsetType = UNSET
+    role: str | UnsetType | None = UNSET
     """Of the session.switch that came to nothing, as it was asked for; left out where it is not about one."""
 
 

@@ -32,7 +32,8 @@ from tests.bench.rounds import report
 from tests.bench.servers import python
 from tests.support.identities import make_identity, mount_keys
 from tests.support.keypair import Pair
-from tests.support.pod import descendants, free_ports
+from tests.support.pod import descendants
+from tests.support.ports import free_ports
 from tests.support.redis import RedisServer, running
 from tests.support.rooms import ACME
 
@@ -167,7 +168,7 @@ class Site:
 
     async def gateways(self, names: str, ports: Sequence[int], model: str = "") -> list[Process]:
         """Not started yet; they know each other where there are several."""
-        found = await free_ports(len(names))
+        found = free_ports(len(names))
         peers = {name: f"127.0.0.1:{port}" for name, port in zip(names, found, strict=True)}
         told: dict[str, Any] = {"redis": self.redis.url, "key": self.key, "pods": self.pods, "peers": peers}
         told |= {"identity": str(self.folder / "platform"), "model": model}
@@ -184,7 +185,7 @@ async def site(people: int, turns: int, missed: int) -> AsyncIterator[Site]:
         identity = Pair(folder / "platform", "platform")
         (folder / "platform" / "trusted").mkdir()
         (folder / "platform" / "trusted" / "platform.pem").write_bytes(identity.pem)
-        port, health = await free_ports(2)
+        port, health = free_ports(2)
         agent = Process(
             python("rolehost_runtime.sandbox", "--listen", f"127.0.0.1:{port}", "--health", f"127.0.0.1:{health}"),
             {
@@ -248,7 +249,7 @@ async def once(found: Site, arm: str, jitter: float) -> Came:
     ours = arm != PEER
     found.word = f"w{machine_ms()}-"
     await seed(found.redis.url, found.word, found.people, found.turns)
-    first, second = await free_ports(2)
+    first, second = free_ports(2)
     if not ours:
         servers = [Process(python("tests.bench.herd_peer", str(port), found.redis.url)) for port in (first, second)]
         roles = [["none", f"/{tenant.uid}"] for tenant in TENANTS]

@@ -9,7 +9,6 @@ one here. Without the binaries a test is skipped; with CI set it fails.
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from tests.support.ports import free_ports
 
 BINARIES = Path(os.environ.get("ROLEHOST_CLUSTER_BIN", "~/.cache/rolehost/cluster/bin")).expanduser()
 START_SECONDS = 120
@@ -211,14 +211,6 @@ class ApiServer:
             if write.user == user and namespace in (None, write.namespace):
                 found.append(write)
         return found
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 class Processes:

@@ -20,7 +20,8 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
-from tests.support.apiserver import ApiServer, free_ports
+from tests.support.apiserver import ApiServer
+from tests.support.ports import free_port
 
 HOP_BY_HOP = {"authorization", "connection", "content-length", "host", "transfer-encoding", "keep-alive"}
 
@@ -66,7 +67,7 @@ class FaultProxy:
         crt, key = api.authority.issue(user, groups)
         self._tls = ssl.create_default_context(cafile=str(api.authority.file))
         self._tls.load_cert_chain(crt, key)
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.kubeconfig: Path = crt.with_suffix(".proxied.kubeconfig")
         self.kubeconfig.write_text(

@@ -14,7 +14,8 @@ from random import Random
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.identities import make_identity, mount_keys
 from tests.support.keypair import Pair
-from tests.support.pod import children, descendants, free_ports
+from tests.support.pod import children, descendants
+from tests.support.ports import free_ports
 from tests.support.redis import RedisServer
 from tests.support.rooms import ACME
 
@@ -139,7 +140,7 @@ async def platform(
     """Several gateways know each other; one is alone. `ways`: by which URL of its own a gateway goes to Redis. `more`:
     of `gateway_process.gateway_of`."""
     key = Ed25519PrivateKey.generate()
-    ports = await free_ports(4 + 3 * len(gateways))
+    ports = free_ports(4 + 3 * len(gateways))
     doors, meters = (dict(zip(gateways, ports[4 + of :: 3], strict=True)) for of in range(2))
     peers = {name: f"127.0.0.1:{port}" for name, port in zip(gateways, ports[6::3], strict=True)}
     identity = Pair(folder / "platform", "platform")

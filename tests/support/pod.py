@@ -9,7 +9,7 @@ import ssl
 import sys
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.identities import make_identity, mount_keys
+from tests.support.ports import free_ports
 
 from rolehost_api.link.attestation import NO_CERTIFICATE, fingerprint
 from rolehost_api.link.credit import Credits, cost
@@ -274,7 +275,7 @@ async def caged_agent(**more: str) -> AsyncIterator[AgentProcess]:
 async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
     """An attested agent on two free ports of the loopback. Whatever it started is gone afterwards."""
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    port, health = await free_ports(2)
+    port, health = free_ports(2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         variables = {
@@ -309,15 +310,6 @@ async def agent(*prefix: str, **more: str) -> AsyncIterator[AgentProcess]:
                 except TimeoutError:
                     process.kill()
                     await process.wait()
-
-
-async def free_ports(count: int) -> Sequence[int]:
-    servers = [await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0) for _ in range(count)]
-    ports = [server.sockets[0].getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-        await server.wait_closed()
-    return ports
 
 
 async def _until_listening(port: int) -> None:

@@ -2,9 +2,7 @@
 small and quick to fail over, each killed, stopped and started at will."""
 
 import contextlib
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 
-HOST = "127.0.0.1"
+from tests.support.ports import HOST, free_port
+
 PATIENCE_SECONDS = 30
-BUS = 10_000
-"""From a node's port to the one that its cluster uses."""
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "64mb")
 FOLLOWED = ("--repl-diskless-sync-delay", "0")
 NODE_TIMEOUT_MS = 1500
@@ -83,23 +80,6 @@ class Server:
             self._process.send_signal(how)
             self._process.wait(10)
             self._process = None
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """One that nobody listens on and that was not given before, for it stays free until its server has started. With
-    its cluster port it is below what a Kubernetes node may give to services, and what the system gives to whoever
-    connects: servers connect to each other."""
-    while True:
-        port = random.randrange(12_000, 19_000)
-        with socket.socket() as found, socket.socket() as bus, contextlib.suppress(OSError):
-            found.bind((HOST, port))
-            bus.bind((HOST, port + BUS))
-            if port not in _given:
-                _given.add(port)
-                return port
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.chart.helm import NAMESPACE, Release
-from tests.support.apiserver import free_ports
+from tests.support.ports import free_port
 
 from rolehost_api import names
 
@@ -48,7 +48,7 @@ def operator_log(release: Release, tmp_path: Path) -> Iterator[Path]:
         "ROLEHOST_PLATFORM_KEYS": str(keys),
         "ROLEHOST_ATTESTATION_FILE": str(root),
         "ROLEHOST_GATEWAY_TOKEN": str(token),
-        "ROLEHOST_METRICS_PORT": str(free_ports(1)[0]),
+        "ROLEHOST_METRICS_PORT": str(free_port()),
         "KUBECONFIG": str(release.server.kubeconfig_for(ACCOUNT, GROUPS)),
     }
     log = tmp_path / "operator.log"

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.apiserver import ApiServer, free_ports
+from tests.support.apiserver import ApiServer
 from tests.support.keypair import Pair
+from tests.support.ports import free_ports
 from tests.support.redis import RedisServer, running
 
 from rolehost.cli.doctor.cluster import KINDS

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ import aiohttp
 import pytest
 from tests.support.apiserver import ApiServer
 from tests.support.keypair import Pair
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer, running
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
@@ -47,11 +47,6 @@ class Process:
     async def end(self) -> tuple[int, str, str]:
         out, err = await asyncio.wait_for(self._process.communicate(), WAIT)
         return self._process.returncode or 0, out.decode(), err.decode()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from tests.support.identities import ROOT, make_identity, mount_keys
 from tests.support.pod import anybody
+from tests.support.ports import free_port
 from tests.support.rooms import ACME, EVIL, Clock, Shelves, pod_entry, put, revision_entry, world
 
 from rolehost_api import bundle
@@ -92,7 +93,7 @@ def records(stream: bytes) -> list[tuple[int, int]]:
 @asynccontextmanager
 async def agent(folder: Path, tenant: Tenant, uid: str, trusts: list[Ed25519PublicKey]) -> AsyncIterator[int]:
     """A pod of that namespace with that UID; its port."""
-    port, health = await free_port(), await free_port()
+    port, health = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rolehost_runtime.sandbox"),
         *("--listen", f"127.0.0.1:{port}", "--health", f"127.0.0.1:{health}"),
@@ -114,14 +115,6 @@ async def agent(folder: Path, tenant: Tenant, uid: str, trusts: list[Ed25519Publ
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 async def listens(port: int) -> bool:

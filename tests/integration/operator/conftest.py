@@ -20,7 +20,8 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.support.apiserver import BINARIES, ApiServer, free_ports
+from tests.support.apiserver import BINARIES, ApiServer
+from tests.support.ports import free_port
 
 from rolehost_api.names import COMPONENT, GATEWAY_SERVICE, LEASE, OPERATOR_WRITER, TENANT
 from rolehost_api.observed import Observed, PodReport, RevisionReport
@@ -191,7 +192,7 @@ class Cluster:
             [*self._arguments, *options],
             {"KUBECONFIG": str(kubeconfig or self._kubeconfig)},
             self.folder / f"{name}.log",
-            free_ports(1)[0],
+            free_port(),
         )
         self.operators.append(started)
         return started

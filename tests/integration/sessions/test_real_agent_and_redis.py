@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 from tests.support.identities import ROOT, make_identity, mount_keys
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer, running
 from tests.support.rooms import (
     ACME,
@@ -87,12 +87,6 @@ REVISION = revision_entry(template=RoleTemplate(persona=Persona(system="You are 
 
 def dialer() -> TlsDialer:
     return TlsDialer(ROOT, lambda: None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Slow:

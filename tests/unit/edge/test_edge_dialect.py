@@ -308,7 +308,7 @@ class Deaf(EchoSessions):
             )
             raise Unavailable("away", code="state_unavailable")
 
-        handle.say = handle.resume = run  # type: ignore[method-assign]
+        handle.say = handle.resume = run  # type: ignore[method-assign,assignment]
         return handle
 
 
