@@ -106,6 +106,17 @@ class Tail:
         """Bytes that it takes beside a fold of the same turns, which holds the same texts."""
         return self._rest
 
+    @property
+    def weight_alone(self) -> int:
+        """Bytes that it takes where no fold holds the texts."""
+        return self._texts + self._rest
+
+    def since(self, seq: int) -> list[Record] | None:
+        """The records with events after `seq`; None where others, which are not held, may have some."""
+        if not self._held or not self._held[0][0].seq_first - 1 <= seq <= last_seq(self._held[-1][0]):
+            return None
+        return [record for record in self.records if last_seq(record) > seq]
+
     def knows_otherwise(self, seq: int, found: Mark | None) -> bool:
         """Whether what ended at `seq` was another record, or none did."""
         return bool(self._marks) and self._marks[0][0] <= seq and found not in self._marks

@@ -92,7 +92,7 @@ class LocalSeat:
 
     @property
     def epoch(self) -> int:
-        return self._live.fold.epoch if self._live.fold is not None else 0
+        return self._live.epoch
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
