@@ -59,6 +59,8 @@ class Outbox:
 
     async def room(self) -> bool:
         """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
+        if not (self._carrier.paused or self._held):
+            return not self._gone
         try:
             async with asyncio.timeout(ROOM_SECONDS):
                 while (self._carrier.paused or self._held) and not self._gone:

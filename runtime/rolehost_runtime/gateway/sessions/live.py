@@ -255,9 +255,7 @@ class LiveSession:
         """As far as it is known here without asking; None where it is not."""
         return self._fold if self._fold is not None and self._fold.phase is not Phase.GONE else self._taken
 
-    async def _open(
-        self, yield_to: Collection[str], given: Collection[str], newest: int = 0, mine: int = 0
-    ) -> Opened:
+    async def _open(self, yield_to: Collection[str], given: Collection[str], newest: int = 0, mine: int = 0) -> Opened:
         forgets = self._forgets
         try:
             head, records = await self._world.store.open(self.key, yield_to, given, newest, mine)

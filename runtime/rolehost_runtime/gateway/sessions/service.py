@@ -145,17 +145,18 @@ class Guest:
     principal: Principal
     role: RoleEntry
     session_id: str
+    key: str
     wanted: str = ""
-
-    @property
-    def key(self) -> str:
-        return identity.session_key(self.role.tenant.uid, self.role.name, self.principal.id, self.session_id)
 
     async def place(self, channel: Channel, moved: Callable[[], None]) -> Seat:
         return await self.service.place(self, channel, moved)
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         self.service.go(work)
+
+
+def _key(principal: Principal, role: RoleEntry, session_id: str) -> str:
+    return identity.session_key(role.tenant.uid, role.name, principal.id, session_id)
 
 
 class SessionService:
@@ -226,7 +227,7 @@ class SessionService:
         """
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
-        guest = Guest(self, principal, role, sid, wanted)
+        guest = Guest(self, principal, role, sid, _key(principal, role, sid), wanted)
         seating: Seating = guest
         if told is not None:
             seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
@@ -340,7 +341,8 @@ class SessionService:
         wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
         user = identity.user_of(asked.tenant_uid, asked.principal)
         principal = Principal(role.tenant, asked.principal, frozenset(), user=user)
-        guest = Guest(self, principal, role, asked.session_id, wanted)
+        sid = asked.session_id
+        guest = Guest(self, principal, role, sid, _key(principal, role, sid), wanted)
         live = self._live.get(guest.key)
         if live is None or not (live.busy or (live.attached and not self._leaving)):
             if live is not None:
@@ -387,7 +389,7 @@ class SessionService:
         return UserView(version_of(stored), view_of(stored))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
-        key = Guest(self, principal, role, identity.session_id(session_id)).key
+        key = _key(principal, role, identity.session_id(session_id))
         head = await self._world.store.head(key)
         if head is None or head.void:
             raise NotFound("there is no such session", code="session_not_found")
