@@ -37,6 +37,7 @@ MAX_SESSIONS = 32
 AGAIN_SECONDS = 30.0
 """A client that falls behind once more within them is let go of."""
 NORMAL = 1000
+NOBODY: frozenset[int] = frozenset()
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
@@ -99,6 +100,8 @@ class _Line:
 class _Ear:
     """Implements ports.Channel."""
 
+    __slots__ = ("_conversation", "_line")
+
     def __init__(self, conversation: "Conversation", line: _Line) -> None:
         self._conversation = conversation
         self._line = line
@@ -118,6 +121,24 @@ class _Ear:
 
 
 class Conversation:
+    __slots__ = (
+        "_at",
+        "_fell_at",
+        "_finishing",
+        "_gate",
+        "_gone",
+        "_hears",
+        "_lines",
+        "_migrating",
+        "_opening",
+        "_out",
+        "_pending",
+        "_principal",
+        "_socket",
+        "_urgent",
+        "_word",
+    )
+
     def __init__(self, gate: Gate, socket: Paced, principal: Principal, opening: Opening) -> None:
         self._gate = gate
         self._socket = socket
@@ -132,7 +153,7 @@ class Conversation:
         self._pending = 0
         self._out = Outbox(socket, self._fell_behind)
         self._fell_at: float | None = None
-        self._urgent: set[int] = set()
+        self._urgent = NOBODY
         """Sessions of this socket that are urgent."""
         self._gone = False
         self._migrating = False
@@ -269,7 +290,7 @@ class Conversation:
         if not issubclass(wire.Urgent, self._hears):
             return
         before = bool(self._urgent)
-        (self._urgent.add if urgent else self._urgent.discard)(id(line))
+        self._urgent = self._urgent | {id(line)} if urgent else self._urgent - {id(line)}
         if bool(self._urgent) != before:
             self._socket.hurry(bool(self._urgent))
 

@@ -5,7 +5,6 @@ the conversation's. uvicorn is handed this class as `Config(ws=…)`.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,7 +27,6 @@ from rolehost_runtime.gateway.edge.frames import (
     framed,
 )
 from rolehost_runtime.gateway.edge.handshake import (
-    Dialect,
     Headers,
     answer,
     dialect,
@@ -64,12 +62,33 @@ class Door:
 
 
 class WebSocket(asyncio.Protocol):
-    """Implements dialect.Paced and hub.Live."""
+    """Implements dialect.Paced, hub.Live and wheel.Rung."""
+
+    __slots__ = (
+        "_closing",
+        "_conversation",
+        "_door",
+        "_frames",
+        "_loop",
+        "_over",
+        "_packed",
+        "_parts",
+        "_parts_packed",
+        "_patience",
+        "_pulse",
+        "_transport",
+        "_unread",
+        "goodbye",
+        "key_sha256",
+        "paused",
+        "spoke",
+    )
 
     def __init__(self, door: Door) -> None:
         self._door = door
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
+        self._pulse: Heartbeat
         self._frames = Frames(wire.MAX_FRAME_BYTES)
         self.goodbye = 0
         """Code of our close frame, which may echo the client's; 0: none was sent."""
@@ -80,10 +99,9 @@ class WebSocket(asyncio.Protocol):
         """They are binary."""
         self._packed = False
         """Everything is said in msgpack, in binary frames."""
-        self._unread = bytearray()
-        """What came at once and is more than a quantum."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._pulse = Heartbeat(self._now(), *Dialect.BARE.value)
+        self._unread: bytearray | None = None
+        """What came at once and is more than a quantum, as far as it was not read."""
+        self.spoke = 0
         self._patience = Patience(self._loop.time())
         self._closing = False
         """We said goodbye; what comes is read only for the client's own goodbye."""
@@ -97,6 +115,7 @@ class WebSocket(asyncio.Protocol):
     def open(self, transport: asyncio.Transport, method: str, target: str, headers: Headers, rest: bytes) -> None:
         """Take over a connection whose request asked for an upgrade; `rest` came after the request."""
         self._transport = transport
+        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         self._door.gate.hub.connections += 1
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
         taken, answered = answer(method, headers)
@@ -104,7 +123,6 @@ class WebSocket(asyncio.Protocol):
         if not taken:
             self._finish()
             return
-        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         try:
             self._enter(target, headers)
         except RolehostError as error:
@@ -112,7 +130,7 @@ class WebSocket(asyncio.Protocol):
             self.refuse(error)
         else:
             self._door.gate.metrics.handshakes.labels("ok").inc()
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+            self._rearm()
         if rest:
             self.data_received(rest)
 
@@ -135,21 +153,24 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._pulse.heard(self._now())
-        if self._unread or len(data) > QUANTUM_BYTES:
+        if self._unread is not None:
             self._unread += data
-            if len(self._unread) == len(data):
-                self._transport.pause_reading()
-                self._read_on()
+        elif len(data) > QUANTUM_BYTES:
+            self._unread = bytearray(data)
+            self._transport.pause_reading()
+            self._read_on(self._unread)
         else:
             self._read(data)
 
-    def _read_on(self) -> None:
-        piece = bytes(self._unread[:QUANTUM_BYTES])
-        del self._unread[:QUANTUM_BYTES]
+    def _read_on(self, unread: bytearray) -> None:
+        piece = bytes(unread[:QUANTUM_BYTES])
+        del unread[:QUANTUM_BYTES]
         self._read(piece)
-        if self._unread:
-            self._loop.call_soon(self._read_on)
-        elif not self._transport.is_closing():
+        if unread:
+            self._loop.call_soon(self._read_on, unread)
+            return
+        self._unread = None
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _read(self, data: bytes) -> None:
@@ -169,7 +190,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
-        self._disarm()
+        self._door.gate.hub.wheel.drop(self)
         self._door.gate.hub.connections -= 1
         if self._conversation is not None:
             self._door.gate.hub.remove(self)
@@ -195,7 +216,7 @@ class WebSocket(asyncio.Protocol):
     def close(self, code: int, reason: str = "") -> None:
         if not self.goodbye:
             self._closing = True
-            self._arm(LINGER_SECONDS, self._abort)
+            self._arm(LINGER_SECONDS)
             self._part(code, reason)
 
     def hurry(self, urgent: bool) -> None:
@@ -209,7 +230,7 @@ class WebSocket(asyncio.Protocol):
 
     def _rearm(self) -> None:
         if not self._closing and not self._over:
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+            self._arm(self._pulse.every_ms / 1000)
 
     def migrate(self) -> None:
         if self._conversation is not None and not self._closing:
@@ -331,7 +352,13 @@ class WebSocket(asyncio.Protocol):
         if self._transport.can_write_eof():
             with suppress(OSError):  # it is gone, and nothing was read since that would say so
                 self._transport.write_eof()
-        self._arm(LINGER_SECONDS, self._abort)
+        self._arm(LINGER_SECONDS)
+
+    def ring(self) -> None:
+        if self._closing or self._over:
+            self._abort()
+        else:
+            self._beat()
 
     def _beat(self) -> None:
         now = self._now()
@@ -344,8 +371,7 @@ class WebSocket(asyncio.Protocol):
                 return
             case Beat.ASK if not self.goodbye:
                 self._write(framed(PING, b"%d" % now))
-        if not self._closing:
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+        self._rearm()
 
     def _answered(self, stamp: bytes) -> None:
         """A pong, which need not be to a ping of ours."""
@@ -361,14 +387,8 @@ class WebSocket(asyncio.Protocol):
     def _abort(self) -> None:
         self._transport.abort()
 
-    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(seconds, then)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _arm(self, seconds: float) -> None:
+        self._door.gate.hub.wheel.put(self, seconds)
 
 
 class _NotText(BadRequest):
