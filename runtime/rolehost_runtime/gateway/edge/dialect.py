@@ -128,6 +128,7 @@ class Conversation:
         "_gate",
         "_gone",
         "_hears",
+        "_home",
         "_lines",
         "_migrating",
         "_opening",
@@ -143,9 +144,9 @@ class Conversation:
         self._gate = gate
         self._socket = socket
         self._principal = principal
-        self._opening = opening
-        self._at = opening.address
-        """The Role that is spoken to."""
+        self._opening: Opening | None = opening
+        self._home = self._at = opening.address
+        """The Role that it was opened for, and the one that is spoken to."""
         self._lines: dict[tuple[str, str, str], _Line] = {}
         """By Role, user and session_id; those that were quiet longest first."""
         self._word = opening.session_id or ""
@@ -161,9 +162,9 @@ class Conversation:
         self._hears = _hears(opening)
 
     def start(self) -> None:
-        """Open the session that the address named, so that its events come without a word said."""
-        opening = self._opening
-        if opening.session_id is not None:
+        """Open the session that the address named, so that its events come without a word said. Called once."""
+        opening, self._opening = self._opening, None
+        if opening is not None and opening.session_id is not None:
             after = opening.after_seq
             first = None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after)
             self._queue(first, self._line(self._principal, opening.session_id))
@@ -230,7 +231,7 @@ class Conversation:
         key = (self._at.name, who.user, session_id)
         line = self._lines.pop(key, None)
         if line is None:
-            home = (self._at.name, who.user) == (self._opening.address.name, self._principal.user)
+            home = (self._at.name, who.user) == (self._home.name, self._principal.user)
             of = UNSET if home else wire.Of(role=self._at.name, user=who.user)
             line = _Line(self._at, who, session_id, of)
         self._lines[key] = line  # the newest last
