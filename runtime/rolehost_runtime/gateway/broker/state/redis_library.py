@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -143,6 +144,7 @@ class RedisLibrary:
         return found if isinstance(found, bytes) else None
 
 
+@lru_cache(maxsize=4096)
 def _registers(whose: Whose) -> tuple[str, str]:
     """Of everybody, and of one principal: one slot, so that one step writes both."""
     tag = _hashed(whose.tenant_uid, whose.role)
