@@ -18,6 +18,8 @@ from rolehost_api import __version__
 
 COMMANDS = {
     "new": ("rolehost.cli.new:new", "Start a Role: manifest, logic and a test."),
+    "import": ("rolehost.cli.cards:import_", "Make a Role of a character card."),
+    "export": ("rolehost.cli.cards:export", "Write a Role as a character card."),
     "test": ("rolehost.cli.test:test", "Run a Role's tests: no model, no server."),
     "chat": ("rolehost.cli.chat:chat", "Talk to a Role in the terminal."),
     "logs": ("rolehost.cli.logs:logs", "What a Role's logic printed."),
@@ -40,7 +42,21 @@ PLUGINS = {
 }
 """Commands of the other rooms: the extra that brings what they import, and a summary."""
 SECTIONS = {
-    "Your Roles": ("new", "dev", "test", "chat", "logs", "check", "push", "deploy", "tokens", "sessions", "plan"),
+    "Your Roles": (
+        "new",
+        "dev",
+        "test",
+        "chat",
+        "logs",
+        "check",
+        "push",
+        "deploy",
+        "tokens",
+        "sessions",
+        "plan",
+        "import",
+        "export",
+    ),
     "Running the platform": ("tenants", "keys", "doctor", "operator", "gateway", "upload", "sandbox"),
 }
 """What the help shows, and where. A command of another package comes after these."""

@@ -115,7 +115,9 @@ async def _ended(process: asyncio.subprocess.Process, scratch: Path) -> None:
     if process.stdin is not None:
         process.stdin.close()
     with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)  # `terminate()` polls first, and may take the status from asyncio's watcher
+        os.kill(
+            process.pid, signal.SIGTERM
+        )  # `terminate()` polls first, and may take the status from asyncio's watcher
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
             await process.wait()

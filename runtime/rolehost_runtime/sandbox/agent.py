@@ -117,7 +117,9 @@ class Agent:
             writer.close()
             return
         _notice_silence(writer)
-        await Link(self._pod, reader, writer).run()
+        # Nobody waits for this task, and in Python 3.11 asyncio prints a traceback for one that ends as cancelled.
+        with suppress(asyncio.CancelledError):
+            await Link(self._pod, reader, writer).run()
 
     def _printed(self, stream: Stream, line: str, owner: object) -> None:
         """Role logic's output is conversation: to the ring, never to this process's own output."""

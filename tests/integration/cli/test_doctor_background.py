@@ -19,7 +19,7 @@ async def test_one_that_ends_as_it_is_ended_is_no_news(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING, "asyncio"):
         for _ in range(400):
             async with running(["true"]) as process:
-                time.sleep(delays.random() * 0.003)  # noqa: ASYNC251 - the loop must not hear of the end in between
+                time.sleep(delays.random() * 0.003)
             assert process.returncode in (0, -9)
     assert caplog.messages == []
 

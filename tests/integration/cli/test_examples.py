@@ -26,7 +26,7 @@ def passes_its_own_tests(folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["storyteller", "cat"])
+@pytest.mark.parametrize("name", ["storyteller", "cat", "lighthouse"])
 def test_kubectl_could_apply_the_example_as_it_is(name: str) -> None:
     assert check((EXAMPLES / name / "role.yaml").read_text()) == []
 
@@ -38,6 +38,14 @@ def test_the_digest_in_the_example_is_that_of_its_files() -> None:
     assert role.spec.template.logic.bundle == checkout.pack(here, role).digest, (
         "run: rolehost push --no-push --write examples/storyteller"
     )
+
+
+def test_the_lighthouse_is_what_its_card_makes(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["import", str(EXAMPLES / "lighthouse" / "card.png"), str(tmp_path / "again"), "--name", "lighthouse"]
+    )
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "again" / "role.yaml").read_text() == (EXAMPLES / "lighthouse" / "role.yaml").read_text()
 
 
 def test_the_cat_is_six_lines() -> None:

@@ -394,7 +394,7 @@ async def test_logs_off_keeps_nothing() -> None:
         assert await lines(end, 1) == []
 
 
-async def test_sigterm_says_so_lets_open_turns_finish_and_leaves() -> None:
+async def test_sigterm_says_so_lets_open_turns_finish_and_leaves(capfd: pytest.CaptureFixture[str]) -> None:
     async with agent() as pod:
         end = await pod.link()
         await end.bind()
@@ -406,6 +406,7 @@ async def test_sigterm_says_so_lets_open_turns_finish_and_leaves() -> None:
         assert isinstance((await end.finish(channel)).end, Commit)
         await end.send(channel, Committed(version=1))
         assert await pod.process.wait() == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 async def test_a_gateway_that_takes_nothing_keeps_no_other_from_hearing_of_the_end() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,16 +288,45 @@ class Failing(EchoSessions):
 async def test_a_turn_that_failed_aloud_is_not_told_twice(cause: Exception) -> None:
     talk, sessions = Talk(), Failing()
     sessions.cause = cause
-    talk.conversation._gate = Gate(
-        tables=talk.conversation._gate.tables,
-        sessions=sessions,
-        hub=talk.hub,
-        metrics=Metrics(),
-        now_ms=lambda: NOW_MS,
-    )
+    talk.conversation._gate = replace(talk.conversation._gate, sessions=sessions)
     talk.say("x", session_id="s")
     await talk.quiet()
     assert talk.wire.types() == ["session.created", "response.done"]
+
+
+class Deaf(EchoSessions):
+    """While a frame runs, the turn of somebody else fails aloud; then the frame fails by the same cause."""
+
+    async def attach(self, *arguments: Any, **more: Any) -> Any:
+        handle = await super().attach(*arguments, **more)
+
+        async def run(frame: Any) -> None:
+            body = wire.ErrorBody(code="state_unavailable", message="away")
+            failed: dict[str, Any] = {"response_id": "theirs", "status": "failed", "message": "", "error": body}
+            handle.channel.send(
+                wire.ResponseDone(session_id="s", seq=None, ts=NOW_MS, client_msg_id="theirs", **failed)
+            )
+            raise Unavailable("away", code="state_unavailable")
+
+        handle.say = handle.resume = run  # type: ignore[method-assign]
+        return handle
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"type": "session.resume", "session_id": "s", "after_seq": 0}',
+        b'{"message": "x", "session_id": "s", "client_msg_id": "ours"}',
+    ],
+)
+async def test_a_failure_of_somebody_elses_turn_stands_for_no_failure_of_ours(frame: bytes) -> None:
+    """A resume that fails without a word leaves a gap before the next event, a message no answer."""
+    talk = Talk()
+    talk.conversation._gate = replace(talk.conversation._gate, sessions=Deaf())
+    talk.conversation.on_text(frame)
+    await talk.quiet()
+    assert talk.wire.types() == ["session.created", "response.done", "error"]
+    assert talk.wire.errors() == ["state_unavailable"]
 
 
 async def test_a_cancel_does_not_wait_for_the_turn_that_it_is_about() -> None:

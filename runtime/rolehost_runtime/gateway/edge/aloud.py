@@ -14,6 +14,7 @@ from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.handshake import Address, find_role
 from rolehost_runtime.gateway.edge.sse import Heard, Lines, Rest
 from rolehost_runtime.gateway.edge.stream import Stream, StreamAnswer
+from rolehost_runtime.gateway.edge.telling import Telling
 from rolehost_runtime.gateway.ports import Principal, SessionHandle
 
 log = logging.getLogger(__name__)
@@ -22,17 +23,15 @@ log = logging.getLogger(__name__)
 class _Ear:
     """Implements ports.Channel: what the session tells goes to the stream, but for what its client has."""
 
-    def __init__(self, stream: Stream, last: Heard | None) -> None:
-        self._stream, self._rest = stream, Rest(last)
+    def __init__(self, stream: Stream, last: Heard | None, telling: Telling | None = None) -> None:
+        self._stream, self._rest, self._telling = stream, Rest(last), telling
         self._last: wire.ServerFrame | None = None
-        self.failed = ""
-        """Code of the newest failed turn that the client was told of."""
 
     def send(self, event: wire.ServerFrame) -> None:
         self._last = event
         for told in self._rest.heard(event):
-            if isinstance(told, wire.ResponseDone) and told.error is not None:
-                self.failed = told.error.code
+            if self._telling is not None:
+                self._telling.hear(told)
             self._stream.put(told)
 
     async def room(self) -> bool:
@@ -56,19 +55,20 @@ async def turn_aloud(
     session_id = None if said.session_id is None else identity.session_id(said.session_id)
     role = find_role(gate.tables.roles, principal, at)
     stream = Stream(gate, principal, Lines(last, random.random), request)
-    ear = _Ear(stream, last)
+    telling = Telling(said.client_msg_id)
+    ear = _Ear(stream, last, telling)
     handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
     stream.open()
-    gate.hub.start(_turn(handle, replace(said, session_id=handle.session_id), stream, ear))
+    gate.hub.start(_turn(handle, replace(said, session_id=handle.session_id), stream, telling))
     return StreamAnswer(stream)
 
 
-async def _turn(handle: SessionHandle, said: wire.Said, stream: Stream, ear: _Ear) -> None:
+async def _turn(handle: SessionHandle, said: wire.Said, stream: Stream, telling: Telling) -> None:
     try:
         await handle.say(said)
     except Exception as error:
         told = faults.told(log, "running a turn", error)
-        if ear.failed != told.code:
+        if telling.code != told.code:
             stream.tell(handle.session_id, told, said.client_msg_id)
     finally:
         handle.detach()

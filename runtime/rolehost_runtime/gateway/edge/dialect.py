@@ -25,6 +25,7 @@ from rolehost_runtime.gateway.edge.auth import acting, seconds_left
 from rolehost_runtime.gateway.edge.handshake import Address, Dialect, Opening, address, find_role
 from rolehost_runtime.gateway.edge.hub import MOVED, SERVICE_RESTART, Hub, Live
 from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER, Carrier, Outbox
+from rolehost_runtime.gateway.edge.telling import Telling
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
 from rolehost_runtime.gateway.tables import Tables
@@ -88,8 +89,8 @@ class _Line:
     working: bool = False
     aside: int = 0
     """Frames that run beside the working one."""
-    failed: str = ""
-    """Code of the failed turn that the client was told of since the running frame began."""
+    saying: list[Telling] = field(default_factory=list)
+    """Of the messages that run."""
     behind: bool = False
     """What happens is not told, until a snapshot says what it came to."""
 
@@ -107,8 +108,8 @@ class _Ear:
         self._line = line
 
     def send(self, event: wire.ServerFrame) -> None:
-        if isinstance(event, wire.ResponseDone) and event.error is not None:
-            self._line.failed = event.error.code
+        for telling in self._line.saying:
+            telling.hear(event)
         if self._line.behind and not isinstance(event, wire.Snapshot):
             return
         self._line.behind = False
@@ -360,7 +361,6 @@ class Conversation:
     async def _work(self, line: _Line) -> None:
         while line.pending:
             frame = line.pending.popleft()
-            line.failed = ""
             await self._run_and_tell(line, frame)
         line.working = False
         self._rest(line)
@@ -380,14 +380,19 @@ class Conversation:
         self._rest(line)
 
     async def _run_and_tell(self, line: _Line, frame: Frame | None) -> None:
+        telling = Telling(frame.client_msg_id) if isinstance(frame, wire.Said) else None
+        if telling is not None:
+            line.saying.append(telling)
         try:
             await self._run(line, frame)
         except Exception as error:
             told = faults.told(log, "running a frame", error)
-            if line.failed != told.code:
+            if telling is None or telling.code != told.code:
                 self.tell(line.session_id, told, line.of, about=frame)
         finally:
             self._pending -= 1
+            if telling is not None:
+                line.saying.remove(telling)
 
     def _rest(self, line: _Line) -> None:
         """Something of this line is over."""

@@ -395,9 +395,9 @@ class LiveSession:
         No faster than the channel has room for, and with few records in memory; turns that end meanwhile are read
         from the log as well, so that what is told is in order and told once.
         """
-        await self.turns.taken_up()
         history, replaying = self._world.history(self.key), self.audience.withhold(channel)
         try:
+            await self.turns.taken_up()
             if whole and (not await channel.room() or not (after_seq := await self._snapshot(channel))):
                 return
             turn, seq, amends = await self._standing(after_seq)
