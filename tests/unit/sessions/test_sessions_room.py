@@ -208,7 +208,7 @@ async def test_an_attach_that_fails_takes_no_place(place: Place) -> None:
     async def away(*asked: object) -> tuple[Head, list[Record]]:
         raise Unavailable("the store does not answer", code="state_unavailable")
 
-    place.store.open = away  # type: ignore[method-assign]
+    place.store.open = away  # type: ignore[method-assign, assignment]
     for number in range(4):
         with pytest.raises(Unavailable):
             await place.attach(f"s{number}")
