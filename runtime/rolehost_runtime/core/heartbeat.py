@@ -35,6 +35,8 @@ def bounded(heartbeat_ms: int) -> int:
 class Heartbeat:
     """Of one channel."""
 
+    __slots__ = ("_asked", "_every", "_heard", "_misses", "_urgent", "rtt_ms")
+
     def __init__(self, now: float, every_ms: int, misses: int = 3) -> None:
         """`misses` heartbeats without a sign of life are death."""
         self.rtt_ms: float | None = None

@@ -175,6 +175,11 @@ def decode(fields: dict[bytes, bytes]) -> Record:
         raise CorruptRecord("a record cannot be read") from None
 
 
+def encoded_size(record: Record) -> int:
+    """Bytes of its body."""
+    return len(_encoder.encode(record))
+
+
 def event_count(patch: tuple[PatchOp, ...], user_patch: tuple[PatchOp, ...] = ()) -> int:
     """How many events `render` makes of a turn with these patches: one for each that is not empty, and done."""
     return bool(patch) + bool(user_patch) + 1

@@ -9,9 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
-from rolehost_runtime.core.record import Amend, Position, Record, encode, last_seq
+from rolehost_runtime.core.record import Amend, Position, Record, encoded_size, last_seq
 from rolehost_runtime.core.session import text_weight
 
 MAX_RECORDS, MAX_BYTES = 8, 1 << 17
@@ -106,6 +104,17 @@ class Tail:
         """Bytes that it takes beside a fold of the same turns, which holds the same texts."""
         return self._rest
 
+    @property
+    def weight_alone(self) -> int:
+        """Bytes that it takes where no fold holds the texts."""
+        return self._texts + self._rest
+
+    def since(self, seq: int) -> list[Record] | None:
+        """The records with events after `seq`; None where others, which are not held, may have some."""
+        if not self._held or not self._held[0][0].seq_first - 1 <= seq <= last_seq(self._held[-1][0]):
+            return None
+        return [record for record in self.records if last_seq(record) > seq]
+
     def knows_otherwise(self, seq: int, found: Mark | None) -> bool:
         """Whether what ended at `seq` was another record, or none did."""
         return bool(self._marks) and self._marks[0][0] <= seq and found not in self._marks
@@ -116,10 +125,8 @@ class Tail:
 
 def _weights(record: Record) -> tuple[int, int]:
     """Bytes of its texts, which a fold of the same records holds too, and of the rest."""
-    if isinstance(record, Amend):
-        return text_weight(record.reply), len(encode(replace(record, reply=""))["body"])
-    bare = replace(record, input="", reply="")
-    return text_weight(record.input) + text_weight(record.reply), len(encode(bare)["body"])
+    said = (record.reply,) if isinstance(record, Amend) else (record.input, record.reply)
+    return sum(map(text_weight, said)), encoded_size(record) - sum(len(text.encode()) for text in said)
 
 
 def forgot(found: Fence | None, mine: Fence) -> bool:

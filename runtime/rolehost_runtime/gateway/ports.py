@@ -473,6 +473,8 @@ class Head:
     """What it was forked from."""
     log_bytes: int = field(default=0, compare=False)
     """What the records take that are in the store's log: those that left it for the archive do not count."""
+    unread: bool = field(default=False, compare=False)
+    """Only the newest records came with it: what the session is, its log would still have to say."""
 
     @property
     def void(self) -> bool:
@@ -480,6 +482,8 @@ class Head:
         return bool(self.forgotten) and self.forgotten == self.epoch
 
 
+NEWEST_BYTES = 32_768
+"""Of the newest records that come with a session which is opened unread, in all."""
 RAISE_MS = 1000
 """Between two takeovers of one session from owners that did not give it away."""
 
@@ -516,7 +520,7 @@ class SessionStore(Library, Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
     ) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
@@ -524,6 +528,10 @@ class SessionStore(Library, Protocol):
         them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`. From an owner
         that is neither this one nor one of `given`, who gave it away, it is taken once in RAISE_MS at most: who comes
         too early waits, and is refused with Moving where others keep coming first.
+
+        With `newest`, at most so many of the newest records, of NEWEST_BYTES in all, are enough: where there are any and
+        no turn was left open, they come alone, and `Head.unread` says so. Who reads such a session later names the epoch
+        in which it is `mine`: while it is, nothing is raised, and `Head.how` is empty.
         """
 
     async def keep(self, key: str, snapshot: Snapshot) -> int:

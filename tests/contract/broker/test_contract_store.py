@@ -23,7 +23,7 @@ from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.snapshots import MAX_COPIES, MAX_COPY_BYTES
-from rolehost_runtime.gateway.ports import RAISE_MS, Head, HeldElsewhere, Kept, SessionStore, Shared
+from rolehost_runtime.gateway.ports import NEWEST_BYTES, RAISE_MS, Head, HeldElsewhere, Kept, SessionStore, Shared
 
 
 class Stores(Protocol):
@@ -477,6 +477,40 @@ async def test_who_opens_gets_the_newest_snapshot_and_the_log_from_where_it_is_n
     assert [record.turn for record in records] == [4, 5, 6, 7, 8, 9]
     assert [record.turn for record in await store.read("k", (8, 0))] == [8, 9]
     assert len(await store.read("k")) == 9
+
+
+async def test_who_is_content_with_the_newest_records_gets_them_alone(stores: Stores) -> None:
+    store = stores()
+    head = await lived(store, 9)
+    await store.keep("k", snap(head, 6, past_from=4))
+    taken, records = await store.open("k", (), (), 4)
+    assert (taken.unread, taken.kept, taken.how, taken.epoch) == (True, None, "own", 2)
+    assert (taken.turn, taken.seq, [record.turn for record in records]) == (9, 18, [6, 7, 8, 9])
+    assert records == await store.read("k", (6, 0))
+    again, records = await store.open("k", (), (), 0, taken.epoch)
+    assert (again.unread, again.how, again.epoch) == (False, "", 2), "it is only read now"
+    assert (again.kept is not None, [record.turn for record in records]) == (True, [4, 5, 6, 7, 8, 9])
+    await store.commit("k", after(again, 10))
+    other, _ = await stores().open("k", (), (), 4)
+    assert (other.how, other.epoch) == ("takeover", 3)
+    back, _ = await store.open("k", (), (), 0, taken.epoch)
+    assert (back.how, back.epoch) == ("takeover", 4), "meanwhile it was another's"
+
+
+async def test_newest_records_do_not_come_alone_where_that_would_not_do(stores: Stores) -> None:
+    store = stores()
+    fresh, records = await store.open("k", (), (), 4)
+    assert (fresh.unread, records) == (False, [])
+    await store.commit("k", after(fresh))
+    await store.commit("k", after(fresh, 2, seq_first=3, reply="x" * NEWEST_BYTES))
+    large, records = await store.open("k", (), (), 4)
+    assert (large.unread, [record.turn for record in records]) == (False, [1, 2]), "the newest one alone is too much"
+    await store.commit("k", replace(after(large, 3), epoch=large.epoch, seq_first=5))
+    some, records = await store.open("k", (), (), 4)
+    assert (some.unread, [record.turn for record in records]) == (True, [3])
+    await store.note("k", some.log_id, some.epoch, 4, opened(4))
+    left, records = await store.open("k", (), (), 4)
+    assert (left.unread, left.open, len(records)) == (False, opened(4), 3)
 
 
 async def test_two_snapshots_are_kept_and_the_older_says_what_of_the_log_nobody_needs(stores: Stores) -> None:

@@ -348,7 +348,7 @@ async def test_a_client_that_never_reads_is_closed_and_holds_no_more_than_its_bo
     for _ in range(400):
         socket._conversation.emit(event)  # type: ignore[attr-defined]
     assert socket._transport.get_write_buffer_size() < 2 << 20  # type: ignore[attr-defined]
-    assert socket._talk.close_sent.code == 1013  # type: ignore[attr-defined]
+    assert socket.goodbye == 1013  # type: ignore[attr-defined]
     writer.transport.abort()
 
 

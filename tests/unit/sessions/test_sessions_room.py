@@ -131,10 +131,10 @@ class Opened(MemorySessionStore):
         self.opened = 0
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
     ) -> tuple[Head, list[Record]]:
         self.opened += 1
-        return await super().open(key, yield_to)
+        return await super().open(key, yield_to, given, newest, mine)
 
 
 class Place:
@@ -205,10 +205,10 @@ async def test_sessions_of_a_tenant_are_bounded_and_a_closed_one_makes_room(plac
 async def test_an_attach_that_fails_takes_no_place(place: Place) -> None:
     opens = place.store.open
 
-    async def away(key: str, yield_to: Collection[str] = (), given: Collection[str] = ()) -> tuple[Head, list[Record]]:
+    async def away(*asked: object) -> tuple[Head, list[Record]]:
         raise Unavailable("the store does not answer", code="state_unavailable")
 
-    place.store.open = away  # type: ignore[method-assign]
+    place.store.open = away  # type: ignore[method-assign, assignment]
     for number in range(4):
         with pytest.raises(Unavailable):
             await place.attach(f"s{number}")

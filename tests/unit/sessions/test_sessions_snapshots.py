@@ -101,9 +101,10 @@ async def test_another_gateway_goes_on_from_it_and_reads_little(house: House) ->
     reading = Reading(house.store.shelf)
     object.__setattr__(other.service._world, "store", reading)
     taken, ear = await other.attach()
-    assert reading.handed == PAST + 1, "three for prompts, and the one after the snapshot"
     (live,) = other.service._live.values()
-    assert live.fold is not None
+    assert (reading.handed, live.fold) == (0, None), "who only listens needs nothing of it"
+    assert await live.loaded() is live.fold
+    assert reading.handed == PAST + 1, "three for prompts, and the one after the snapshot"
     assert (live.fold.turn, live.fold.state["asked"]) == (21, 21)
     assert [exchange.input for exchange in live.fold.past] == ["w19", "w20", "w21"]
     await taken.say(Said(message="again", client_msg_id="w2"))
@@ -231,6 +232,7 @@ async def test_a_store_that_goes_back_below_a_snapshot_gives_nothing_that_is_not
     other = await built(shelf)
     await other.attach()
     (live,) = other.service._live.values()
+    await live.loaded()
     assert live.fold is not None
     whole = SessionFold.of(live.fold.log_id, live.fold.epoch, await other.log())
     assert (live.fold.turn, live.fold.state, live.fold.past) == (whole.turn, whole.state, whole.past)
@@ -255,6 +257,7 @@ async def test_a_snapshot_of_turns_in_whose_place_others_stand_is_not_taken(
     third.store.doubted = why.append
     await third.attach()
     (live,) = third.service._live.values()
+    await live.loaded()
     assert live.fold is not None
     assert [exchange.input for exchange in live.fold.past] == ["w100", "w101", "w102"]
     assert [live.fold.turn_of(word) for word in ("w2", "w3", "w102")] == [2, None, 5]

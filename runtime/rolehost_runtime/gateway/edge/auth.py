@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 from rolehost_api.errors import Forbidden, Unauthorized
@@ -79,9 +80,7 @@ class KeyAuth:
         entry = self._keys.get(digest)
         if entry is None:
             raise Unauthorized("the key is not known, or was revoked", hint="`rolehost keys create` issues one")
-        return Principal(
-            tenant=entry.tenant, id=service_principal(entry.tenant.uid), scopes=entry.scopes, key_sha256=digest
-        )
+        return _service(entry)
 
     def _end_user(self, claims: Claims) -> Principal:
         entry = self._keys.get(claims.issuer.hex())
@@ -92,6 +91,14 @@ class KeyAuth:
                 code="token_revoked",
             )
         return end_user(entry.tenant, claims)
+
+
+@lru_cache(maxsize=1024)
+def _service(entry: KeyEntry) -> Principal:
+    """Whom a key speaks for: one object for all of its sockets."""
+    return Principal(
+        tenant=entry.tenant, id=service_principal(entry.tenant.uid), scopes=entry.scopes, key_sha256=entry.sha256
+    )
 
 
 class OpenAuth:

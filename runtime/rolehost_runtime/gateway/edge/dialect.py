@@ -38,6 +38,7 @@ MAX_SESSIONS = 32
 AGAIN_SECONDS = 30.0
 """A client that falls behind once more within them is let go of."""
 NORMAL = 1000
+NOBODY: frozenset[int] = frozenset()
 RECONNECT_MS = 0
 """At once: sockets are asked to move one after the other already."""
 
@@ -100,6 +101,8 @@ class _Line:
 class _Ear:
     """Implements ports.Channel."""
 
+    __slots__ = ("_conversation", "_line")
+
     def __init__(self, conversation: "Conversation", line: _Line) -> None:
         self._conversation = conversation
         self._line = line
@@ -119,13 +122,32 @@ class _Ear:
 
 
 class Conversation:
+    __slots__ = (
+        "_at",
+        "_fell_at",
+        "_finishing",
+        "_gate",
+        "_gone",
+        "_hears",
+        "_home",
+        "_lines",
+        "_migrating",
+        "_opening",
+        "_out",
+        "_pending",
+        "_principal",
+        "_socket",
+        "_urgent",
+        "_word",
+    )
+
     def __init__(self, gate: Gate, socket: Paced, principal: Principal, opening: Opening) -> None:
         self._gate = gate
         self._socket = socket
         self._principal = principal
-        self._opening = opening
-        self._at = opening.address
-        """The Role that is spoken to."""
+        self._opening: Opening | None = opening
+        self._home = self._at = opening.address
+        """The Role that it was opened for, and the one that is spoken to."""
         self._lines: dict[tuple[str, str, str], _Line] = {}
         """By Role, user and session_id; those that were quiet longest first."""
         self._word = opening.session_id or ""
@@ -133,7 +155,7 @@ class Conversation:
         self._pending = 0
         self._out = Outbox(socket, self._fell_behind)
         self._fell_at: float | None = None
-        self._urgent: set[int] = set()
+        self._urgent = NOBODY
         """Sessions of this socket that are urgent."""
         self._gone = False
         self._migrating = False
@@ -141,9 +163,9 @@ class Conversation:
         self._hears = _hears(opening)
 
     def start(self) -> None:
-        """Open the session that the address named, so that its events come without a word said."""
-        opening = self._opening
-        if opening.session_id is not None:
+        """Open the session that the address named, so that its events come without a word said. Called once."""
+        opening, self._opening = self._opening, None
+        if opening is not None and opening.session_id is not None:
             after = opening.after_seq
             first = None if after is None else wire.Resume(session_id=opening.session_id, after_seq=after)
             self._queue(first, self._line(self._principal, opening.session_id))
@@ -211,7 +233,7 @@ class Conversation:
         key = (self._at.name, who.user, session_id)
         line = self._lines.pop(key, None)
         if line is None:
-            home = (self._at.name, who.user) == (self._opening.address.name, self._principal.user)
+            home = (self._at.name, who.user) == (self._home.name, self._principal.user)
             of = UNSET if home else wire.Of(role=self._at.name, user=who.user)
             line = _Line(self._at, who, session_id, of)
         self._lines[key] = line  # the newest last
@@ -271,7 +293,7 @@ class Conversation:
         if not issubclass(wire.Urgent, self._hears):
             return
         before = bool(self._urgent)
-        (self._urgent.add if urgent else self._urgent.discard)(id(line))
+        self._urgent = self._urgent | {id(line)} if urgent else self._urgent - {id(line)}
         if bool(self._urgent) != before:
             self._socket.hurry(bool(self._urgent))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -54,7 +55,9 @@ class GuardedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         full = self.full()
-        super().connection_made(transport)
+        # uvicorn would ask the transport for both ends' addresses, which it keeps from then on; nobody here reads them.
+        self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
+        self.connections.add(self)
         if full:
             self._refuse(503, "overloaded", "this gateway has no room for another connection")
         else:

@@ -1,5 +1,8 @@
 """What a client asks for when it opens a socket. Pure: request line and headers in, `Opening` out."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +18,12 @@ PREFIX = "/role/"
 KEY_PARAMETERS = frozenset({"token", "access_token", "key", "api_key", "apikey", "authorization"})
 MAX_REVISION_CHARS = 128
 FORMATS = ("json", "msgpack")
+
+MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455: what a server adds to the client's key, to show that it knows what it answers."""
+TAKEN = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{}\r\n"
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_WORDS = re.compile(r"[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*[ \t]*")
 
 Headers = Sequence[tuple[str, str]]
 """Lower-case names."""
@@ -84,6 +93,47 @@ def roles_of(roles: Table[RoleEntry], principal: Principal) -> list[RoleEntry]:
     return sorted((role for role in roles.values() if may_know(principal, role)), key=lambda role: role.name)
 
 
+def answer(method: str, headers: Headers) -> tuple[bool, bytes]:
+    """Whether this is a WebSocket handshake, and the answer to it. `role.v1` is taken where it is offered; a key that
+    rides beside it is never sent back.
+
+    >>> asked = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")]
+    >>> taken, said = answer("GET", [*asked, ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")])
+    >>> taken, said.split(b"\\r\\n")[3]
+    (True, b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=')
+    >>> answer("GET", asked)[0]
+    False
+    """
+    why, key = _no_handshake(method, headers)
+    if why:
+        body = f"this is not a WebSocket handshake: {why}\n"
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}"
+        )
+        return False, f"{head}\r\nSec-WebSocket-Version: 13\r\n\r\n{body}".encode()
+    proof = base64.b64encode(hashlib.sha1((key + MAGIC).encode(), usedforsecurity=False).digest()).decode()
+    ours = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n" if SUBPROTOCOL in _subprotocols(headers) else ""
+    return True, TAKEN.format(proof, ours).encode()
+
+
+def _no_handshake(method: str, headers: Headers) -> tuple[str, str]:
+    """What is missing or wrong, in a word, and the client's key. That it asks for an upgrade to a WebSocket is known."""
+    keys = [value for name, value in headers if name == "sec-websocket-key"]
+    if method != "GET":
+        return "its method is not GET", ""
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        return "Sec-WebSocket-Key is no key", ""
+    if [value for name, value in headers if name == "sec-websocket-version"] != ["13"]:
+        return "Sec-WebSocket-Version is not 13", ""
+    names = [name for name, _ in headers]
+    if names.count("origin") > 1 or names.count("upgrade") > 1:
+        return "a header is there twice", ""
+    for name, value in headers:
+        if name == "sec-websocket-protocol" and not _WORDS.fullmatch(value):
+            return "Sec-WebSocket-Protocol is no list of words", ""
+    return "", keys[0]
+
+
 def dialect(headers: Headers) -> Dialect:
     return Dialect.ROLE_V1 if SUBPROTOCOL in _subprotocols(headers) else Dialect.BARE
 
@@ -94,8 +144,11 @@ def packed(target: str) -> bool:
     >>> packed("/role/cat?fmt=msgpack"), packed("/role/cat")
     (True, False)
     """
+    query = target.partition("?")[2]
+    if "msgpack" not in query and "%" not in query:  # as in nearly all
+        return False
     try:
-        return dict(_pairs(target.partition("?")[2])).get("fmt") == "msgpack"
+        return dict(_pairs(query)).get("fmt") == "msgpack"
     except BadRequest:
         return False
 
@@ -111,22 +164,26 @@ def presented_key(headers: Headers) -> str | None:
 
 def refuse_key_in_url(query: str) -> None:
     """Raises BadRequest `key_in_url`: URLs end in logs and histories. Its value is not repeated."""
-    for name, _ in _pairs(query):
-        if name.lower() in KEY_PARAMETERS:
-            raise BadRequest(
-                "a key in the URL is not accepted; it would end in logs, so treat it as leaked",
-                hint="Send 'Authorization: Bearer …' or the subprotocol 'bearer.…'",
-                code="key_in_url",
-            )
+    _without_key(query)
+
+
+def _without_key(query: str) -> list[tuple[str, str]]:
+    pairs = _pairs(query)
+    if any(name.lower() in KEY_PARAMETERS for name, _ in pairs):
+        raise BadRequest(
+            "a key in the URL is not accepted; it would end in logs, so treat it as leaked",
+            hint="Send 'Authorization: Bearer …' or the subprotocol 'bearer.…'",
+            code="key_in_url",
+        )
+    return pairs
 
 
 def opening(target: str, headers: Headers) -> Opening:
     """Read the request for a socket. Raises BadRequest, or NotFound for a path that has no sockets."""
     path, _, query = target.partition("?")
-    refuse_key_in_url(query)
+    given = dict(_without_key(query))
     if not path.startswith(PREFIX):
         raise NotFound("there are no sockets at this path", hint="Connect to /role/{name}", code="path_not_found")
-    given = dict(_pairs(query))
     if given.get("fmt", "json") not in FORMATS:
         raise BadRequest(f"fmt is one of {', '.join(FORMATS)}", code="format_not_supported")
     return Opening(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rolehost_api.errors import RolehostError, Unauthorized
 from rolehost_runtime.gateway.edge.tokens import expired
+from rolehost_runtime.gateway.edge.wheel import Wheel
 from rolehost_runtime.gateway.tables import KeyEntry, Table
 
 SERVICE_RESTART = 1012
@@ -46,6 +47,8 @@ class Hub:
         self._ends: dict[Live, asyncio.TimerHandle] = {}
         """When tokens expire, of those who came with one."""
         self._work: set[asyncio.Task[None]] = set()
+        self.wheel = Wheel()
+        """Rings sockets when it is time to ask whether their clients are still there."""
         self.draining = False
         self.sockets = 0
         """Let in, by their key; streams and waiting questions are counted with them."""

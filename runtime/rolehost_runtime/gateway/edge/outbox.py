@@ -35,11 +35,14 @@ class Carrier(Protocol):
 class Outbox:
     """Events for one client, in order. Putting never waits."""
 
+    __slots__ = ("_behind", "_carrier", "_gone", "_held", "_held_bytes", "_roomy")
+
     def __init__(self, carrier: Carrier, behind: Callable[[], bool] | None = None) -> None:
         """`behind` is called where too much waits, and all of it was dropped: it sees to it that the client is told
         what it came to, or says False, and the client is given up."""
         self._carrier, self._behind = carrier, behind
-        self._held: deque[wire.ServerFrame | _Joined] = deque()
+        self._held: deque[wire.ServerFrame | _Joined] | None = None
+        """None: nothing is held back, as for most clients at nearly all times."""
         self._held_bytes = 0
         self._roomy: asyncio.Event | None = None
         """Set when there is room again; only where somebody waits for it."""
@@ -47,7 +50,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Events that wait; neighbouring deltas of a response count as one."""
-        return len(self._held)
+        return len(self._held or ())
 
     def put(self, event: wire.ServerFrame) -> None:
         if self._gone:
@@ -59,6 +62,8 @@ class Outbox:
 
     async def room(self) -> bool:
         """Wait until nothing is held back, at most ROOM_SECONDS; a client that does not read is let go of then."""
+        if not (self._carrier.paused or self._held):
+            return not self._gone
         try:
             async with asyncio.timeout(ROOM_SECONDS):
                 while (self._carrier.paused or self._held) and not self._gone:
@@ -73,12 +78,12 @@ class Outbox:
         while self._held and not self._carrier.paused:
             self._send(_whole(self._held.popleft()))
         if not self._held:
-            self._held_bytes = 0
+            self._drop_held()
             self._make_room()
 
     def on_gone(self) -> None:
         self._gone = True
-        self._held.clear()
+        self._drop_held()
         self._make_room()
 
     def _send(self, event: wire.ServerFrame) -> None:
@@ -88,25 +93,28 @@ class Outbox:
 
     def _hold(self, event: wire.ServerFrame) -> None:
         """Keep events for a client that reads slowly; neighbouring deltas become one."""
-        last = self._held[-1] if self._held else None
+        held = self._held = deque() if self._held is None else self._held
+        last = held[-1] if held else None
         if isinstance(event, wire.TextDelta):
             self._held_bytes += 4 * len(event.delta)
             if isinstance(last, _Joined) and last.continues(event):
                 last.deltas.append(event.delta)
             else:
-                self._held.append(_Joined(event, [event.delta]))
+                held.append(_Joined(event, [event.delta]))
         else:
             self._held_bytes += len(wire.encode(event))
-            self._held.append(event)
+            held.append(event)
         if self._held_bytes > MAX_HELD_BYTES:
-            self._held.clear()
-            self._held_bytes = 0
+            self._drop_held()
             if self._behind is None or not self._behind():
                 self._too_slow()
 
     def _too_slow(self) -> None:
-        self._held.clear()
+        self._drop_held()
         self._carrier.close(TRY_AGAIN_LATER, "this client reads too slowly")
+
+    def _drop_held(self) -> None:
+        self._held, self._held_bytes = None, 0
 
     def _make_room(self) -> None:
         if self._roomy is not None:

@@ -1,30 +1,34 @@
-"""WebSocket bytes: an asyncio protocol over `websockets`' sans-IO server, without extensions.
+"""WebSocket bytes: an asyncio protocol over `frames`, without extensions.
 
-It knows frames, closing, liveness and how much may wait to be sent; what the text means is
+It knows closing, liveness and how much may wait to be sent; what the text means is
 the conversation's. uvicorn is handed this class as `Config(ws=…)`.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-
-from websockets.datastructures import Headers as WireHeaders
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, ProtocolViolation, RolehostError, Unavailable
 from rolehost_runtime.core.heartbeat import Beat, Heartbeat
 from rolehost_runtime.gateway.edge.auth import Authenticator, acting, require
 from rolehost_runtime.gateway.edge.dialect import Conversation, Gate
+from rolehost_runtime.gateway.edge.frames import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    TOO_BIG,
+    Frame,
+    Frames,
+    closing,
+    framed,
+)
 from rolehost_runtime.gateway.edge.handshake import (
-    Dialect,
     Headers,
+    answer,
     dialect,
     find_role,
     opening,
@@ -45,11 +49,7 @@ LINGER_SECONDS = 2.0
 """For the client to read our last words, and to close from its side."""
 MAX_STAMP = 20
 """Digits of a ping's time."""
-TOO_BIG, INTERNAL = 1009, 1011
-CONTROLS = (Opcode.PING, Opcode.PONG)
-
-_quiet = logging.getLogger(__name__ + ".frames")
-_quiet.setLevel(logging.ERROR)  # else a line for every connection
+INTERNAL, NO_CODE = 1011, 1005
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,36 @@ class Door:
 
 
 class WebSocket(asyncio.Protocol):
-    """Implements dialect.Paced and hub.Live."""
+    """Implements dialect.Paced, hub.Live and wheel.Rung."""
+
+    __slots__ = (
+        "_closing",
+        "_conversation",
+        "_door",
+        "_frames",
+        "_loop",
+        "_over",
+        "_packed",
+        "_parts",
+        "_parts_packed",
+        "_patience",
+        "_pulse",
+        "_transport",
+        "_unread",
+        "goodbye",
+        "key_sha256",
+        "paused",
+        "spoke",
+    )
 
     def __init__(self, door: Door) -> None:
         self._door = door
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._talk: ServerProtocol
+        self._pulse: Heartbeat
+        self._frames = Frames(wire.MAX_FRAME_BYTES)
+        self.goodbye = 0
+        """Code of our close frame, which may echo the client's; 0: none was sent."""
         self._conversation: Conversation | None = None
         self._parts: bytearray | None = None
         """Of a message that came in fragments so far."""
@@ -76,10 +99,9 @@ class WebSocket(asyncio.Protocol):
         """They are binary."""
         self._packed = False
         """Everything is said in msgpack, in binary frames."""
-        self._unread = bytearray()
-        """What came at once and is more than a quantum."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._pulse = Heartbeat(self._now(), *Dialect.BARE.value)
+        self._unread: bytearray | None = None
+        """What came at once and is more than a quantum, as far as it was not read."""
+        self.spoke = 0
         self._patience = Patience(self._loop.time())
         self._closing = False
         """We said goodbye; what comes is read only for the client's own goodbye."""
@@ -93,16 +115,14 @@ class WebSocket(asyncio.Protocol):
     def open(self, transport: asyncio.Transport, method: str, target: str, headers: Headers, rest: bytes) -> None:
         """Take over a connection whose request asked for an upgrade; `rest` came after the request."""
         self._transport = transport
+        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         self._door.gate.hub.connections += 1
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
-        # OPEN from the start: the request was parsed by HTTP, so the parser here begins with frames.
-        self._talk = ServerProtocol(state=OPEN, select_subprotocol=_ours, max_size=wire.MAX_FRAME_BYTES, logger=_quiet)
-        response = self._talk.accept(Request(target, WireHeaders(headers), method=method))
-        transport.write(response.serialize())
-        if response.status_code != 101:
+        taken, answered = answer(method, headers)
+        transport.write(answered)
+        if not taken:
             self._finish()
             return
-        self._pulse, self._packed = Heartbeat(self._now(), *dialect(headers).value), packed(target)
         try:
             self._enter(target, headers)
         except RolehostError as error:
@@ -110,7 +130,7 @@ class WebSocket(asyncio.Protocol):
             self.refuse(error)
         else:
             self._door.gate.metrics.handshakes.labels("ok").inc()
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+            self._rearm()
         if rest:
             self.data_received(rest)
 
@@ -133,40 +153,44 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._pulse.heard(self._now())
-        if self._unread or len(data) > QUANTUM_BYTES:
+        if self._unread is not None:
             self._unread += data
-            if len(self._unread) == len(data):
-                self._transport.pause_reading()
-                self._read_on()
+        elif len(data) > QUANTUM_BYTES:
+            self._unread = bytearray(data)
+            self._transport.pause_reading()
+            self._read_on(self._unread)
         else:
             self._read(data)
 
-    def _read_on(self) -> None:
-        piece = bytes(self._unread[:QUANTUM_BYTES])
-        del self._unread[:QUANTUM_BYTES]
+    def _read_on(self, unread: bytearray) -> None:
+        piece = bytes(unread[:QUANTUM_BYTES])
+        del unread[:QUANTUM_BYTES]
         self._read(piece)
-        if self._unread:
-            self._loop.call_soon(self._read_on)
-        elif not self._transport.is_closing():
+        if unread:
+            self._loop.call_soon(self._read_on, unread)
+            return
+        self._unread = None
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _read(self, data: bytes) -> None:
         if self._over:
             return
-        self._talk.receive_data(data)
-        for event in self._talk.events_received():
-            if isinstance(event, Frame) and not self._closing:
-                self._frame(event)
-        if self._talk.parser_exc is not None and not self._closing:
-            self._violated()
-        self._flush()
+        frames = self._frames
+        for frame in frames.feed(data):
+            if not self._closing:
+                self._frame(frame)
+        if frames.closed:
+            self._parted()
+        elif frames.wrong:
+            self._violated(frames.wrong)
 
     def eof_received(self) -> None:
         self._over = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
-        self._disarm()
+        self._door.gate.hub.wheel.drop(self)
         self._door.gate.hub.connections -= 1
         if self._conversation is not None:
             self._door.gate.hub.remove(self)
@@ -185,20 +209,15 @@ class WebSocket(asyncio.Protocol):
     # ── outbox.Carrier, hub.Live ────────────────────────────────────────────────────
 
     def send(self, event: wire.ServerFrame) -> None:
-        if self._talk.state is OPEN:
+        if not self.goodbye:
             self._door.gate.metrics.frames_out += 1
-            if self._packed:
-                self._talk.send_binary(wire.pack(event))
-            else:
-                self._talk.send_text(wire.encode(event))
-            self._flush()
+            self._write(self._said(event))
 
     def close(self, code: int, reason: str = "") -> None:
-        if self._talk.state is OPEN:
-            self._talk.send_close(code, reason)
+        if not self.goodbye:
             self._closing = True
-            self._arm(LINGER_SECONDS, self._abort)
-            self._flush()
+            self._arm(LINGER_SECONDS)
+            self._part(code, reason)
 
     def hurry(self, urgent: bool) -> None:
         self._pulse.urgent(self._now(), urgent)
@@ -211,7 +230,7 @@ class WebSocket(asyncio.Protocol):
 
     def _rearm(self) -> None:
         if not self._closing and not self._over:
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+            self._arm(self._pulse.every_ms / 1000)
 
     def migrate(self) -> None:
         if self._conversation is not None and not self._closing:
@@ -225,20 +244,25 @@ class WebSocket(asyncio.Protocol):
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode in CONTROLS:
+        if frame.opcode in (PING, PONG):
             if not self._patience.control(self._loop.time()):
                 self._flooded(Flooded("more pings than keep a connection alive", hint="One in some seconds is enough"))
-            elif frame.opcode is Opcode.PONG:
-                self._answered(bytes(frame.data))
+            elif frame.opcode == PING:
+                self._write(framed(PONG, frame.data))
+            else:
+                self._answered(frame.data)
             return
-        if frame.opcode is not Opcode.CLOSE and not self._patience.fragment(last=frame.fin):
+        if frame.opcode != CLOSE and not self._patience.fragment(last=frame.fin):
             self._flooded(Flooded("a message comes in too many pieces", hint=f"At most {MAX_FRAGMENTS}"))
             return
-        if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.BINARY and self._packed):
-            self._parts, self._parts_packed = bytearray(frame.data), frame.opcode is Opcode.BINARY
-        elif frame.opcode is Opcode.CONT and self._parts is not None:
+        if frame.opcode == TEXT or (frame.opcode == BINARY and self._packed):
+            if frame.fin:
+                self._whole(frame.data, packed=frame.opcode == BINARY)
+                return
+            self._parts, self._parts_packed = bytearray(frame.data), frame.opcode == BINARY
+        elif frame.opcode == CONT and self._parts is not None:
             self._parts += frame.data
-        elif frame.opcode is Opcode.BINARY and self._conversation is not None:
+        elif frame.opcode == BINARY and self._conversation is not None:
             refused = BadRequest(
                 "binary frames are not understood",
                 hint="Send JSON as text, or connect with ?fmt=msgpack",
@@ -250,10 +274,13 @@ class WebSocket(asyncio.Protocol):
             return
         if frame.fin and self._parts is not None:
             whole, self._parts = bytes(self._parts), None
-            if not self._parts_packed:
-                self._text(whole)
-            elif self._conversation is not None:
-                self._conversation.on_packed(whole)
+            self._whole(whole, packed=self._parts_packed)
+
+    def _whole(self, message: bytes, *, packed: bool) -> None:
+        if not packed:
+            self._text(message)
+        elif self._conversation is not None:
+            self._conversation.on_packed(message)
 
     def _flooded(self, error: Flooded) -> None:
         """What still comes is swallowed and not parsed: there may be a million frames of it."""
@@ -269,34 +296,46 @@ class WebSocket(asyncio.Protocol):
         if self._conversation is not None:
             self._conversation.on_text(text)
 
-    def _violated(self) -> None:
-        """The parser gave up and queued its close frame: say why before it goes out."""
-        closed = self._talk.close_sent
-        if closed is None:
-            return
-        if closed.code == TOO_BIG:
+    def _parted(self) -> None:
+        """The client said goodbye: it hears the same, and that is all."""
+        if not self.goodbye:
+            echoed = self._frames.last
+            self.goodbye = int.from_bytes(echoed[:2], "big") or NO_CODE
+            self._write(framed(CLOSE, echoed))
+        self._finish()
+
+    def _violated(self, code: int) -> None:
+        """This is not the protocol: say why, unless we said goodbye already, and hang up."""
+        if not self.goodbye:
+            self._say_why(code)
+        if not self.goodbye:
+            self._part(code)
+        self._finish()
+
+    def _say_why(self, code: int) -> None:
+        if code == TOO_BIG:
             error: RolehostError = BadRequest(
                 "the frame is too large", hint=f"At most {wire.MAX_FRAME_BYTES} bytes", code="frame_too_large"
             )
         else:
             error = ProtocolViolation("this is not the WebSocket protocol")
         self._door.gate.metrics.told(error)
-        event = _error_event(error, self._door.gate.now_ms())
-        said = Frame(Opcode.BINARY, wire.pack(event)) if self._packed else Frame(Opcode.TEXT, wire.encode(event))
-        self._transport.write(said.serialize(mask=False))
+        self._write(self._said(_error_event(error, self._door.gate.now_ms())))
 
-    def _flush(self) -> None:
-        """Send what is due. An empty piece is the end of our side."""
-        if self._transport.is_closing():
+    def _said(self, event: wire.ServerFrame) -> bytes:
+        return framed(BINARY, wire.pack(event)) if self._packed else framed(TEXT, wire.encode(event))
+
+    def _part(self, code: int, reason: str = "") -> None:
+        self.goodbye = code
+        self._write(closing(code, reason))
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport.is_closing():
             return
-        for piece in self._talk.data_to_send():
-            if piece:
-                self._transport.write(piece)
-            else:
-                self._finish()
-                return
-        if self._transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
-            if self._talk.state is OPEN:
+        transport.write(data)
+        if transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
+            if not self.goodbye:
                 self.close(TRY_AGAIN_LATER, "this client reads too slowly")
             else:
                 self._abort()
@@ -305,28 +344,34 @@ class WebSocket(asyncio.Protocol):
         """Our side has said its last. Closing at once, with bytes of the client unread, would reset the
         connection under what it has yet to read."""
         self._over = True
-        if self._talk.close_rcvd is not None:
+        if self._transport.is_closing():
+            return
+        if self._frames.closed:
             self._transport.close()
             return
         if self._transport.can_write_eof():
             with suppress(OSError):  # it is gone, and nothing was read since that would say so
                 self._transport.write_eof()
-        self._arm(LINGER_SECONDS, self._abort)
+        self._arm(LINGER_SECONDS)
+
+    def ring(self) -> None:
+        if self._closing or self._over:
+            self._abort()
+        else:
+            self._beat()
 
     def _beat(self) -> None:
         now = self._now()
         match self._pulse.beat(now):
             case Beat.DEAD:
                 self._door.gate.metrics.dead.inc()
-                self._talk.fail(INTERNAL, "no sign of life")
-                self._flush()
+                if not self.goodbye:
+                    self._part(INTERNAL, "no sign of life")
                 self._abort()
                 return
-            case Beat.ASK if self._talk.state is OPEN:
-                self._talk.send_ping(b"%d" % now)
-                self._flush()
-        if not self._closing:
-            self._arm(self._pulse.every_ms / 1000, self._beat)
+            case Beat.ASK if not self.goodbye:
+                self._write(framed(PING, b"%d" % now))
+        self._rearm()
 
     def _answered(self, stamp: bytes) -> None:
         """A pong, which need not be to a ping of ours."""
@@ -342,24 +387,13 @@ class WebSocket(asyncio.Protocol):
     def _abort(self) -> None:
         self._transport.abort()
 
-    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(seconds, then)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _arm(self, seconds: float) -> None:
+        self._door.gate.hub.wheel.put(self, seconds)
 
 
 class _NotText(BadRequest):
     code = "invalid_utf8"
     close_code = 1007
-
-
-def _ours(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """`role.v1` where it is offered; a key that rides beside it is never sent back."""
-    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
 
 
 def _error_event(error: RolehostError, now_ms: int) -> wire.Error:

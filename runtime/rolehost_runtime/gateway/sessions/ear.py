@@ -18,6 +18,7 @@ from rolehost_api.wire import (
     ServerFrame,
     SessionCreated,
     Snapshot,
+    TextDelta,
     error_of,
     failed,
 )
@@ -45,6 +46,9 @@ class Ear:
         self._catching_up = False
 
     def send(self, event: ServerFrame) -> None:
+        if isinstance(event, TextDelta):  # most of what is sent, and no news of the log
+            self._channel.send(event)
+            return
         match event:
             case SessionCreated():
                 self.head = event.head

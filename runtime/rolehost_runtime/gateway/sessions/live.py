@@ -10,7 +10,7 @@ from rolehost_api.errors import NotFound
 from rolehost_api.wire import ForkedFrom, RevisionChanged, SessionCreated
 from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.prompt import Told
-from rolehost_runtime.core.record import CorruptRecord, Record, following, last_seq, place_after
+from rolehost_runtime.core.record import CorruptRecord, Position, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.kept import Whose
 from rolehost_runtime.gateway.link.bind import greeting_of
@@ -18,6 +18,7 @@ from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Princip
 from rolehost_runtime.gateway.sessions.alarm import Alarm
 from rolehost_runtime.gateway.sessions.answering import Answering
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
+from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
@@ -26,6 +27,11 @@ from rolehost_runtime.gateway.sessions.snapshot import snapshot
 from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
+Stands = SessionFold | Head
+"""Where a session stands: its fold, or the head of one whose log was not read."""
+
+NEWEST = 4
+"""Records that come with a session whose log is not read: who comes back has mostly missed no more."""
 REPLAY_PAGE = 4
 """Records read at once for a channel that resumes, and held while it has no room: each may be over 1 MiB."""
 FOLD_QUANTUM = 4
@@ -57,6 +63,22 @@ class Place:
     """To be told that the session is not answered here any more."""
     guest: bool
     """A client of another gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the store gave."""
+
+    head: Head
+    records: list[Record]
+    forgets: int
+    """How often the session had been forgotten when it was asked."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the newest record is the one that the head speaks of."""
+        newest = self.records[-1]
+        return (newest.turn, last_seq(newest)) == (self.head.turn, self.head.seq)
 
 
 Start = Callable[["LiveSession", Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -105,6 +127,8 @@ class LiveSession:
         self.remembered = Remembered(world.store, key, lambda: world.history(key), self.keep_seconds)
         whose = Whose(role.tenant.uid, role.name, principal.user)
         self.listing = Listing(world.store, whose, session_id, self.keep_seconds)
+        self._taken: Head | None = None
+        """It is ours, and nobody has needed its log so far but for its newest records; never beside a fold."""
         self._loading = asyncio.Lock()
         self._forgets = 0
         self._start = start
@@ -125,7 +149,7 @@ class LiveSession:
     def sleep(self) -> None:
         """Let go of what the store holds too; the next turn reads it again."""
         if not self.busy:
-            self._fold = None
+            self._fold = self._taken = None
             self.remembered.forget()
             if self.person is not None:
                 self.person.forget()
@@ -153,7 +177,7 @@ class LiveSession:
 
     def displaced(self) -> None:
         """Another gateway answers it: nothing is held of it here, and whoever listened goes there."""
-        self._fold = None
+        self._fold = self._taken = None
         self._world.room.drop(self.tenant.uid, self.key)
         self.turns.left_open(None, None)
         self.scatter()
@@ -175,7 +199,7 @@ class LiveSession:
         """Keep a fold, and say what it takes; a lost one is not kept."""
         lost = fold.phase is Phase.GONE
         self._lasting = self._told is None and (lost or fold.turn > 0)
-        self._fold = None if lost else fold
+        self._fold, self._taken = None if lost else fold, None
         if lost:
             self._world.room.drop(self.tenant.uid, self.key)
         else:
@@ -189,7 +213,7 @@ class LiveSession:
         A turn that runs ends as fenced; one whose record is on its way to the log is refused there.
         """
         self._forgets += 1
-        fold, self._fold = self._fold, None
+        fold, self._fold, self._taken = self._fold, None, None
         if fold is not None and fold.phase is Phase.OPEN:
             fold.lose()
         self.remembered.forget()
@@ -212,42 +236,85 @@ class LiveSession:
         async with self._loading:
             if self._fold is not None and self._fold.phase is not Phase.GONE:
                 return self._fold
-            forgets = self._forgets
-            try:
-                head, records = await self._world.store.open(self.key, yield_to, given)
-            except HeldElsewhere:
-                self.displaced()
-                raise
-            if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
-                records = await self._world.history(self.key).whole()
-            if not head.turn:  # new, or it lasted its time: its row may be swept already
-                self.listing.forgotten()
-            if head.forgotten:
-                self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
-            if self.remembered.heed(head):
-                self._tell_forgotten()
-            if head.how:
-                self._world.taken(head.how)
-            head, records, lost = await self.remembered.mend(head, records)
-            fold = await folded(head, records)
-            fold.told = self._told
-            if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
-                raise CorruptRecord("a session's head and its log disagree")
-            if self._forgets != forgets:
-                raise Superseded("the session was forgotten while it was being read")
-            self.remembered.took(fold, records)
-            if lost:
-                self._told_seq = self.audience.lost(fold.seq)
-                self.alarm.forgot(fold.version)
-            self.alarm.at(fold.version)
-            self._forked_from = head.origin
-            await self._tell_missed(head, records)
-            if fold.turn:
-                self.listing.opened(head.last_at_ms)
-            self.weigh(fold)
-            self.turns.left_open(head, fold)
-            self._pinned = self._pinned or fold.revision
-            return fold
+            mine = self._taken.epoch if self._taken is not None else 0
+            return await self._read(await self._open(yield_to, given, mine=mine))
+
+    async def take(self, yield_to: Collection[str], given: Collection[str] = ()) -> Stands:
+        """The session as `load` takes it over, but its log is read only where that cannot wait: who comes back, perhaps
+        with thousands of others, mostly listens. Whoever speaks first reads it."""
+        async with self._loading:
+            if (stands := self._stands) is not None:
+                return stands
+            new_here = self._told is None and self.remembered.nothing and not self.audience
+            opened = await self._open(yield_to, given, NEWEST if new_here else 0)
+            if opened.head.unread and opened.fits:
+                return self._took(opened)
+            if opened.head.unread:  # the whole of it has to say what is wrong with it
+                opened = await self._open(yield_to, given, mine=opened.head.epoch)
+            return await self._read(opened)
+
+    @property
+    def _stands(self) -> Stands | None:
+        """As far as it is known here without asking; None where it is not."""
+        return self._fold if self._fold is not None and self._fold.phase is not Phase.GONE else self._taken
+
+    async def _open(self, yield_to: Collection[str], given: Collection[str], newest: int = 0, mine: int = 0) -> Opened:
+        forgets = self._forgets
+        try:
+            head, records = await self._world.store.open(self.key, yield_to, given, newest, mine)
+        except HeldElsewhere:
+            self.displaced()
+            raise
+        if not head.turn:  # new, or it lasted its time: its row may be swept already
+            self.listing.forgotten()
+        if head.forgotten:
+            self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
+        if self.remembered.heed(head):
+            self._tell_forgotten()
+        if head.how:
+            self._world.taken(head.how)
+        return Opened(head, records, forgets)
+
+    def _took(self, opened: Opened) -> Head:
+        head = opened.head
+        self._still_there(opened)
+        self.remembered.took(head, opened.records)
+        self._taken, self._told_seq, self._lasting = head, head.seq, True
+        self._world.room.hold(self.tenant.uid, self.key, self.remembered.weight_alone)
+        self._came(head)
+        self.turns.left_open(None, None)
+        return head
+
+    async def _read(self, opened: Opened) -> SessionFold:
+        head, records = opened.head, opened.records
+        if head.kept is None and records and records[0].position != (1, 0):  # its begin is in the archive
+            records = await self._world.history(self.key).whole()
+        head, records, lost = await self.remembered.mend(head, records)
+        fold = await folded(head, records)
+        fold.told = self._told
+        if (fold.turn, fold.seq, fold.amends) != (head.turn, head.seq, head.amends):
+            raise CorruptRecord("a session's head and its log disagree")
+        self._still_there(opened)
+        self.remembered.took(fold, records)
+        if lost:
+            self._told_seq = self.audience.lost(fold.seq)
+            self.alarm.forgot(fold.version)
+        self._came(head)
+        await self._tell_missed(head, records)
+        self.weigh(fold)
+        self.turns.left_open(head, fold)
+        return fold
+
+    def _still_there(self, opened: Opened) -> None:
+        if self._forgets != opened.forgets:
+            raise Superseded("the session was forgotten while it was being read")
+
+    def _came(self, head: Head) -> None:
+        self.alarm.at(head.version)
+        self._forked_from = head.origin
+        self._pinned = self._pinned or head.revision
+        if head.turn:
+            self.listing.opened(head.last_at_ms)
 
     async def _tell_missed(self, head: Head, records: Sequence[Record]) -> None:
         """Turns that were called failed and are in the log after all, or that another gateway added meanwhile: who
@@ -293,18 +360,18 @@ class LiveSession:
         """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
         self._joining += 1
         try:
-            self._greet(place.channel, await self.load(yield_to, given))
+            self._greet(place.channel, await self.take(yield_to, given))
             self._places[id(place.channel)] = place
         finally:
             self._joining -= 1
             self.settle_down()
         self.turns.take_up()
 
-    def _greet(self, channel: Channel, fold: SessionFold) -> None:
+    def _greet(self, channel: Channel, stands: Stands) -> None:
         role = self.role()
         revision = self._world.tables.revisions.get(self.tenant.name, self._pinned) if self._pinned else None
         if revision is None:
-            revision = self._settle(role, fold).revision
+            revision = self._settle(role, stands).revision
             self._pinned = self._pinned or revision.name
         self._world.links.pin(role, revision.name, self.key)
         self.audience.join(channel)
@@ -314,13 +381,13 @@ class LiveSession:
                 seq=None,
                 ts=self._world.now_ms(),
                 role=role.name + label(revision),
-                head=fold.seq,
-                version=fold.version,
+                head=stands.seq,
+                version=stands.version,
                 durability=self._world.durability,
                 heartbeat_ms=self._world.heartbeat_ms,
                 resume_ttl_s=self._world.resume_ttl_s,
                 display_name=role.spec.display_name or role.name,
-                greeting=greeting_of(revision) if fold.turn == 0 else "",
+                greeting=greeting_of(revision) if stands.turn == 0 else "",
                 user_state="session" if self.person is None else "user",
                 forked_from=self._forked_from,
             )
@@ -342,10 +409,10 @@ class LiveSession:
             await self.turns.taken_up()
             if whole and (not await channel.room() or not (after_seq := await self._snapshot(channel))):
                 return
-            head = await self._world.store.head(self.key)
-            turn, seq, amends = (head.turn, head.seq, head.amends) if head else (0, 0, 0)
-            start = place_after(after_seq if after_seq <= seq else 0, turn, seq, amends)
-            missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
+            turn, seq, amends = await self._standing(after_seq)
+            heard = after_seq if after_seq <= seq else 0
+            start = place_after(heard, turn, seq, amends)
+            missed, page = replaying.missed_seq, await self._page(history, start, heard)
             heard = after_seq if whole else self.audience.resumed(channel, seq, after_seq, page)
             if not whole and after_seq < heard:  # a part of it is nowhere any more: this is what it came to
                 await self._snapshot(channel)
@@ -358,9 +425,23 @@ class LiveSession:
                         return
                 if len(page) < REPLAY_PAGE and replaying.missed_seq == missed:  # nobody was told more than the log said
                     return
-                missed, page = replaying.missed_seq, await history.page(start, REPLAY_PAGE)
+                missed, page = replaying.missed_seq, await self._page(history, start, heard)
         finally:
             self.audience.rejoin(replaying)
+
+    async def _standing(self, after_seq: int) -> tuple[int, int, int]:
+        """The log's turn, event and amends, as new as is needed to go on after that event: another gateway may have
+        written since this one knew, and who heard of that asks the store."""
+        stands: Stands | None = self._stands if self._told is None else None
+        if stands is None or stands.seq < after_seq:
+            stands = await self._world.store.head(self.key)
+        return (stands.turn, stands.seq, stands.amends) if stands is not None else (0, 0, 0)
+
+    async def _page(self, history: History, start: Position, heard: int) -> Sequence[Record]:
+        """The next records from that place on, for who heard all up to `heard`. What came with a session that is unread
+        is not read again."""
+        came = self.remembered.since(heard) if self._taken is not None else None
+        return await history.page(start, REPLAY_PAGE) if came is None else came[:REPLAY_PAGE]
 
     async def _snapshot(self, channel: Channel) -> int:
         """Tell the channel what the session has come to, in one frame. Returns the last event in it."""
@@ -373,6 +454,11 @@ class LiveSession:
     @property
     def fold(self) -> SessionFold | None:
         return self._fold
+
+    @property
+    def epoch(self) -> int:
+        """The one in which it is ours; 0 where that is not known."""
+        return self._stands.epoch if self._stands is not None else 0
 
     @property
     def told_seq(self) -> int | None:
@@ -402,8 +488,8 @@ class LiveSession:
         there = self._world.tables.revisions.get(self.tenant.name, revision) is not None
         return self._move(role, settle(self._world.tables, role, revision if there else self._pinned))
 
-    def _settle(self, role: RoleEntry, fold: SessionFold) -> Settled:
-        idle_ms = self._world.now_ms() - fold.last_at_ms if fold.turn else None
+    def _settle(self, role: RoleEntry, stands: Stands) -> Settled:
+        idle_ms = self._world.now_ms() - stands.last_at_ms if stands.turn else None
         return settle(self._world.tables, role, self._pinned, wanted=self.wanted, idle_ms=idle_ms)
 
     def _move(self, role: RoleEntry, settled: Settled) -> RevisionEntry:

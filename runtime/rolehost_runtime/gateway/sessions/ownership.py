@@ -39,10 +39,11 @@ class PrometheusOwnership:
     """Counters of one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._taken = Counter(
+        taken = Counter(
             "rolehost_sessions_taken", "Sessions that this gateway took, by how they came to it.", ["how"],
             registry=registry,
         )  # fmt: skip
+        self._taken = {how: taken.labels(how) for how in ("new", "own", "handover", "takeover")}
         self._lost = Counter(
             "rolehost_sessions_lost", "Sessions that another gateway had taken over unnoticed.", registry=registry
         )
@@ -62,7 +63,7 @@ class PrometheusOwnership:
         )
 
     def taken(self, how: str) -> None:
-        self._taken.labels(how).inc()
+        self._taken[how].inc()
 
     def lost(self) -> None:
         self._lost.inc()

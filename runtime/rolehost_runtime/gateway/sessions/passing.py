@@ -71,7 +71,7 @@ class NoLog(NoLibrary):
     """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
     ) -> tuple[Head, list[Record]]:
         return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
 

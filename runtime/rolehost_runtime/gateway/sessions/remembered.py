@@ -46,13 +46,27 @@ class Remembered:
         """Bytes that the records take which are held, beside the fold."""
         return self._tail.weight
 
+    @property
+    def weight_alone(self) -> int:
+        """The same where there is no fold."""
+        return self._tail.weight_alone
+
+    @property
+    def nothing(self) -> bool:
+        """It knows of nothing that a store could have forgotten."""
+        return self._tail.standing is None
+
+    def since(self, seq: int) -> list[Record] | None:
+        """The records with events after that one, as they were read; None where more of them may be in the log."""
+        return self._tail.since(seq)
+
     def forget(self) -> None:
         """Let go of the records; where the session stood is still known."""
         self._tail.let_go()
 
-    def took(self, fold: SessionFold, records: list[Record]) -> None:
-        """The log was read, and is this process's now."""
-        self._tail, self._epoch = Tail(Standing(fold.log_id, 0)), fold.epoch
+    def took(self, stands: SessionFold | Head, records: list[Record]) -> None:
+        """The log, or its newest records, were read, and it is this process's now."""
+        self._tail, self._epoch = Tail(Standing(stands.log_id, 0)), stands.epoch
         for record in records[-MAX_RECORDS - 1 :]:
             self.committed(record)
 

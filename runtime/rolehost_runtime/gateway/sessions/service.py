@@ -94,7 +94,7 @@ class LocalSeat:
 
     @property
     def epoch(self) -> int:
-        return self._live.fold.epoch if self._live.fold is not None else 0
+        return self._live.epoch
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
         accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
@@ -147,17 +147,18 @@ class Guest:
     principal: Principal
     role: RoleEntry
     session_id: str
+    key: str
     wanted: str = ""
-
-    @property
-    def key(self) -> str:
-        return identity.session_key(self.role.tenant.uid, self.role.name, self.principal.id, self.session_id)
 
     async def place(self, channel: Channel, moved: Callable[[], None]) -> Seat:
         return await self.service.place(self, channel, moved)
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         self.service.go(work)
+
+
+def _key(principal: Principal, role: RoleEntry, session_id: str) -> str:
+    return identity.session_key(role.tenant.uid, role.name, principal.id, session_id)
 
 
 class SessionService:
@@ -235,7 +236,7 @@ class SessionService:
         """
         wanted = find(self._world.tables, role, revision).name if revision else ""
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
-        guest = Guest(self, principal, role, sid, wanted)
+        guest = Guest(self, principal, role, sid, _key(principal, role, sid), wanted)
         seating: Seating = guest
         if told is None and self._admission is not None:
             await self._admission.admit(role.tenant.uid, guest.key if session_id is not None else None)
@@ -351,7 +352,8 @@ class SessionService:
         wanted = find(self._world.tables, role, asked.revision).name if asked.revision else ""
         user = identity.user_of(asked.tenant_uid, asked.principal)
         principal = Principal(role.tenant, asked.principal, frozenset(), user=user)
-        guest = Guest(self, principal, role, asked.session_id, wanted)
+        sid = asked.session_id
+        guest = Guest(self, principal, role, sid, _key(principal, role, sid), wanted)
         live = self._live.get(guest.key)
         if live is None or not (live.busy or (live.attached and not self._leaving)):
             if live is not None:
@@ -405,7 +407,7 @@ class SessionService:
         return UserView(version_of(stored), view_of(stored))
 
     async def _head(self, principal: Principal, role: RoleEntry, session_id: str) -> tuple[str, Head]:
-        key = Guest(self, principal, role, identity.session_id(session_id)).key
+        key = _key(principal, role, identity.session_id(session_id))
         head = await self._world.store.head(key)
         if head is None or head.void:
             raise NotFound("there is no such session", code="session_not_found")

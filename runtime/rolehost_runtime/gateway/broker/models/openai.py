@@ -5,7 +5,8 @@ server says in an error is never passed on; it may quote the prompt or the key.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 import aiohttp
@@ -102,11 +103,13 @@ class OpenAIProvider:
         try:
             if response.status != 200:
                 raise _refusal(response.status, response.headers.get("Retry-After", ""))
+            clock.overdue = response.close
             async for item in _read(response, clock, request):
                 yield item
         except (aiohttp.ClientError, OSError):
             raise _unavailable("the connection broke off in mid-answer") from None
         finally:
+            clock.stop()
             response.close()
 
 
@@ -114,36 +117,45 @@ async def _read(
     response: aiohttp.ClientResponse, clock: "_Deadlines", request: ModelRequest
 ) -> AsyncIterator[str | ModelEnd]:
     """The answer's text, then its end. An answer that just stops is a failure, not an end."""
-    read = _whole if response.content_type == "application/json" else _chunks
+    parts = _Whole() if response.content_type == "application/json" else _Parts()
     finish_reason, usage, text_bytes, written = "", None, 0, 0
-    async for chunk in read(response, clock):
-        if chunk.error is not None:
-            raise _unavailable("it failed in mid-answer")
-        usage = chunk.usage or usage
-        for choice in chunk.choices:
-            said = choice.delta or choice.message
-            if choice.index != 0:
-                continue
-            finish_reason = choice.finish_reason or finish_reason
-            if said is not None and said.content:
-                clock.token()
-                text_bytes += len(said.content.encode())
-                written += estimate(said.content)
-                if text_bytes > MAX_TEXT_BYTES:
-                    raise _unavailable("its answer does not end")
-                yield said.content
+    while not parts.ended:
+        for chunk in parts.feed(await clock.next(response.content)):
+            if chunk.error is not None:
+                raise _unavailable("it failed in mid-answer")
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                said = choice.delta or choice.message
+                if choice.index != 0:
+                    continue
+                finish_reason = choice.finish_reason or finish_reason
+                if said is not None and said.content:
+                    clock.token()
+                    text_bytes += len(said.content.encode())
+                    written += estimate(said.content)
+                    if text_bytes > MAX_TEXT_BYTES:
+                        raise _unavailable("its answer does not end")
+                    yield said.content
     if not finish_reason:
         raise _unavailable("the connection broke off in mid-answer")
     shown = sum(estimate(message.content) for message in request.messages)
     yield ModelEnd(finish_reason, _counted(usage, shown, written))
 
 
-async def _chunks(response: aiohttp.ClientResponse, clock: "_Deadlines") -> AsyncIterator[_Chunk]:
-    lines = DataLines()
-    while data := await clock.next(response.content.readany()):
+class _Parts:
+    """An answer as a server streams it."""
+
+    def __init__(self) -> None:
+        self._lines = DataLines()
+        self.ended = False
+
+    def feed(self, data: bytes) -> Iterator[_Chunk]:
+        """What came; nothing came at its end."""
+        self.ended = not data
         try:
-            for line in lines.feed(data):
+            for line in self._lines.feed(data):
                 if line == b"[DONE]":
+                    self.ended = True
                     return
                 if line:
                     yield _decode(line)
@@ -151,17 +163,24 @@ async def _chunks(response: aiohttp.ClientResponse, clock: "_Deadlines") -> Asyn
             raise _unavailable("its stream is not the OpenAI wire") from None
 
 
-async def _whole(response: aiohttp.ClientResponse, clock: "_Deadlines") -> AsyncIterator[_Chunk]:
+class _Whole:
     """The answer of a server that does not stream."""
-    body = b""
-    while data := await clock.next(response.content.readany()):
-        body += data
-        if len(body) > 2 * MAX_TEXT_BYTES:
+
+    def __init__(self) -> None:
+        self._body = b""
+        self.ended = False
+
+    def feed(self, data: bytes) -> Iterator[_Chunk]:
+        self.ended = not data
+        self._body += data
+        if len(self._body) > 2 * MAX_TEXT_BYTES:
             raise _unavailable("its answer does not end")
-    try:
-        yield _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise _unavailable("its answer is not the OpenAI wire") from None
+        if not self.ended:
+            return
+        try:
+            yield _decode(self._body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise _unavailable("its answer is not the OpenAI wire") from None
 
 
 def _body(backend: BackendSpec, request: ModelRequest) -> dict[str, Any]:
@@ -192,10 +211,19 @@ def _counted(usage: _Usage | None, shown: int, written: int) -> Usage:
 
 
 class _Deadlines:
-    """Bounds on one call: to the first token, between two, and in all. Each await has its own."""
+    """Bounds on one call: to the first token, between two, and in all. There is one timer, which looks whether the
+    deadline has moved on when it rings: a timer for each token would cost more than reading it."""
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf
+        self._until: float | None = None
+        """Of what is waited for just now."""
+        self._late = False
+        self.overdue: Callable[[], None]
+        """Breaks the answer off, so that who waits for its next piece is told."""
         began = self._now()
         self._first = began + timeouts.first_token_seconds
         self._total = began + timeouts.total_seconds
@@ -209,16 +237,39 @@ class _Deadlines:
         async with asyncio.timeout_at(min(self._first, self._total)):
             return await pending
 
-    async def next(self, pending: Any) -> bytes:
-        until = min(self._total, self._now() + self._idle if self._begun else self._first)
+    async def next(self, content: aiohttp.StreamReader) -> bytes:
+        """What comes next; nothing at the end."""
+        self._until = min(self._total, self._now() + self._idle if self._begun else self._first)
+        if self._until < self._rings:
+            self._arm(self._until)
         try:
-            async with asyncio.timeout_at(until):
-                data: bytes = await pending
-                return data
-        except TimeoutError:
-            raise _timeout(
-                "it stopped in mid-answer" if self._begun else "its first token did not come in time"
-            ) from None
+            return await content.readany()
+        except (aiohttp.ClientError, OSError):
+            if not self._late:
+                raise
+            why = "it stopped in mid-answer" if self._begun else "its first token did not come in time"
+            raise _timeout(why) from None
+        finally:
+            self._until = None
+
+    def _arm(self, until: float) -> None:
+        self.stop()
+        self._timer, self._rings = self._loop.call_at(until, self._look), until
+
+    def _look(self) -> None:
+        """The timer rang."""
+        now = self._now()
+        until = now + self._idle if self._until is None else self._until
+        if now < until:
+            self._arm(until)
+        else:
+            self._late = True
+            self.overdue()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _refusal(status: int, retry_after: str) -> RolehostError:

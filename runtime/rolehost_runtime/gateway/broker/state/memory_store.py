@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -32,6 +33,7 @@ from rolehost_runtime.gateway.broker.state.snapshots import (
 )
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import (
+    NEWEST_BYTES,
     USER_BYTES,
     Compensation,
     Head,
@@ -107,7 +109,7 @@ class MemorySessionStore(MemoryLibrary):
         return self._shelf
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
     ) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
         while True:
@@ -125,8 +127,13 @@ class MemorySessionStore(MemoryLibrary):
             await asyncio.sleep(left_ms / 1000)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
         died = head.open is not None and holder != self._owner
-        head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died, how=how)
+        if how == "own" and head.epoch == mine:
+            head = replace(head, how="")
+        else:
+            head = self.shelf.heads[key] = replace(head, epoch=head.epoch + 1, deaths=head.deaths + died, how=how)
         self.shelf.owners[key] = self._owner
+        if head.open is None and (kept := self._newest(key, newest)):
+            return replace(head, unread=True), list(self._decoded(key, kept))
         found = [Found(b"%d" % seq, data) for seq, data in self.shelf.snaps.get(key, {}).items() if seq <= head.seq]
         return await restore(self, key, head, max(found, key=lambda one: int(one.seq), default=None))
 
@@ -137,14 +144,28 @@ class MemorySessionStore(MemoryLibrary):
         return list(islice(self._records(key, start), count))
 
     def _records(self, key: str, start: Position) -> Iterator[Record]:
-        for fields in self.shelf.logs.get(key, []):
+        for record in self._decoded(key, self.shelf.logs.get(key, [])):
+            if record.position >= start:
+                yield record
+
+    def _decoded(self, key: str, log: Iterable[dict[bytes, bytes]]) -> Iterator[Record]:
+        for fields in log:
             try:
                 record = decode(fields)
             except CorruptRecord as error:
                 self._set_aside(key, "wal", b" ".join(fields.values()), of_record(error))
                 raise
-            if record.position >= start:
-                yield record
+            yield record
+
+    def _newest(self, key: str, count: int) -> list[dict[bytes, bytes]]:
+        """At most so many of the newest records, as far as NEWEST_BYTES go."""
+        room, found = NEWEST_BYTES, deque[dict[bytes, bytes]]()
+        for fields in self.shelf.logs.get(key, [])[: -count - 1 : -1]:
+            room -= sum(len(name) + len(value) for name, value in fields.items())
+            if room < 0:
+                break
+            found.appendleft(fields)
+        return list(found)
 
     async def head(self, key: str) -> Head | None:
         return self.shelf.heads.get(key)

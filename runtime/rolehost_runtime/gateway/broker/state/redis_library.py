@@ -12,6 +12,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -175,6 +176,7 @@ class RedisLibrary:
         return found if isinstance(found, bytes) else None
 
 
+@lru_cache(maxsize=4096)
 def _registers(whose: Whose) -> tuple[str, str, str]:
     """Of everybody, of one principal, and who was active when: one slot, so that one step writes all."""
     tag = _hashed(whose.tenant_uid, whose.role)

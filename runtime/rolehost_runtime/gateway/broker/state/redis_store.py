@@ -55,6 +55,7 @@ from rolehost_runtime.gateway.broker.state.shared import compensation, refused, 
 from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS, decode_origin
 from rolehost_runtime.gateway.ports import (
+    NEWEST_BYTES,
     RAISE_MS,
     USER_BYTES,
     Compensation,
@@ -127,21 +128,23 @@ class RedisSessionStore(RedisLibrary):
         return b"PONG" in await self._redis.everywhere("PING")
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = ()
+        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
     ) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it: looked at and decided in one step."""
-        arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, RAISE_MS, len(yield_to)]
-        arguments += [*yield_to, *given]
+        arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, RAISE_MS, newest, NEWEST_BYTES]
+        arguments += [mine, len(yield_to), *yield_to, *given]
         where = (keys.head(key), keys.snap(key), keys.wal(key), keys.segments(key))
         for _ in range(OPEN_TRIES):
             outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
             if outcome == b"held":
                 raise HeldElsewhere(values[0].decode(), int(values[1]))
             if outcome != b"raised":
-                *values, seq, data = values
-                head = replace(_read_head(values), how=outcome.decode())
-                newest = Found(seq, data) if data is not None else None
-                return await snapshots.restore(self, key, head, newest) if head.turn else (head, [])
+                *values, seq, data, entries = values
+                head = _read_head(values, outcome.decode(), unread=bool(entries))
+                if entries:
+                    return head, [await self._record(key, *entry) for entry in reversed(entries)]
+                found = Found(seq, data) if data is not None else None
+                return await snapshots.restore(self, key, head, found) if head.turn else (head, [])
             await asyncio.sleep(int(values[0]) / 1000)
         raise Moving()
 
@@ -156,20 +159,20 @@ class RedisSessionStore(RedisLibrary):
 
     async def page(self, key: str, start: Position, count: int) -> list[Record]:
         """At most `count` records from that place on; fewer only where the log ends."""
-        records: list[Record] = []
         wal, first = keys.wal(key), "{}-{}".format(*start)
-        for entry_id, flat in await self._redis.run("XRANGE", wal, first, "+", "COUNT", count, key=wal.encode()):
-            try:
-                record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
-            except CorruptRecord as error:
-                await self._set_aside(
-                    key, f"wal:{entry_id.decode()}", b" ".join(flat[1::2]), snapshots.of_record(error)
-                )
-                raise
-            if entry_id != "{}-{}".format(*record.position).encode():
-                raise CorruptRecord("a record is not where its number says")
-            records.append(record)
-        return records
+        entries = await self._redis.run("XRANGE", wal, first, "+", "COUNT", count, key=wal.encode())
+        return [await self._record(key, *entry) for entry in entries]
+
+    async def _record(self, key: str, entry_id: bytes, flat: list[bytes]) -> Record:
+        """An entry of the log; a corrupt one is set aside. Raises CorruptRecord."""
+        try:
+            record = decode(dict(zip(flat[::2], flat[1::2], strict=True)))
+        except CorruptRecord as error:
+            await self._set_aside(key, f"wal:{entry_id.decode()}", b" ".join(flat[1::2]), snapshots.of_record(error))
+            raise
+        if entry_id != b"%d-%d" % record.position:
+            raise CorruptRecord("a record is not where its number says")
+        return record
 
     async def head(self, key: str) -> Head | None:
         """Where the session stands, without taking it over; None where there is none."""
@@ -330,7 +333,7 @@ def _facts(info: Any, time: Any, setting: Any) -> StoreFacts:
     return store_facts(parse_info(info), fsync, (int(time[0]), int(time[1])))
 
 
-def _read_head(values: Sequence[bytes | None]) -> Head:
+def _read_head(values: Sequence[bytes | None], how: str = "", *, unread: bool = False) -> Head:
     """The fields HEAD. Raises CorruptRecord."""
     try:
         *known, amends, deaths, forgotten, origin, size, note = values
@@ -339,7 +342,8 @@ def _read_head(values: Sequence[bytes | None]) -> Head:
         return Head(
             log_id, int(epoch), int(turn), int(seq), int(version), revision, int(at_ms),
             amends=int(amends or 0), open=opened, deaths=int(deaths or 0),
-            forgotten=int(forgotten or 0), origin=decode_origin(origin), log_bytes=int(size or 0),
+            forgotten=int(forgotten or 0), origin=decode_origin(origin), log_bytes=int(size or 0), how=how,
+            unread=unread,
         )  # fmt: skip
     except (AttributeError, UnicodeDecodeError, ValueError):
         raise CorruptRecord("a session's head cannot be read") from None

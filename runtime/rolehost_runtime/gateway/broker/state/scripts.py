@@ -43,13 +43,13 @@ HEAD = (
 
 OPEN = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open', 'epoch', 'raised_ms')
-local first = 6 + tonumber(ARGV[5])
-for other = 6, first - 1 do
+local first = 9 + tonumber(ARGV[8])
+for other = 9, first - 1 do
   if head[3] == ARGV[other] then return {'held', head[3], head[5]} end
 end
 local how = 'new'
 if head[3] == ARGV[1] then
-  how = 'own'
+  how = head[5] == ARGV[7] and '' or 'own'
 elseif head[3] then
   how = 'takeover'
   for other = first, #ARGV do
@@ -74,31 +74,46 @@ end
 if head[4] and head[3] ~= ARGV[1] then
   redis.call('HINCRBY', KEYS[1], 'deaths', 1)
 end
-redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+if how ~= '' then
+  redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+end
 local taken = redis.call('HMGET', KEYS[1], $HEAD)
 table.insert(taken, 1, how)
+local entries, room = {}, tonumber(ARGV[6])
+if ARGV[5] ~= '0' and not taken[14] then
+  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', ARGV[5])) do
+    for _, word in ipairs(entry[2]) do room = room - #word end
+    if room < 0 then break end
+    table.insert(entries, entry)
+  end
+end
 local newest = false
-for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
-  if tonumber(seq) <= tonumber(taken[5]) and (not newest or tonumber(seq) > tonumber(newest)) then
-    newest = seq
+if #entries == 0 then
+  for _, seq in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if tonumber(seq) <= tonumber(taken[5]) and (not newest or tonumber(seq) > tonumber(newest)) then
+      newest = seq
+    end
   end
 end
 table.insert(taken, newest)
 table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
+table.insert(taken, entries)
 return taken
 """.replace("$HEAD", ", ".join(f"'{name}'" for name in HEAD))
 """KEYS head, snap, wal, segs. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
-takeovers, how many owners to yield to, those, and then owners that gave the session away.
+takeovers, how many of the newest records are enough and of how many bytes in all (0: what makes the session is read), the
+epoch in which it may be this owner's, how many owners to yield to, those, and then owners that gave the session away.
 
-The first word of the answer says what became of it: `new`, `own` (it was this owner's already), `handover`, or
-`takeover` from an owner that did not say so and is taken for dead. Of those there is one a second at most, by the
-store's own clock, so that two who each believe the other dead do not fence each other all the time: `raised` says for
-how many ms it is too early. A clock that was set back delays nobody.
+The first word of the answer says what became of it: `new`, `own` (it was this owner's already), nothing (it was, in that
+epoch: it is only read), `handover`, or `takeover` from an owner that did not say so and is taken for dead. Of those there
+is one a second at most, by the store's own clock, so that two who each believe the other dead do not fence each other all
+the time: `raised` says for how many ms it is too early. A clock that was set back delays nobody.
 
 An owner that finds a turn open that was another's counts one death more of it, in the step that fences the other.
-The newest snapshot of what the log has comes last, after its seq. What a session that lasted its time has left beside
-its head goes before another one begins in its place."""
+The newest snapshot of what the log has comes after its seq. Last come the newest records, the last one first, where they
+are enough and no turn was left open; then no snapshot comes. What a session that lasted its time has left beside its head
+goes before another one begins in its place."""
 
 RENAME = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch')
