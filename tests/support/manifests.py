@@ -49,7 +49,7 @@ GOOD = {
             "resources": {"cpuMilli": 500, "memoryMebibytes": 512},
         },
         displayName="Cat",
-        sessions={"maxPerPod": 64, "idleTimeoutSeconds": 900, "turnTimeoutSeconds": 30},
+        sessions={"maxPerPod": 64, "idleTimeoutSeconds": 900, "turnTimeoutSeconds": 30, "retentionSeconds": 86_400},
         scaling={"minReplicas": 2, "maxReplicas": 4, "targetSessionsPerPod": 16},
         slo={"windowDays": 28, "objectives": [OBJECTIVE]},
         logs="Off",

@@ -161,6 +161,8 @@ async def test_gateway_and_upload_serve_a_tenant_and_end_when_asked(
             told = await answer.text()
             assert "rolehost_gateway_watch_lists_total" in told
             assert "rolehost_gateway_pods_not_attested_total 0.0" in told
+            for name in ("rolehost_tenants_over_share", "rolehost_retention_missing_sessions_total"):
+                assert f"{name} 0.0" in told
         words = [Subprotocol("role.v1"), Subprotocol(f"bearer.{mine}")]
         async with (
             connect(f"ws://127.0.0.1:{port}/role/cat", additional_headers=bearer) as client,
