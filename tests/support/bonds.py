@@ -74,7 +74,7 @@ class Two:
                         done: Frame = await answer.json()
                         if answer.status == 200:
                             return done
-                        assert answer.status in (429, 503), done
+                        assert done["error"]["retryable"], done
                         self.refused[gateway, done["error"]["code"]] += 1
                 except aiohttp.ClientConnectionError:
                     pass

@@ -13,8 +13,8 @@ from pathlib import Path
 class RedisServer:
     """redis-server as a child process over one data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder, self._options = folder, options
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
@@ -24,7 +24,7 @@ class RedisServer:
         if binary is None:
             raise RuntimeError("redis-server is not on PATH; install the package redis-server")
         command = [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder)]
-        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 15
         while not self._answers():
@@ -57,9 +57,9 @@ class RedisServer:
 
 
 @contextmanager
-def running() -> Iterator[RedisServer]:
+def running(*options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="rh-redis-") as folder:
-        server = RedisServer(Path(folder))
+        server = RedisServer(Path(folder), *options)
         server.start()
         try:
             yield server

@@ -152,7 +152,7 @@ def left(server: ApiServer, namespace: str = PLATFORM) -> list[str]:
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    with running() as server:
+    with running("--maxmemory", "256mb") as server:
         yield server
 
 
