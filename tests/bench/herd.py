@@ -134,12 +134,15 @@ class Client(Lean):
             async with asyncio.timeout(CONNECT_SECONDS):
                 await loop.create_connection(lambda: self, "127.0.0.1", port)
         except (OSError, TimeoutError):
-            if self.herd.orders is not None:
+            if self.transport is not None:  # it was there in the very moment: its loss tells the rest
+                self.transport.abort()
+            elif self.herd.orders is not None:
                 self._lost(self.herd.orders)
             else:
                 self.herd.broken += 1
         else:
-            self._timer = loop.call_later(CONNECT_SECONDS, self.refused)
+            if not self.heard.whole:  # a quick server has said all before this task has its turn again
+                self._timer = loop.call_later(CONNECT_SECONDS, self.refused)
 
     def _lost(self, orders: Orders) -> None:
         """The first time by the jitter that was told, and then as the client library pauses."""
