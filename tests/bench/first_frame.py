@@ -16,7 +16,8 @@ from tests.bench.cluster import Warm, warm_role
 from tests.bench.harness import Round, compare
 from tests.bench.load import Talker, talk, talkers
 from tests.bench.rounds import interleaved, report
-from tests.bench.servers import free_port, python, server
+from tests.bench.servers import python, server
+from tests.support.ports import free_port
 
 OURS, PEER = "rolehost", "bare websockets server"
 GOAL_P99_MS = 50

@@ -25,9 +25,9 @@ from tests.bench.lean import Lean, head, text
 from tests.bench.proxies import plain_proxy
 from tests.bench.resume import site, until_open
 from tests.bench.rounds import interleaved, report
-from tests.bench.servers import LOAD_CORE, SERVER_CORE, free_port, on_core, python, server
+from tests.bench.servers import LOAD_CORE, SERVER_CORE, on_core, python, server
 from tests.bench.tokens import TOKEN
-from tests.support.ports import free_ports
+from tests.support.ports import free_port
 
 OURS, DIRECT = "gateway", "the model itself"
 STREAMS = (1, 200)
@@ -141,7 +141,7 @@ async def streamed(
 @asynccontextmanager
 async def gateway(model_port: int) -> AsyncIterator[tuple[int, int]]:
     """A gateway of the cluster's kind on that model, with a Redis and a pod as a process: its port, and its process."""
-    [port] = free_ports(1)
+    port = free_port()
     async with site(0, 0, 0) as found:
         [process] = await found.gateways("a", (port,), f"http://127.0.0.1:{model_port}/v1")
         on_core(SERVER_CORE)

@@ -19,8 +19,9 @@ from tests.bench.cluster import Site, site
 from tests.bench.harness import Round, compare
 from tests.bench.link_client import POD_UID, LinkClient, public_key
 from tests.bench.rounds import interleaved, report
-from tests.bench.servers import LOAD_CORE, free_port, on_core, server
+from tests.bench.servers import LOAD_CORE, on_core, server
 from tests.cluster.testing import Object
+from tests.support.ports import free_port
 
 ECHO = """
 import socket

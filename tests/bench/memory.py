@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine
-from tests.bench.servers import free_port, python, server
+from tests.bench.servers import python, server
+from tests.support.ports import free_port
 from websockets.asyncio.client import ClientConnection, connect
 
 SETTLE_SECONDS = 3.0

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import uvloop
 from tests.bench import machine
-from tests.bench.servers import free_port, python, server
+from tests.bench.servers import python, server
+from tests.support.ports import free_port
 
 CONFIG = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log stderr crit;

@@ -21,7 +21,8 @@ from typing import Any
 from tests.bench import machine
 from tests.bench.harness import Round, compare
 from tests.bench.rounds import interleaved, report
-from tests.bench.servers import START_SECONDS, free_port, python, server
+from tests.bench.servers import START_SECONDS, python, server
+from tests.support.ports import free_port
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 

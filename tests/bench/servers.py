@@ -17,12 +17,6 @@ SERVER_CORE, LOAD_CORE = 0, 1
 START_SECONDS = 60
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
 def on_core(core: int) -> None:
     """Keep this process, and what it starts from now on, on one core, where there is more than one."""
     if (os.cpu_count() or 1) > 1:

@@ -4,11 +4,15 @@ import asyncio
 import os
 import secrets
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from tests.support.gateway_process import CLIENT_KEY
-from tests.support.killing import Platform
+from tests.support.killing import Platform, platform
+from tests.support.redis import RedisServer
 from tests.support.rooms import ACME
 from tests.support.surviving import Frame
 from websockets.asyncio.client import connect
@@ -89,3 +93,18 @@ class Two:
 
     async def kept(self) -> list[tuple[str, Any]]:
         return [(one.field, one.value) for one in await self.store.compensations(TAG, 1024)]
+
+
+@asynccontextmanager
+async def two_gateways(redis: RedisServer, folder: Path, ways: Mapping[str, str] | None = None) -> AsyncIterator[Two]:
+    """`a` and `b`, each with a turn behind it; `ways`: how one of them gets to Redis, where that is another way."""
+    async with (
+        platform(redis, folder, ("a", "b"), ways=ways, logic=LOGIC) as processes,
+        aiohttp.ClientSession() as http,
+    ):
+        store = RedisSessionStore.connect(redis.url)
+        two = Two(processes, store, http)
+        for gateway in ("a", "b"):
+            await two.say(gateway, f"warm-{gateway}", "hello", user="")
+        yield two
+        await store.close()

@@ -105,11 +105,10 @@ def exported(role: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[st
         data |= {part: "" for part in FROM_PARTS if part in data} | {"description": system}
     if greeting.strip() != before.greeting:
         data["first_mes"] = greeting
-    if version != "V1":
-        rest = {field: value for field, value in spec["template"].items() if field not in ("persona", "logic")}
-        data |= _extensions(data, rest)
     if version == "V1":
         return data
+    rest = {field: value for field, value in spec["template"].items() if field not in ("persona", "logic")}
+    data |= _extensions(data, rest)
     document["data"] = data
     return document
 

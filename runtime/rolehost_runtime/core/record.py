@@ -148,15 +148,19 @@ _decode: dict[bytes, Callable[[bytes], Record]] = {
 def encode(record: Record) -> dict[str, bytes]:
     """The record as fields of a Redis stream entry: v, crc32 (hex) and an opaque body. `user_version` is the store's to
     add, as `uv`."""
-    if isinstance(record, TurnRecord) and record.user_version:
-        record = msgspec.structs.replace(record, user_version=0)
-    body, version = _encoder.encode(record), AMEND_VERSION if isinstance(record, Amend) else TURN_VERSION
+    body, version = _body(record), AMEND_VERSION if isinstance(record, Amend) else TURN_VERSION
     return {"v": str(version).encode(), "crc32": f"{zlib.crc32(body):08x}".encode(), "body": body}
 
 
 def size_of(record: Record) -> int:
     """Bytes of its body in the log."""
-    return len(encode(record)["body"])
+    return len(_body(record))
+
+
+def _body(record: Record) -> bytes:
+    if isinstance(record, TurnRecord) and record.user_version:
+        record = msgspec.structs.replace(record, user_version=0)
+    return _encoder.encode(record)
 
 
 def decode(fields: dict[bytes, bytes]) -> Record:
@@ -173,11 +177,6 @@ def decode(fields: dict[bytes, bytes]) -> Record:
         return record
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise CorruptRecord("a record cannot be read") from None
-
-
-def encoded_size(record: Record) -> int:
-    """Bytes of its body."""
-    return len(_encoder.encode(record))
 
 
 def event_count(patch: tuple[PatchOp, ...], user_patch: tuple[PatchOp, ...] = ()) -> int:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rolehost_runtime.core.record import Amend, Position, Record, encoded_size, last_seq
+from rolehost_runtime.core.record import Amend, Position, Record, last_seq, size_of
 from rolehost_runtime.core.session import text_weight
 
 MAX_RECORDS, MAX_BYTES = 8, 1 << 17
@@ -126,7 +126,7 @@ class Tail:
 def _weights(record: Record) -> tuple[int, int]:
     """Bytes of its texts, which a fold of the same records holds too, and of the rest."""
     said = (record.reply,) if isinstance(record, Amend) else (record.input, record.reply)
-    return sum(map(text_weight, said)), encoded_size(record) - sum(len(text.encode()) for text in said)
+    return sum(map(text_weight, said)), size_of(record) - sum(len(text.encode()) for text in said)
 
 
 def forgot(found: Fence | None, mine: Fence) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from rolehost_api.link.attestation import NO_CERTIFICATE
 from rolehost_api.link.messages import Hello
 from rolehost_runtime.gateway.tables import PodEntry, Table
+from rolehost_runtime.local.signals import send
 
 GRACE_SECONDS = 3.0
 RUNSC = ("--rootless", "--network=none", "--ignore-cgroups", "do", "--")
@@ -114,10 +115,7 @@ class ProcessDialer:
 async def _ended(process: asyncio.subprocess.Process, scratch: Path) -> None:
     if process.stdin is not None:
         process.stdin.close()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(
-            process.pid, signal.SIGTERM
-        )  # `terminate()` polls first, and may take the status from asyncio's watcher
+    send(process, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
             await process.wait()

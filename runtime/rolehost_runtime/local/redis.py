@@ -18,6 +18,7 @@ from typing import IO
 from urllib.parse import quote
 
 from rolehost_api.errors import Conflict, Unavailable
+from rolehost_runtime.local.signals import send
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
@@ -108,12 +109,12 @@ class EmbeddedRedis:
         """End it in order; the log is on disk already."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
-            _send(process, signal.SIGTERM)
+            send(process, signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await process.wait()
             except TimeoutError:
-                _send(process, signal.SIGKILL)
+                send(process, signal.SIGKILL)
                 await process.wait()
         self._forget_socket(self._socket)
         if self._lock is not None:
@@ -140,12 +141,6 @@ class EmbeddedRedis:
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
         self._note.unlink(missing_ok=True)
-
-
-def _send(process: asyncio.subprocess.Process, number: int) -> None:
-    """Not `process.terminate()`: that polls first, and may take the status from asyncio's own watcher."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, number)
 
 
 def _can_listen(path: Path) -> bool:

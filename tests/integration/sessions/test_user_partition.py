@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
 
-import aiohttp
 import pytest
 from tests.net.impair import FAR, Impaired, available
-from tests.support.bonds import LOGIC, LONG, TAG, Two
-from tests.support.killing import platform
+from tests.support.bonds import LONG, TAG, Two, two_gateways
 from tests.support.redis import RedisServer
 from tests.support.redis_fleet import DURABLE, Server, until
 from tests.support.rooms import ACME
@@ -32,7 +30,6 @@ from tests.support.wire import Wire
 from rolehost_api import identity
 from rolehost_runtime.core.merge import view_of
 from rolehost_runtime.core.record import TurnRecord
-from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -67,7 +64,7 @@ async def vanishing(folder: Path) -> AsyncIterator[Cut]:
         )
         until(server._answers, "redis-server did not start")
         with link.at_near():
-            async with built(server, folder, f"redis://{FAR}:{REDIS_PORT}") as two:
+            async with two_gateways(server, folder, {"a": f"redis://{FAR}:{REDIS_PORT}"}) as two:
                 yield Cut(two, lambda: link.hole(True), lambda: link.hole(False))
 
 
@@ -78,25 +75,11 @@ async def kept_back(folder: Path) -> AsyncIterator[Cut]:
     try:
         async with (
             Wire(server.port) as wire,
-            built(RedisServer(folder), folder, f"redis://127.0.0.1:{wire.port}") as two,
+            two_gateways(RedisServer(folder), folder, {"a": f"redis://127.0.0.1:{wire.port}"}) as two,
         ):
             yield Cut(two, wire.hole, wire.flow)
     finally:
         server.stop()
-
-
-@asynccontextmanager
-async def built(redis: RedisServer, folder: Path, way: str) -> AsyncIterator[Two]:
-    async with (
-        platform(redis, folder, ("a", "b"), ways={"a": way}, logic=LOGIC) as processes,
-        aiohttp.ClientSession() as http,
-    ):
-        store = RedisSessionStore.connect(redis.url)
-        two = Two(processes, store, http)
-        for gateway in ("a", "b"):
-            await two.say(gateway, f"warm-{gateway}", "hello", user="")
-        yield two
-        await store.close()
 
 
 @pytest.fixture

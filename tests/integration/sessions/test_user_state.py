@@ -8,16 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
-import aiohttp
 import pytest
-from tests.support.bonds import LOGIC, LONG, TAG, Two
-from tests.support.killing import platform
+from tests.support.bonds import LONG, TAG, Two, two_gateways
 from tests.support.redis import running
 from tests.support.redis_fleet import cluster
 from tests.support.surviving import hear
 
 from rolehost_runtime.core.merge import view_of
-from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -25,16 +22,8 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Two]:
     with running() if request.param == "server" else cluster() as redis:
-        async with (
-            platform(redis, tmp_path, ("a", "b"), logic=LOGIC) as processes,  # type: ignore[arg-type]
-            aiohttp.ClientSession() as http,
-        ):
-            store = RedisSessionStore.connect(redis.url)
-            built = Two(processes, store, http)
-            for gateway in ("a", "b"):
-                await built.say(gateway, f"warm-{gateway}", "hello", user="")
-            yield built
-            await store.close()
+        async with two_gateways(redis, tmp_path) as made:  # type: ignore[arg-type]
+            yield made
 
 
 @pytest.mark.parametrize("two", ["server", "cluster"], indirect=True)

@@ -27,8 +27,9 @@ for number = 1, 3 do redis.call('EXPIRE', KEYS[number], ARGV[5]) end
 return 'ok'
 """
 """KEYS everybody's rows, one principal's, and when who was active. ARGV row, began_ms, most rows of each (0: no bound),
-seconds that all of it is kept from now on, an `Active` or nothing, and `1` where its promise counts though there is one. A row that is there is not written again: it is
-asked for with every opening of a session, and one that a failover lost is written with the next."""
+seconds that all of it is kept from now on, an `Active` or nothing, and `1` where its promise counts though there is one. A
+row that is there is not written again: it is asked for with every opening of a session, and one that a failover lost is
+written with the next."""
 
 DELIST = """
 redis.call('ZREM', KEYS[1], ARGV[1])
