@@ -34,16 +34,20 @@ check: $(VENV)/test-$(CONTENT)  ## style, types, walls, doctests, rendered files
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases tests
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules -o doctest_optionflags=NUMBER runtime operator --ignore=runtime/rolehost/testing.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules -o doctest_optionflags=NUMBER runtime operator dashboards --ignore=runtime/rolehost/testing.py
 	$(BIN)/python -m rolehost_api.crd.render --check
 	$(BIN)/python -m rolehost_api.render_wire --check
+	$(BIN)/python -m rolehost.cli.schema --check
+	$(BIN)/python -m rolehost_dashboards.render --check
 	@if command -v go >/dev/null; then echo "actionlint $(WORKFLOW)"; go run $(ACTIONLINT) $(WORKFLOW); \
 	else echo "No Go on PATH: $(WORKFLOW) is not linted"; fi
 
 .PHONY: render
-render: $(VENV)/test-$(CONTENT)  ## write the rendered files: CRDs, manifest reference, wire schemas
+render: $(VENV)/test-$(CONTENT)  ## write the rendered files: CRDs, manifest reference, wire schemas, rules, dashboards
 	$(BIN)/python -m rolehost_api.crd.render
 	$(BIN)/python -m rolehost_api.render_wire
+	$(BIN)/python -m rolehost.cli.schema
+	$(BIN)/python -m rolehost_dashboards.render
 
 .PHONY: fix
 fix: $(VENV)/test-$(CONTENT)  ## what ruff can mend by itself
@@ -61,7 +65,7 @@ cluster-load: $(VENV)/test-$(CONTENT)  ## build the images from this checkout an
 	@$(BIN)/python -m tests.cluster load $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/test-$(CONTENT)  ## a measurement: NAME=first_frame | frame | resume | redis_turn | snapshots | ring | role_switch | impaired | memory | link_rtt | apply_ready | edit_live
+bench: $(VENV)/test-$(CONTENT)  ## a measurement: NAME=first_frame | frame | resume | redis_turn | snapshots | ring | role_switch | lorebook | impaired | recall | prompts | prefix | memory | link_rtt | apply_ready | edit_live | roles
 	@$(BIN)/python -m tests.bench $(NAME) $(ARGS)
 
 .PHONY: soak

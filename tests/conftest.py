@@ -12,7 +12,7 @@ settings.load_profile("soak" if SOAK else "slice")
 
 pytest_plugins = ["tests.support.apiserver", "tests.support.crds"]
 
-CATEGORIES = {"unit", "contract", "integration", "e2e", "bench"}
+CATEGORIES = {"unit", "contract", "alerts", "integration", "e2e", "bench"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

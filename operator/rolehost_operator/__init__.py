@@ -15,6 +15,7 @@ Shell, thin, decides nothing:
 - `kube`: the Kubernetes API: client, watches, the Lease, what was seen last
 - `evidence`: what gateways report of pods and sessions
 - `handlers`: doorbells (kopf), the queue behind them, the loop that observes, decides and acts
+- `simulation`: how the judge of rollouts does on traffic whose truth is known; no part of the running operator
 - `commands`, `settings`, `telemetry`: how it is started, configured and watched
 
 The operator never sees a conversation, never opens a bundle and never reads a tenant's

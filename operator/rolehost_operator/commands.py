@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -64,6 +64,24 @@ def _variable(name: str) -> str:
     default=70.0,
     help="Without even a bookmark (one comes every 60 s), before a watch is opened anew.",
 )
+@click.option(
+    "--prometheus-url",
+    envvar=_variable("PROMETHEUS_URL"),
+    default="",
+    help="Of a Prometheus that scrapes the gateways: rollouts are judged by it. Empty: they wait for people.",
+)
+@click.option(
+    "--prometheus-token",
+    envvar=_variable("PROMETHEUS_TOKEN"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with a bearer token for it.",
+)
+@click.option(
+    "--prometheus-matchers",
+    envvar=_variable("PROMETHEUS_MATCHERS"),
+    default="",
+    help="Matchers that only the gateways' series have, where it scrapes tenants' pods too.",
+)
 @click.option("--log-level", envvar=_variable("LOG_LEVEL"), default="info")
 def operator(
     namespace: str,
@@ -79,12 +97,17 @@ def operator(
     metrics_port: int,
     internal_port: int,
     watch_silence_seconds: float,
+    prometheus_url: str,
+    prometheus_token: Path | None,
+    prometheus_matchers: str,
     log_level: str,
 ) -> None:
     """Keep the cluster as its Roles say, until told to stop."""
     import asyncio
     import secrets
     import signal
+
+    import uvloop
 
     from rolehost_operator import settings
     from rolehost_operator.platform import Platform
@@ -119,6 +142,9 @@ def operator(
         metrics_port=metrics_port,
         internal_port=internal_port,
         watch_silence_seconds=watch_silence_seconds,
+        prometheus_url=prometheus_url,
+        prometheus_token=prometheus_token,
+        prometheus_matchers=prometheus_matchers,
     )
 
     async def until_told() -> None:
@@ -127,33 +153,43 @@ def operator(
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await run(chosen, stop)
 
-    asyncio.run(until_told())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_told())
 
 
 @click.command()
 @click.argument("manifests", type=click.File("r"), nargs=-1, required=True)
 @click.option("--namespace", "-n", default="default", show_default=True, help="Where a manifest names none.")
-def plan(manifests: tuple[TextIO, ...], namespace: str) -> None:
+@click.option("--before", type=click.File("r"), multiple=True, help="A manifest that serves already; for edits.")
+def plan(manifests: tuple[TextIO, ...], namespace: str, before: tuple[TextIO, ...]) -> None:
     """Print as YAML what applying these manifests would make, without a cluster.
 
     ConfigMaps and ModelBackends among them are taken as applied too. The platform's own
-    settings (image, keys, URL) show as placeholders.
+    settings (image, keys, URL) show as placeholders. With --before, a comment says how
+    each Role goes on from there: at once, or step by step.
     """
     import yaml
 
     from rolehost_api.manifest import check
     from rolehost_api.manifest.reading import plain, read
-    from rolehost_operator.preview import preview
+    from rolehost_operator.preview import courses, preview
 
-    documents = []
-    try:
-        for file in manifests:
+    def documents(files: tuple[TextIO, ...]) -> list[Any]:
+        found: list[Any] = []
+        for file in files:
             text = file.read()
             if findings := check(text):
                 raise InvalidManifest(file.name, findings)
-            documents += [plain(node) for node in read(text)]
-        objects = preview(documents, namespace)
+            found += [plain(node) for node in read(text)]
+        return found
+
+    try:
+        wanted, earlier = documents(manifests), documents(before)
+        objects = preview(wanted, namespace, earlier)
+        lines = courses(wanted, namespace, earlier)
     except RolehostError as error:
         raise click.ClickException(str(error)) from error
+    for line in lines:
+        click.echo(f"# {line}")
     separate = json.loads(json.dumps(objects))  # what objects share would be printed as YAML aliases
     yaml.safe_dump_all(separate, sys.stdout, sort_keys=False, allow_unicode=True)

@@ -1,7 +1,6 @@
 """Kubernetes objects as plain values, and what it means that one is already as wanted."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,10 +38,13 @@ def fits(wanted: Any, actual: Any) -> bool:
     >>> fits({"a": [1]}, {"a": [1, 2]}), fits({"a": {}}, {}), fits({"a": 0}, {})
     (False, True, False)
     """
-    if isinstance(wanted, Mapping):
-        if not isinstance(actual, Mapping):
+    if isinstance(wanted, dict):
+        if not isinstance(actual, dict):
             return not wanted and actual is None
-        return all(fits(value, actual.get(key)) for key, value in wanted.items())
+        for key, value in wanted.items():  # noqa: SIM110 a generator is a third slower, and this is asked of every object
+            if not fits(value, actual.get(key)):
+                return False
+        return True
     if isinstance(wanted, list):
         if not isinstance(actual, list):
             return not wanted and actual is None

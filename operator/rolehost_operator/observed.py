@@ -11,11 +11,13 @@ from rolehost_api.crd.common import ObjectMeta
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import RoleSpec, RoleStatus
+from rolehost_api.crd.rollout import Counts
 from rolehost_api.names import REVISION
 from rolehost_api.observed import PodReport
 from rolehost_operator.desired.replicas import Ebb
 from rolehost_operator.objects import RUNTIME, KubeObject
 from rolehost_operator.platform import Platform
+from rolehost_operator.rollout.evidence import Evidence
 from rolehost_operator.waves import Standing
 
 Key = tuple[str, str]
@@ -67,6 +69,23 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """The newest evidence: its own time, by Prometheus' clock, and since when it is the newest, by the operator's."""
+
+    at: datetime
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What gateways say of one rollout, over all of them."""
+
+    counts: Counts = field(default_factory=Counts)
+    breaker: bool = False
+    """One of them stopped giving the new revision sessions."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a decision needs to know of the last one and no object says. Lost with the process:
     then the waiting begins again.
@@ -80,6 +99,7 @@ class Memory:
     """Revisions that could do with fewer pods."""
     drift_told: Mapping[str, datetime] = field(default_factory=dict)
     """When it was last told that an object was put back."""
+    evidence: Heard | None = None
 
 
 FRESH = Memory()
@@ -112,12 +132,20 @@ class Observed:
     """Since when every gateway reports no session on a revision; missing: there are some, or who knows."""
     sessions: Mapping[str, int] = field(default_factory=dict)
     """On each revision, over all gateways; missing: not every gateway says."""
+    rollouts: Mapping[str, Told] = field(default_factory=dict)
+    """By rollout's id: what gateways say of this Role's."""
+    warmed: Mapping[str, int] = field(default_factory=dict)
+    """By rollout's id: how many gateways say that they are done warming what is new."""
+    expected: int = 0
+    """Gateways that there are, whether they report or not."""
     room: int = 1
     """How many more Deployments of the cluster may begin to roll to another runtime."""
     halted: bool = False
     """That upgrade stopped, because one of them got stuck."""
     memory: Memory = FRESH
     """As the last plan left it."""
+    evidence: Evidence | None = None
+    """Of the rollout that goes on; None where none is judged."""
 
 
 def read_role(raw: KubeObject) -> RoleSeen:

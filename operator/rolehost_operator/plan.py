@@ -7,6 +7,7 @@ from typing import Literal
 from rolehost_api.crd.role import RoleStatus
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import FRESH, Memory
+from rolehost_operator.rollout.verdict import Judgement
 
 NOW = timedelta(0)
 
@@ -40,6 +41,8 @@ class Plan:
     prune: tuple[Prune, ...] = ()
     status: RoleStatus | None = None
     """The whole status to write; None where it is right as it is."""
+    status_first: bool = False
+    """It says where sessions go, and that waits for no other write: another one may be refused."""
     notes: tuple[Note, ...] = ()
     requeue_after: timedelta | None = None
     """Look again then even if nothing rings; `NOW`: as soon as this is carried out."""
@@ -47,6 +50,8 @@ class Plan:
     """Deployments in `apply` that begin to roll to the platform's present runtime."""
     waits: bool = False
     """A Deployment of this Role waits for its turn to do so."""
+    judgement: Judgement | None = None
+    """Of the rollout that goes on: what this was decided by; None where nothing is judged."""
     memory: Memory = FRESH
     """To be handed back in the next `Observed`."""
 

@@ -1,6 +1,6 @@
 """What is to be done about one Role: the operator's only decision, a function of its arguments.
 
-    template, frozen inputs ──hash──▶ RoleRevision ──▶ Deployment ──pods, reports──▶ serving ──▶ stable
+    template, frozen inputs ──hash──▶ RoleRevision ──▶ Deployment ──pods, reports──▶ serving ──rollout──▶ stable
 
 An object is applied where what is observed does not fit what is wanted, so a plan that
 was carried out plans nothing; a write that failed is planned again. What a tenant
@@ -8,7 +8,7 @@ namespace must hold before any pod is applied first, and no Deployment is planne
 it was observed there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,16 @@ import msgspec
 from rolehost_api.crd.common import Condition
 from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.crd.role import Address, RoleSpec, RoleStatus
-from rolehost_api.names import BACKEND_NOT_FOUND, INVALID_SPEC, NOT_A_TENANT, READY, RUNTIME_DRIFT, TENANT
+from rolehost_api.names import (
+    BACKEND_NOT_FOUND,
+    INVALID_SPEC,
+    NOT_A_TENANT,
+    READY,
+    ROLLOUT_HEALTHY,
+    ROLLOUT_PROGRESSING,
+    RUNTIME_DRIFT,
+    TENANT,
+)
 from rolehost_operator.desired.revision import Unresolved, adopted, freeze, role_revision, same_content
 from rolehost_operator.desired.tenancy import (
     disruption_budget,
@@ -26,21 +35,24 @@ from rolehost_operator.desired.tenancy import (
     platform_keys,
     service_account,
 )
+from rolehost_operator.living import Course, alive, idle_deployments, old_revisions, retired_since, spoken_of, wanted
 from rolehost_operator.objects import KubeObject, fits
-from rolehost_operator.observed import DeploymentSeen, Memory, Observed, RevisionSeen
-from rolehost_operator.plan import NOW, Note, Plan, Prune
+from rolehost_operator.observed import Memory, Observed, RevisionSeen
+from rolehost_operator.plan import NOW, Note, Plan
+from rolehost_operator.rollout import engine, judging, view
+from rolehost_operator.rollout.floors import floors
+from rolehost_operator.rollout.judged import Judge, heard, judged, prometheus_time
+from rolehost_operator.rollout.scene import Outcome
 from rolehost_operator.running import Running, running
 from rolehost_operator.status.conditions import FINAL, Fault, Situation, conditions, findings
 from rolehost_operator.status.corrections import corrections
 from rolehost_operator.status.drift import runtime_drift
 from rolehost_operator.status.health import health
+from rolehost_operator.status.rollout import rollout_findings
 
 PATIENCE = timedelta(seconds=2)
 """How long a Role may be on its way before its status says so: most are Ready by then."""
-IDLE = timedelta(seconds=60)
-"""How long an old revision must be without sessions before its pods go."""
-MOST_LIVE = 3
-"""Revisions of a Role with pods, once the newest serves; the one that is on its way comes on top."""
+OF_ROLLOUTS = (ROLLOUT_PROGRESSING, ROLLOUT_HEALTHY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +64,21 @@ class Intent:
     new: KubeObject | None = None
 
 
-def reconcile(observed: Observed, now: datetime) -> Plan:
+def reconcile(observed: Observed, now: datetime, judge: Judge = judging.judge) -> Plan:
     if observed.role.meta.deletion_timestamp or observed.namespace.leaving:
         return Plan()  # its children go with it
     if not observed.namespace.tenant:
         hint = f"label it {TENANT}={observed.namespace.name} (rolehost tenants add)"
         fault = Fault(NOT_A_TENANT, f"namespace {observed.namespace.name} is not a tenant's: {hint}")
-        stable = observed.role.status.stable_revision
-        return _with_status(observed, now, Running(), fault=fault, latest="", stable=stable)
+        return _with_status(observed, now, Running(), Course(_as_it_is(observed)), fault=fault, latest="")
 
     intent = _intent(observed)
     latest = intent.existing.meta.name if intent.existing else ""
-    stable = _stable(observed, latest)
-    retired = _retired(observed, {latest, stable}, now)
-    live, idle_wait = _live(observed, latest, stable, retired, now)
+    newest = heard(observed.evidence, observed.memory.evidence, now)
+    course = _course(observed, latest, judge, prometheus_time(newest, now), now)
+    needed = wanted(course, latest)
+    retired = retired_since(observed, needed, now)
+    live, idle_wait = alive(observed, course, needed, retired, now)
 
     apply = list(_guards(observed))
     if intent.new:
@@ -76,23 +89,49 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
     run = Running()
     if observed.runtime_class and observed.role.spec:
         # Until then no pod is made or changed, and who waits for its turn still does.
-        run = running(observed if guarded else replace(observed, room=0), observed.role.spec, live, now)
+        least = floors(course.scene, course.outcome, observed.role.spec, observed.sessions) if course.scene else {}
+        run = running(observed if guarded else replace(observed, room=0), observed.role.spec, live, now, least)
     writes = run.apply if guarded else apply
 
-    plan = _with_status(observed, now, run, fault=intent.fault, latest=latest, stable=stable)
+    plan = _with_status(observed, now, run, course, fault=intent.fault, latest=latest)
     drift, drift_told = corrections(writes, observed, observed.memory.drift_told, now)
-    looks = (plan.requeue_after, idle_wait, run.look_in, None if guarded else NOW)
+    looks = (plan.requeue_after, idle_wait, run.look_in, course.outcome.look_in, None if guarded else NOW)
     waits = [wait for wait in looks if wait is not None]
     return Plan(
         share=tuple(run.share) if guarded else (),
         apply=tuple(writes),
-        prune=(*_idle_deployments(observed, live), *_old_revisions(observed, live)),
+        prune=(*idle_deployments(observed, live), *old_revisions(observed, course, live)),
         status=plan.status,
+        status_first=plan.status_first,
         notes=plan.notes + drift,
         requeue_after=min(waits, default=None),
         rolls=tuple(run.rolls),
         waits=bool(run.waiting),
-        memory=Memory(plan.memory.waiting_since, retired, run.ebbs, drift_told),
+        judgement=course.scene.judgement if course.scene else None,
+        memory=Memory(plan.memory.waiting_since, retired, run.ebbs, drift_told, newest),
+    )
+
+
+def _course(observed: Observed, latest: str, judge: Judge, at: datetime, now: datetime) -> Course:
+    """`at`: the time by which rollouts are decided."""
+    spec = observed.role.spec
+    if spec is None:
+        return Course(_as_it_is(observed))
+    rollout, analysis = observed.role.status.rollout, spec.rollout.analysis
+    judgement = judged(judge, analysis, rollout, observed.evidence, at)
+    scene = view.scene(observed, spec, latest, judgement, at, now)
+    return Course(engine.step(scene), scene)
+
+
+def _as_it_is(observed: Observed) -> Outcome:
+    status = observed.role.status
+    return Outcome(
+        stable=status.stable_revision,
+        canary=status.canary_revision,
+        traffic=tuple(status.traffic),
+        leaving=tuple(status.leaving),
+        rollout=status.rollout,
+        history=tuple(status.history),
     )
 
 
@@ -125,26 +164,14 @@ def _backend_fault(spec: RoleSpec, observed: Observed) -> Fault | None:
     if backend is None:
         known = ", ".join(sorted(observed.backends)[:8]) or "none"
         return Fault(BACKEND_NOT_FOUND, f"there is no ModelBackend {model.backend}; the cluster has: {known}")
+    if backend.type is BackendType.EMBEDDINGS:
+        said = f"ModelBackend {model.backend} is of type Embeddings: it gives memory vectors, and answers nobody"
+        return Fault(BACKEND_NOT_FOUND, said)
     served = [one.name for one in backend.models]
-    if model.name and model.name not in served and backend.type is BackendType.OPENAI:
+    if model.name and model.name not in served and backend.type is not BackendType.SCRIPTED:
         said = f"ModelBackend {model.backend} has no model {model.name}; it has: {', '.join(served[:8])}"
         return Fault(BACKEND_NOT_FOUND, said)
     return None
-
-
-def _stable(observed: Observed, latest: str) -> str:
-    """The revision that takes new sessions: the newest that serves, and a bad one never.
-
-    The one of the present template as soon as it serves; until then the one that was
-    stable; where that is gone, the newest that serves.
-    """
-    if latest and health(latest, observed).serving:
-        return latest
-    names = [seen.meta.name for seen in sorted(observed.revisions, key=lambda seen: -seen.spec.sequence)]
-    before = observed.role.status.stable_revision
-    if before in names:
-        return before
-    return next((name for name in names if health(name, observed).serving), "")
 
 
 def _belongs(observed: Observed, revision: RevisionSeen) -> bool:
@@ -153,42 +180,6 @@ def _belongs(observed: Observed, revision: RevisionSeen) -> bool:
 
 
 # ── what runs, and what goes ────────────────────────────────────────────────────────
-
-
-def _retired(observed: Observed, wanted: set[str], now: datetime) -> dict[str, datetime]:
-    names = {seen.revision for seen in observed.deployments} - wanted
-    return {name: observed.memory.retired_since.get(name, now) for name in sorted(names)}
-
-
-def _live(
-    observed: Observed, latest: str, stable: str, retired: Mapping[str, datetime], now: datetime
-) -> tuple[list[RevisionSeen], timedelta | None]:
-    """Revisions that keep or get pods, newest first, and when to look at the idle ones again.
-
-    Latest and stable; and an older one that has pods until it has been without sessions for
-    60 s, by the word of every gateway and counted from when it retired at the earliest.
-    Where nobody reports, it stays. Past three the oldest goes, sessions or not:
-    they move to the stable one at their next turn.
-    """
-    wanted = {latest, stable}
-    live: list[RevisionSeen] = []
-    waits: list[timedelta] = []
-    for revision in sorted(observed.revisions, key=lambda seen: -seen.spec.sequence):
-        name = revision.meta.name
-        if name not in wanted:
-            if name not in retired:
-                continue
-            if name in observed.idle_since:
-                left = max(observed.idle_since[name], retired[name]) + IDLE - now
-                if left <= timedelta(0):
-                    continue
-                waits.append(left)
-        live.append(revision)
-    if latest == stable:
-        spare = [revision for revision in live if revision.meta.name not in wanted]
-        excess = spare[MOST_LIVE - 1 :]
-        live = [revision for revision in live if revision not in excess]
-    return live, min(waits, default=None)
 
 
 def _guards(observed: Observed) -> Iterator[KubeObject]:
@@ -205,78 +196,63 @@ def _unless_there(wanted: KubeObject, actual: KubeObject | None) -> Iterator[Kub
         yield wanted
 
 
-def _idle_deployments(observed: Observed, live: list[RevisionSeen]) -> Iterator[Prune]:
-    """Deployments of revisions that are not live any more.
-
-    One whose revision is not (yet) seen is left alone: the garbage collector takes the
-    real orphans.
-    """
-    kept = {revision.meta.name for revision in live}
-    known = {revision.meta.name for revision in observed.revisions}
-    for seen in observed.deployments:
-        if seen.revision in known - kept and not seen.meta.deletion_timestamp:
-            yield _prune(seen)
-
-
-def _old_revisions(observed: Observed, live: list[RevisionSeen]) -> Iterator[Prune]:
-    """Revisions past the history's limit that have no pods.
-
-    Never the one with the highest number: the next one's number counts from it, and a
-    number is not used twice.
-    """
-    if observed.role.spec is None:
-        return
-    busy = {revision.meta.name for revision in live} | {seen.revision for seen in observed.deployments}
-    newest_first = sorted(observed.revisions, key=lambda seen: -seen.spec.sequence)
-    history = [revision for revision in newest_first[1:] if revision.meta.name not in busy]
-    for revision in history[observed.role.spec.revision_history_limit :]:
-        if not revision.meta.deletion_timestamp:
-            yield _prune(revision)
-
-
-def _prune(seen: DeploymentSeen | RevisionSeen) -> Prune:
-    meta, raw = seen.meta, seen.raw
-    return Prune(raw["apiVersion"], raw["kind"], meta.namespace, meta.name, meta.uid, meta.resource_version)
-
-
 # ── the status ──────────────────────────────────────────────────────────────────────
 
 
 def _with_status(
-    observed: Observed, now: datetime, run: Running, *, fault: Fault | None, latest: str, stable: str
+    observed: Observed, now: datetime, run: Running, course: Course, *, fault: Fault | None, latest: str
 ) -> Plan:
     """The part of the plan that tells: status, event, and when to tell what may pass by itself.
 
     At most three writes bring a Role to Ready, so one that is on its way says so only
-    after two seconds.
+    after two seconds. Where sessions go is told at once.
     """
-    role = observed.role
+    role, outcome = observed.role, course.outcome
     before = role.status
     url = f"{observed.platform.gateway_url}/role/{role.meta.name}"
-    found = findings(Situation(observed, fault, latest, stable, health(latest, observed), url))
+    of = spoken_of(course, latest)
+    found = findings(Situation(observed, fault, of, outcome.stable, health(of, observed), url))
     found |= runtime_drift(observed, run)
+    if role.spec:
+        missing = observed.evidence.missing if observed.evidence else ""
+        found |= rollout_findings(outcome, role.spec.rollout.strategy, missing)
     ready = found[READY]
+    serves = ready.status == "True" and of == latest
     status = RoleStatus(
         observed_generation=role.meta.generation,
         conditions=conditions(found, before.conditions, role.meta.generation, now),
         latest_created_revision=latest or before.latest_created_revision,
-        latest_ready_revision=latest if ready.status == "True" else before.latest_ready_revision,
-        stable_revision=stable,
+        latest_ready_revision=latest if serves else before.latest_ready_revision,
+        stable_revision=outcome.stable,
+        canary_revision=outcome.canary,
+        traffic=list(outcome.traffic),
+        leaving=list(outcome.leaving),
+        rollout=outcome.rollout,
+        history=list(outcome.history),
         address=Address(url=url if observed.namespace.tenant else ""),
     )
     waiting_since = None if ready.status == "True" else observed.memory.waiting_since or now
     memory = Memory(waiting_since)
     if same_status(status, before):
         return Plan(memory=memory)
-    passing = ready.status != "True" and ready.reason not in FINAL
+    turns = _directs(status) != _directs(before)
+    passing = ready.status != "True" and ready.reason not in FINAL and not turns
     if passing and waiting_since is not None and now - waiting_since < PATIENCE:
         return Plan(requeue_after=waiting_since + PATIENCE - now, memory=memory)
-    return Plan(status=status, notes=tuple(_notes(status, before)), memory=memory)
+    notes = (*outcome.notes, *_notes(status, before))
+    return Plan(status=status, status_first=turns, notes=notes, memory=memory)
+
+
+def _directs(status: RoleStatus) -> tuple[object, ...]:
+    """What gateways send sessions by, and what the next decision goes on from."""
+    rollout = status.rollout
+    stage = (rollout.id, rollout.stage, rollout.step, rollout.epoch, rollout.obeyed) if rollout else ()
+    return status.stable_revision, status.canary_revision, status.traffic, status.leaving, stage
 
 
 def same_status(wanted: RoleStatus, actual: RoleStatus) -> bool:
     """Whether `actual` says what is `wanted`; conditions of others beside ours do not matter."""
-    ours = {condition.type for condition in wanted.conditions} | {RUNTIME_DRIFT}
+    ours = {condition.type for condition in wanted.conditions} | {RUNTIME_DRIFT, *OF_ROLLOUTS}
     theirs = [condition for condition in actual.conditions if condition.type in ours]
     return _by_type(wanted, wanted.conditions) == _by_type(actual, theirs)
 

@@ -1,17 +1,20 @@
 """What would be observed after a plan was carried out, were nobody else in the cluster.
 
-`rolehost plan` rehearses with it what applying a Role would make; tests hold with it that
-a plan that was carried out plans nothing.
+`rolehost plan` rehearses with it what applying a Role would make, also where an earlier
+manifest of it serves already; tests hold with it that a plan that was carried out plans nothing.
 """
 
 import copy
 import hashlib
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
+from rolehost_api.link.messages import Probe
 from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, SANDBOX_BUDGET, SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
+from rolehost_api.observed import HostFacts, PodReport
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import Observed, read_deployment, read_revision, read_role
 from rolehost_operator.plan import Plan
@@ -46,6 +49,45 @@ def rehearse(observed: Observed, now: datetime) -> list[KubeObject]:
         applied += plan.apply
         observed = carried_out(observed, plan)
     return applied
+
+
+def served(observed: Observed, now: datetime) -> Observed:
+    """Once all that is declared was made, its pods are Ready, and what needs nobody's word or evidence has happened."""
+    for _ in range(2 * MOST_STEPS):
+        plan = reconcile(observed, now)
+        if not plan.writes:
+            break
+        observed = _running(carried_out(observed, plan))
+    return observed
+
+
+def _running(observed: Observed) -> Observed:
+    """The parts of the deployment controller, the kubelet and the gateways."""
+    deployments = tuple(
+        read_deployment({**seen.raw, "status": {"readyReplicas": seen.replicas}}) for seen in observed.deployments
+    )
+    probe = Probe(gvisor=True, token=False, tried=observed.platform.gateway_targets)
+    pods = tuple(
+        PodReport(
+            uid=seen.meta.uid,
+            name=f"{seen.meta.name}-0",
+            namespace=seen.meta.namespace,
+            role=observed.role.meta.name,
+            revision=seen.revision,
+            host=HostFacts(runtime=True, account=True, image=True, apart=True, owned=True),
+            probe=probe,
+            loaded=True,
+        )
+        for seen in deployments
+    )
+    gateway: Any = {"gateways": 1, "expected": 1, "listening": True, "warmed": warmed(observed)}
+    return replace(observed, deployments=deployments, pods=pods, **gateway)
+
+
+def warmed(observed: Observed) -> dict[str, int]:
+    """What one gateway says that did what the status asks of it."""
+    rollout = observed.role.status.rollout
+    return {rollout.id: 1} if rollout and rollout.warming_since else {}
 
 
 def _born(wanted: KubeObject) -> KubeObject:

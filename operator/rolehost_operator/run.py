@@ -8,21 +8,21 @@ import kopf
 
 from rolehost_api.names import API_VERSION, BACKENDS, GATEWAY_SERVICE, REVISIONS, ROLES
 from rolehost_operator.contract import OutdatedDefinitions
+from rolehost_operator.evidence.analyses import STAGES, Analyses
 from rolehost_operator.evidence.gateways import Gateways
-from rolehost_operator.handlers.doorbells import WATCHED, doorbells
+from rolehost_operator.evidence.prometheus import Prometheus
+from rolehost_operator.handlers.doorbells import doorbells
 from rolehost_operator.handlers.doorbells import settings as watching
 from rolehost_operator.handlers.shell import WORKERS, Shell
 from rolehost_operator.kube.access import access
 from rolehost_operator.kube.client import ApiError, Client
 from rolehost_operator.kube.lease import Claim, Leadership
-from rolehost_operator.kube.tidings import Tidings
 from rolehost_operator.settings import Settings, public_keys
 from rolehost_operator.telemetry import Metrics, serve
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
-KIND_OF = {plural: (api_version, kind) for _, _, plural, api_version, kind in WATCHED}
 SETTLE_SECONDS = 10.0
 """Most that is waited for the gateways' first word before this operator offers to lead."""
 
@@ -34,6 +34,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics()
     client.on_write = metrics.wrote
     shell = Shell(client, settings.platform, metrics, settings.identity)
+    shell.analyses = Analyses(
+        Prometheus(settings.prometheus_url, settings.prometheus_token) if settings.prometheus_url else None,
+        lambda: shell.world.in_rollout(STAGES),
+        shell.ring,
+        metrics,
+        settings.platform.namespace,
+        settings.prometheus_matchers,
+    )
     leadership = Leadership(client, settings.platform.namespace, claim, shell.lead)
     gateways = Gateways(
         client,
@@ -69,14 +77,18 @@ async def _live(
     try:
         async with asyncio.TaskGroup() as tasks:
             lost: asyncio.Queue[str] = asyncio.Queue()
-            tidings = Tidings(KIND_OF, lost.put_nowait)
-            metrics.watch(tidings)
+            metrics.watch(shell.tidings)
+            metrics.rollouts(shell.world.with_rollouts)
+            metrics.judged(shell.verdicts)
             tasks.create_task(_relist(shell, lost), name="relists")
-            tasks.create_task(_watch(shell, tidings, settings.watch_silence_seconds, stop), name="watches")
+            for watch in shell.watches:
+                tasks.create_task(watch.keep(), name="watch")
+            tasks.create_task(_watch(shell, lost, settings.watch_silence_seconds, stop), name="watches")
             tasks.create_task(gateways.follow(lambda: set(shell.world.roles())), name="gateways")
             tasks.create_task(shell.keep_synced(), name="resync")
             tasks.create_task(shell.keep_keys(lambda: public_keys(settings.platform_keys)), name="public keys")
             tasks.create_task(shell.upgrades.keep(), name="upgrades")
+            tasks.create_task(shell.analyses.keep(), name="analyses")
             tasks.create_task(_measure(shell, metrics), name="gauges")
             synced.set()
             # Who leads without having heard the gateways would tell every Role that there are none.
@@ -117,9 +129,9 @@ async def _first_sight(shell: Shell) -> None:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _watch(shell: Shell, tidings: Tidings, silence_seconds: float, stop: asyncio.Event) -> None:
+async def _watch(shell: Shell, lost: asyncio.Queue[str], silence_seconds: float, stop: asyncio.Event) -> None:
     """kopf takes the process' signals for itself and returns on them, so its end is ours."""
-    registry = doorbells(shell.world, shell.ring, tidings)
+    registry = doorbells(shell.world, shell.ring, shell.tidings, lost.put_nowait)
     await kopf.operator(registry=registry, settings=watching(silence_seconds), clusterwide=True, standalone=True)
     stop.set()
 
@@ -131,7 +143,7 @@ async def _relist(shell: Shell, lost: asyncio.Queue[str]) -> None:
         while not lost.empty():
             plurals.add(lost.get_nowait())
         for plural in sorted(plurals):
-            await shell.relist(*KIND_OF[plural])
+            await shell.relist(plural)
 
 
 async def _measure(shell: Shell, metrics: Metrics) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from rolehost_api.crd.role import RoleSpec
 from rolehost_api.names import EXTERNAL, REPLICAS
@@ -10,6 +11,8 @@ from rolehost_operator.desired.deployment import as_it_runs, deployment, runtime
 from rolehost_operator.desired.replicas import Ebb, replicas
 from rolehost_operator.objects import RUNTIME, KubeObject, fits, without_annotation
 from rolehost_operator.observed import DeploymentSeen, Observed, RevisionSeen
+
+NO_FLOORS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -25,8 +28,14 @@ class Running:
     look_in: timedelta | None = None
 
 
-def running(observed: Observed, role: RoleSpec, live: Sequence[RevisionSeen], now: datetime) -> Running:
-    """For the Role's live revisions.
+def running(
+    observed: Observed,
+    role: RoleSpec,
+    live: Sequence[RevisionSeen],
+    now: datetime,
+    floors: Mapping[str, int] = NO_FLOORS,
+) -> Running:
+    """For the Role's live revisions; `floors`: of some of them, the fewest pods whatever their sessions.
 
     What the tenant decides is applied at once. What the platform decides of a pod (its
     image above all) changes it only where there is room for one more to roll, and never in
@@ -37,7 +46,7 @@ def running(observed: Observed, role: RoleSpec, live: Sequence[RevisionSeen], no
     room = 0 if any(seen.standing.rolling for seen in observed.deployments) else min(1, observed.room)
     for revision in live:
         actual = there.get(revision.meta.name)
-        count = _count(observed, role, revision, actual, made, now)
+        count = _count(observed, role, revision, actual, made, now, floors.get(revision.meta.name, 0))
         wanted = deployment(revision, role, observed.platform, count)
         if actual is None:
             made.apply.append(wanted)
@@ -66,13 +75,14 @@ def _count(
     actual: DeploymentSeen | None,
     made: Running,
     now: datetime,
+    floor: int,
 ) -> int | None:
     """Pods of this revision; None where that is an autoscaler's business."""
     if _is_external(observed.role.meta.annotations):
         return None
     name = revision.meta.name
     there = actual.replicas if actual else None
-    count = replicas(role, observed.sessions.get(name), there, observed.memory.ebbs.get(name), now)
+    count = replicas(role, observed.sessions.get(name), there, observed.memory.ebbs.get(name), now, floor)
     if count.ebb is not None:
         made.ebbs[name] = count.ebb
     if count.look_in is not None:

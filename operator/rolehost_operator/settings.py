@@ -28,6 +28,11 @@ class Settings:
     internal_port: int
     watch_silence_seconds: float
     """Without even a bookmark, before a watch is taken for dead."""
+    prometheus_url: str = ""
+    """Where rollouts' evidence is; empty: nowhere."""
+    prometheus_token: Path | None = None
+    prometheus_matchers: str = ""
+    """What tells the gateways' series from others' of the same name."""
 
 
 def public_keys(folder: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ in the revision: a revision is compared under the recipe that made it.
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ def declared(template: RoleTemplate) -> dict[str, Any]:
 def _without_defaults(spec: Struct) -> dict[str, Any]:
     """Compared by value: msgspec's own `omit_defaults` compares by identity."""
     kept: dict[str, Any] = {}
-    for field in msgspec.structs.fields(spec):
+    for field in _fields(type(spec)):
         value = getattr(spec, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if value != default:
@@ -41,6 +42,12 @@ def _without_defaults(spec: Struct) -> dict[str, Any]:
                 _without_defaults(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
             )
     return kept
+
+
+@cache
+def _fields(spec: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Worked out from annotations each time; there are a few dozen types."""
+    return msgspec.structs.fields(spec)
 
 
 def template_hash(template: RoleTemplate, frozen: Mapping[str, str], version: int = HASH_VERSION) -> str:

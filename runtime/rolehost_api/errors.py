@@ -58,6 +58,23 @@ class Finding(Struct, frozen=True):
     message: str
     hint: str = ""
     line: int | None = None
+    column: int | None = None
+    code: str = ""
+    """Stable, where what is wrong has one."""
+    excerpt: str = ""
+    """The manifest's own line with what is wrong underlined, where the place is known so closely."""
+
+    def shown(self, file: str) -> str:
+        """As compilers do it: file:line:column, what is wrong, and the place underlined.
+
+        >>> print(Finding("spec", "has no end", "Write one", 3, 5, "no_end", "spec: {").shown("role.yaml"))
+        role.yaml:3:5: spec: has no end [no_end]. Write one
+            spec: {
+        """
+        where = ":".join(str(part) for part in (file, self.line or 1, self.column) if part)
+        said = f"{where}: {self.path}: {self.message}" + (f" [{self.code}]" if self.code else "")
+        shown = [said + (f". {self.hint}" if self.hint else ""), *self.excerpt.splitlines()]
+        return "\n    ".join(shown)
 
     def __str__(self) -> str:
         where = f"{self.path} (line {self.line})" if self.line else self.path
@@ -71,7 +88,10 @@ class InvalidManifest(BadRequest):
 
     def __init__(self, name: str, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        super().__init__(f"{name} is not valid:\n" + "\n".join(f"  {finding}" for finding in findings))
+        lines = [
+            line for one in findings for line in (f"  {one}", *(f"      {text}" for text in one.excerpt.splitlines()))
+        ]
+        super().__init__("\n".join((f"{name} is not valid:", *lines)))
 
 
 class InvalidBundle(BadRequest):

@@ -7,9 +7,13 @@ text may quote a conversation or a manifest.
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+
+TRACE: ContextVar[tuple[str, str] | None] = ContextVar("trace", default=None)
+"""Of the turn that this is done for, where it is traced: the trace's id and its first span's, in hex."""
 
 
 class JsonLines(logging.Formatter):
@@ -20,6 +24,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": _safe(record)[:4096],
         }
+        if (trace := TRACE.get()) is not None:
+            line["trace_id"], line["span_id"] = trace
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
             line["where"] = _where(record.exc_info[2])

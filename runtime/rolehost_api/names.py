@@ -26,6 +26,12 @@ FOLLOW = f"{GROUP}/follow"
 
 REPLICAS, EXTERNAL = f"{GROUP}/replicas", "External"
 """On a Role, and then on its Deployments: an autoscaler counts the pods, the operator leaves the number alone."""
+PROMOTE = f"{GROUP}/rollout-promote"
+"""On a Role, with the id of its rollout: the step ends now, or the last one promotes. A word for another rollout is void."""
+ABORT = f"{GROUP}/rollout-abort"
+"""On a Role, with the id of its rollout: it is given up, and its sessions go the way of spec.rollout.rollback."""
+GATE = f"gate.{GROUP}"
+"""Prefix of annotations on a RoleRevision: gate.rolehost.io/<name>: Passed or Failed."""
 CONTRACT = f"{GROUP}/contract"
 """On a CRD: which contract it was rendered from, a number that only grows."""
 
@@ -79,6 +85,8 @@ PEER_PORT = 8083
 UPLOAD_PORT = 8082
 GRPC_PORT = 8084
 """On the gateway: clients that speak gRPC."""
+EMBEDDER_PORT = 8085
+"""Of the process that tells what texts mean."""
 
 # Conditions of a Role. True is good for all of them but RuntimeDrift, which is there only while it is True.
 READY = "Ready"
@@ -92,6 +100,12 @@ SANDBOX_VERIFIED = "SandboxVerified"
 RUNTIME_DRIFT = "RuntimeDrift"
 """Pods still run what an earlier version of the platform put into them. Nothing is wrong with the
 Role: it serves, Ready does not depend on this, and the condition goes when the upgrade is done."""
+ROLLOUT_PROGRESSING = "RolloutProgressing"
+"""A new revision earns its traffic. Like RolloutHealthy there once a Role had a rollout by steps, an experiment or a pin."""
+ROLLOUT_HEALTHY = "RolloutHealthy"
+"""What the evidence says of it: True no worse, False worse, Unknown neither yet."""
+ANALYSIS_UNAVAILABLE = "AnalysisUnavailable"
+"""Reason of RolloutHealthy: nothing can be read of it now; weights stay."""
 
 # Reasons
 ALL_GOOD = "Serving"

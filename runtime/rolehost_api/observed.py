@@ -60,6 +60,28 @@ class RevisionReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sessions pinned to it that spoke within their idle timeout."""
 
 
+class RolloutReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a rollout's end did to this gateway's sessions, since this gateway started."""
+
+    namespace: str
+    role: str
+    rollout: str
+    migrated: int = 0
+    drained: int = 0
+    dropped: int = 0
+    reset: int = 0
+    breaker: bool = False
+    """This gateway stopped giving the candidate new sessions by itself: too many bad ones in a row."""
+
+
+class WarmReport(Struct, frozen=True, kw_only=True):
+    """This gateway is done warming what a rollout is about to give sessions, whether or not that went well."""
+
+    namespace: str
+    role: str
+    rollout: str
+
+
 class Observed(Struct, frozen=True, kw_only=True):
     gateway: str
     """Name of the gateway's pod, and a nonce of its start: a restart is visible."""
@@ -72,3 +94,6 @@ class Observed(Struct, frozen=True, kw_only=True):
     stale: bool = False
     """This gateway cannot see the cluster and serves from the last good tables: which pods there
     are is no news from it. How many sessions it has is."""
+    rollouts: tuple[RolloutReport, ...] = ()
+    warmed: tuple[WarmReport, ...] = ()
+    """Of rollouts that wait for it."""

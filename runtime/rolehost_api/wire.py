@@ -56,6 +56,8 @@ class _Message(Struct, frozen=True, kw_only=True):
     """None: `queue`."""
     heard: HeardPart | None = None
     """With `interrupt`: of the reply that it interrupts."""
+    greeting: Annotated[int, Meta(ge=0, le=16)] | None = None
+    """In a session's first message: the greeting that its user was shown, as session.created tells them. None: 0."""
 
 
 class Said(_Message, tag_field="type", tag="message", frozen=True, kw_only=True):
@@ -209,14 +211,31 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     features: tuple[str, ...] = ()
     greeting: str = ""
     """The persona's first words, in a session without turns only. Not in the log: nobody waited for it."""
+    memory: StateScope = "session"
+    """Whose memory the Role's logic has: the person's, over all their sessions with it, or (no end user is named) this
+    session's only."""
     user_state: StateScope = "session"
     """Where user-scope state is kept: shared by the person's sessions, or (no end user is named) in this session only."""
     forked_from: ForkedFrom | None = None
+    greetings: tuple[str, ...] = ()
+    """Others that may be shown in place of `greeting`, in a session without turns only. The first message says which one
+    was, with its own `greeting`: 1 is the first of these."""
+
+
+Cause = Literal["message", "timer", "end"]
+"""Why there is a response: somebody said something, a timer of the Role's was due, or the conversation was ended."""
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
     response_id: str
     client_msg_id: str | None = None
+    behavior: str | None = None
+    """The node of the Role's behaviour graph in which the message found the session: of the first subgraph, where there
+    are several. Null in a session's first turn, and where the Role has no graph. What the message made of it is told by
+    role.behavior.transition."""
+    cause: Cause = "message"
+    timer: str | None = None
+    """The Role's hook that speaks, as `event:function`, where nobody said anything."""
 
 
 class TextDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
@@ -226,15 +245,73 @@ class TextDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delt
     delta: str
 
 
+class TakenEdge(Struct, frozen=True, kw_only=True):
+    """Why it went this way and not another."""
+
+    weight: float
+    """Of the edge. 0: there was none, the revision's graph lacks the node that the session was in."""
+    of: float
+    """Of all edges that could be taken, together: it was this one with probability weight / of."""
+    why: str
+    """The predicate that held: its expression, or its function's name. Empty: there is none. `node_gone`: see weight."""
+
+
+class BehaviorTransition(Event, frozen=True, kw_only=True, tag="role.behavior.transition"):
+    """The session went from one node of the Role's behaviour graph to another, with this turn."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    edge: TakenEdge
+    subgraph: str
+    """`main` where there is only one."""
+    response_id: str
+    replay: bool = False
+
+
 class StateDelta(Event, frozen=True, kw_only=True, tag="role.state.delta"):
     version: int
     """Of the state of that scope. A version that does not follow the one that is known skips others' changes."""
     is_urgent: bool
     patch: tuple[PatchOp, ...]
-    """One operation `replace` with an empty path tells the whole state."""
+    """One operation `replace` with an empty path tells the whole state. None at all: only what the platform keeps beside
+    it has changed, and the version."""
     scope: StateScope = "session"
     """`user`: shared by all sessions of this person with the Role, so its versions also grow by the others. With `seq`
     null it tells what they changed."""
+
+
+class MemoryAtom(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is remembered."""
+
+    id: str
+    """As DELETE /v1/roles/{name}/memories/{id} takes it."""
+    kind: Literal["long", "rel"]
+    text: str
+    """A relation is its subject, predicate and object, with arrows between them."""
+    source_turn: int
+    asserted: bool = False
+    """The user said so. It is not taken for true before the Role's logic confirms it."""
+
+
+class MemoryCommitted(Event, frozen=True, kw_only=True, tag="role.memory.committed"):
+    """What the turn did to memory: durable together with it, and as it was then."""
+
+    atoms: tuple[MemoryAtom, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    """Ids of what is not remembered any more."""
+    confirmed: tuple[str, ...] = ()
+    """Ids of what users had asserted, and is taken for true from now on."""
+    replay: bool = False
+
+
+class CustomEvent(Event, frozen=True, kw_only=True, tag="custom"):
+    """What the Role's logic has to say to its own clients; the platform reads nothing into it."""
+
+    name: str
+    """`custom.` and the Role's own words."""
+    data: dict[str, Any]
+    response_id: str
+    replay: bool = False
 
 
 FinishReason = Literal["stop", "length", "content_filter"]
@@ -251,17 +328,44 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """The receipt of one turn, in milliseconds."""
 
     queue_ms: float = 0
+    """From the message being accepted until its turn in line came."""
     route_ms: float = 0
+    """Until a pod took the turn; of all pods that it ran on."""
     hooks_ms: float = 0
+    """Waiting for the logic, what its other workers do before it included."""
+    recall_ms: float = 0
+    """In memory, for all that was recalled."""
     ttft_ms: float | None = None
+    """From the message being accepted to the first text of the reply. Null where it has none."""
     commit_ms: float = 0
+    """Until it was durable. 0 on replay."""
     total_ms: float = 0
+    """From the message being accepted to this receipt; on replay, until its commit began."""
+    model_ms: float = 0
+    """Waiting for models, for all that was asked of them: their lines, retries and fallbacks included."""
 
 
 class DegradedHook(Struct, frozen=True, kw_only=True):
     hook: str
     code: str
     where: str = ""
+
+
+class UsedTool(Struct, frozen=True, kw_only=True):
+    """A tool that the model called for a response."""
+
+    name: str
+    """`other` where nobody declares one of that name."""
+    outcome: str
+    """`ok`, or why it came to nothing."""
+
+
+class ToldLore(Struct, frozen=True, kw_only=True):
+    """An entry of the persona's lorebook that the model was told."""
+
+    id: str
+    by: Literal["constant", "key", "entry", "kept"]
+    """Why: it is constant, a key of it was in a message, or in another entry's text, or it was told before and stays."""
 
 
 class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
@@ -283,9 +387,20 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     degraded: tuple[DegradedHook, ...] | None = None
     replay: bool = False
     error: "ErrorBody | None" = None
+    model: str = ""
+    """`backend/model`, as the platform names them, that gave the (last part of the) reply: a fallback, where the Role's own
+    could not. Empty where no model was asked."""
     user_state: StateScope | None = None
     """Where the turn's change of the Role's user-scope state is kept: with no end user named, in this session only.
     Null where it made none."""
+    tools: tuple[UsedTool, ...] | None = None
+    """What the model called for this response, in order, at most 64. Null where it called nothing."""
+    timer: str | None = None
+    """As in response.created: the hook that spoke of its own accord. `message` may be empty then: it said nothing."""
+    lore: tuple[ToldLore, ...] | None = None
+    """Entries of the lorebook that the model was told in this turn and not in every one; at most 64. Null for none."""
+    trace_id: str = ""
+    """Of the turn's trace, where the platform traces turns and tells of this one. Empty on replay."""
 
 
 class ResponseAmended(Event, frozen=True, kw_only=True, tag="response.amended"):
@@ -326,6 +441,9 @@ FORGOTTEN = "session_forgotten"
 """Code of the error that is the last of a session's events: everything of it was deleted, and the connection is closed
 with GONE."""
 GONE = 4404
+WITHDRAWN = "revision_withdrawn"
+"""Code of the error before a connection is closed with 1012 because the revision that answered was taken away: the
+session goes on with another one for whoever connects again."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
@@ -354,6 +472,8 @@ class Snapshot(Event, frozen=True, kw_only=True, tag="session.snapshot"):
     """The newest turns up to there, the oldest of them first: 64 of them and 65,536 characters at most."""
     truncated: bool = False
     """There were turns before them."""
+    nodes: dict[str, str] = {}
+    """The current node of each subgraph of the Role's behaviour graph, by the subgraphs' names."""
 
 
 class Urgent(Event, frozen=True, kw_only=True, tag="channel.urgent"):
@@ -431,6 +551,9 @@ ServerFrame = (
     | Urgent
     | ChannelDegraded
     | Updated
+    | BehaviorTransition
+    | MemoryCommitted
+    | CustomEvent
 )
 BARE = (SessionCreated, TextDelta, ResponseDone, Error)
 """Events that the bare dialect (no subprotocol) is sent."""

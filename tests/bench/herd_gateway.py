@@ -3,7 +3,7 @@
     python -m tests.bench.herd_gateway '{"port": …, "redis": "unix://…", "key": "<hex>", "pods": {…}, …}'
 
 As tests.support.gateway_process, whose Role its first tenant has with a pod; the others have the same Role, and no pod:
-their people listen. With `model`, a URL, that takes the scripted model's place.
+their people listen. With `model`, a URL, that takes the scripted model's place; with `traces`, one, turns are traced.
 """
 
 import json
@@ -25,15 +25,17 @@ from rolehost_api.crd.role import Logic, Persona, RoleTemplate
 from rolehost_api.identity import key_hash
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options, Peering
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
-from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
+from rolehost_runtime.gateway.broker.models.provider import HttpProvider
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.edge.auth import KeyAuth
 from rolehost_runtime.gateway.link.dialer import TlsDialer
+from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.peers.identity import PlatformIdentity
 from rolehost_runtime.gateway.tables import GatewayEntry, KeyEntry, RevisionEntry, Scope, Tables, Tenant
+from rolehost_runtime.gateway.tracing.opening import Telemetry, TraceSettings
 
 TENANTS = (ACME, Tenant("blue", "uid-blue"), Tenant("cyan", "uid-cyan"))
 ROLE = "cat"
@@ -75,7 +77,9 @@ def gateway_of(told: dict[str, Any]) -> Gateway:
     tables = tables_of(told["pods"], peers if len(peers) > 1 else {}, told.get("model", ""))
     store = RedisSessionStore.connect(told["redis"], owner=owner)
     leases = RedisLeases.connect(told["redis"])
-    identity, openai = Path(told["identity"]), OpenAIProvider(KeyRing(None))
+    identity, openai = Path(told["identity"]), HttpProvider(KeyRing(None))
+    metrics = Metrics()
+    telemetry = Telemetry.of(TraceSettings(endpoint=told.get("traces", ""), name=name), metrics.registry)
     known = PlatformIdentity(identity / "platform.key", identity / "trusted")
     adapters = Adapters(
         tables=tables,
@@ -89,10 +93,12 @@ def gateway_of(told: dict[str, Any]) -> Gateway:
         require_gvisor=False,
         peering=Peering(identity=known, leases=leases) if len(peers) > 1 else None,
         owner=owner,
-        closing=(openai.close, store.close, leases.close),
+        tracer=telemetry.tracer,
+        feeds=telemetry.feeds,
+        closing=(telemetry.close, openai.close, store.close, leases.close),
     )
     peer_port = int(peers[name].rpartition(":")[2]) if len(peers) > 1 else None
-    return Gateway(Options(name=name, port=told["port"], drain_seconds=0, peer_port=peer_port), adapters)
+    return Gateway(Options(name=name, port=told["port"], drain_seconds=0, peer_port=peer_port), adapters, metrics)
 
 
 async def main(told: dict[str, Any]) -> None:

@@ -166,12 +166,12 @@ class Site:
         """The number of a log's last event."""
         return self.turns * EVENTS
 
-    async def gateways(self, names: str, ports: Sequence[int], model: str = "") -> list[Process]:
-        """Not started yet; they know each other where there are several."""
+    async def gateways(self, names: str, ports: Sequence[int], model: str = "", traces: str = "") -> list[Process]:
+        """Not started yet; they know each other where there are several. `traces`: where they send those."""
         found = free_ports(len(names))
         peers = {name: f"127.0.0.1:{port}" for name, port in zip(names, found, strict=True)}
         told: dict[str, Any] = {"redis": self.redis.url, "key": self.key, "pods": self.pods, "peers": peers}
-        told |= {"identity": str(self.folder / "platform"), "model": model}
+        told |= {"identity": str(self.folder / "platform"), "model": model, "traces": traces}
         return [
             Process(python("tests.bench.herd_gateway", json.dumps({**told, "name": name, "port": port})))
             for name, port in zip(names, ports, strict=True)

@@ -24,7 +24,13 @@ def on_core(core: int) -> None:
 
 
 @contextmanager
-def server(name: str, argv: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+def server(
+    name: str,
+    argv: Sequence[str],
+    ready: str,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = START_SECONDS,
+) -> Iterator[int]:
     """A process on the servers' core, once `ready` (http://… or host:port) answers; gives its pid."""
     with tempfile.TemporaryFile() as said:
         on_core(SERVER_CORE)
@@ -35,7 +41,7 @@ def server(name: str, argv: Sequence[str], ready: str, environment: Mapping[str,
         finally:
             on_core(LOAD_CORE)
         try:
-            _wait(name, process, ready, said)
+            _wait(name, process, ready, said, seconds)
             yield process.pid
         finally:
             _stop(process)
@@ -54,8 +60,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _wait(name: str, process: "subprocess.Popen[bytes]", ready: str, said: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait(name: str, process: "subprocess.Popen[bytes]", ready: str, said: IO[bytes], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if ready.startswith("http"):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import click
-from tests.cluster import images, install, kind, node, parts
+from tests.cluster import images, install, kind, monitoring, node, parts
 from tests.cluster.common import ClusterError, Paths, alone, paths, say
 from tests.cluster.namespace import in_namespace
 
@@ -59,13 +59,23 @@ def _platform_from_parts(where: Paths) -> str:
     was_installed = install.installed(where)
     install.dns(where)
     images.make_tiny_model(where)
-    fresh = images.ensure(where, [images.REDIS, *images.PLATFORM, images.TINY_MODEL])
+    fresh = images.ensure(where, [images.REDIS, *images.PLATFORM, images.TINY_MODEL, images.MONITORING])
     install.volumes(where)
     values = [HERE / "values.yaml", HERE / "values-parts.yaml"]
     if was_installed and fresh:
         install.chart(where, values)  # first: new code may need what only the new chart gives it
         install.reload(where)
     return install.platform(where, values)
+
+
+@cli.command()
+def monitor() -> None:
+    """Put Prometheus, Alertmanager and Jaeger beside the platform, and say where they are."""
+    where = paths()
+    with alone(where):
+        install.monitoring(where)
+    for name, port in monitoring.PORTS.items():
+        click.echo(f"{name}: http://127.0.0.1:{monitoring.near(where, name, port)}")
 
 
 @cli.command()

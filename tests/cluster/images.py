@@ -60,6 +60,7 @@ PAUSE = Image(config.PAUSE_IMAGE, inputs=("/bin/busybox",))
 COREDNS = Image("localhost/coredns:1", inputs=("bin/coredns",))
 REDIS = Image("localhost/redis:7", based=True)
 TINY_MODEL = Image("localhost/tinymodel:1", inputs=("wheels", "tiny.gguf"), based=True)
+MONITORING = Image("localhost/monitoring:1", inputs=("bin/otelcol", "bin/jaeger"), based=True)
 
 
 def platform(source: Path, tag: str) -> tuple[Image, ...]:
@@ -71,7 +72,7 @@ def platform(source: Path, tag: str) -> tuple[Image, ...]:
 
 
 PLATFORM = platform(REPOSITORY, "dev")
-ALL = {image.short: image for image in (PAUSE, COREDNS, REDIS, *PLATFORM, TINY_MODEL)}
+ALL = {image.short: image for image in (PAUSE, COREDNS, REDIS, *PLATFORM, TINY_MODEL, MONITORING)}
 
 
 def buildah(where: Paths, *argv: str, timeout: float = 900) -> str:

@@ -42,6 +42,21 @@ def tiny_model(where: Paths) -> None:
     rolled_out(where, "deployment/tinymodel", "models", 90)
 
 
+def monitoring(where: Paths) -> None:
+    """Prometheus with the platform's rules, Alertmanager and Jaeger, as the chart's values for this cluster name them."""
+    rules = sorted((REPOSITORY / "dashboards/generated/rules").glob("*.yaml"))
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "rules", "namespace": "monitoring"},
+        "data": {file.name: file.read_text() for file in rules},
+    }
+    node.kubectl(where, "apply", "-f", str(HERE / "manifests/monitoring.yaml"))
+    node.kubectl(where, "apply", "--server-side", "-f", "-", feed=yaml.safe_dump(config_map))
+    for name in ("prometheus", "alertmanager", "jaeger"):
+        rolled_out(where, f"deployment/{name}", "monitoring", 90)
+
+
 def volumes(where: Paths) -> None:
     """A folder of the node for each claim of the chart; they go with the run folder."""
     made: list[dict[str, Any]] = []

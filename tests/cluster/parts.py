@@ -75,6 +75,8 @@ PARTS = (
     Part("coredns", {"coredns": "github.com/coredns/coredns"}, 4),
     Part("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, 2.5),
     Part("gofakes3", {"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"}, 1),
+    Part("otelcol", {"otelcol": "."}, 3),
+    Part("jaeger", {"jaeger": "github.com/jaegertracing/jaeger/cmd/all-in-one"}, 3),
 )
 
 

@@ -1,6 +1,7 @@
 """Writes one requirements file for each image, read from pyproject.toml; the Containerfile runs it.
 
-The sandbox gets of the base dependencies only what decodes and signs the link: what is not in the image cannot be
+The sandbox gets of the base dependencies only what decodes and signs the link, and what a behaviour graph is read with
+(its compiler walks YAML's nodes, wherever it runs): what is not in the image cannot be
 turned against us by role logic.
 """
 
@@ -9,13 +10,13 @@ import sys
 import tomllib
 from pathlib import Path
 
-IN_SANDBOX = ("msgspec", "rfc8785")
+IN_SANDBOX = ("msgspec", "pyyaml", "rfc8785")
 
 
 def requirements(project: dict[str, object]) -> dict[str, list[str]]:
     """Image -> what to install.
 
-    >>> extras = {"sandbox": ["cryptography>=45"], "gateway": ["uvicorn"], "operator": ["kopf"]}
+    >>> extras = {"sandbox": ["cryptography>=45"], "gateway": ["uvicorn"], "operator": ["kopf"], "embeddings": ["numpy"]}
     >>> wanted = requirements({"dependencies": ["click>=8", "msgspec>=0.20"], "optional-dependencies": extras})
     >>> wanted["sandbox"], wanted["operator"]
     (['msgspec>=0.20', 'cryptography>=45'], ['click>=8', 'msgspec>=0.20', 'kopf'])
@@ -28,6 +29,7 @@ def requirements(project: dict[str, object]) -> dict[str, list[str]]:
         "sandbox": [*small, *extras["sandbox"]],
         "gateway": [*base, *extras["gateway"]],
         "operator": [*base, *extras["operator"]],
+        "embedder": [*small, *extras["embeddings"]],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster import install
 from tests.cluster.common import REPOSITORY, paths
+from tests.cluster.monitoring import Monitoring
 from tests.cluster.testing import Cluster, Tenant
 
 CANNOT = 3
@@ -39,6 +40,13 @@ def cluster() -> Cluster:
     assert done.returncode == 0, f"the cluster did not come up:\n{done.stderr}"
     where = paths()
     return Cluster(where, gateway=install.gateway(where))
+
+
+@pytest.fixture(scope="session")
+def monitoring(cluster: Cluster) -> Monitoring:
+    """Prometheus, Alertmanager and Jaeger beside the platform; put there by the first test that asks."""
+    install.monitoring(cluster.where)
+    return Monitoring(cluster.where)
 
 
 @pytest.fixture(scope="session")

@@ -57,9 +57,10 @@ def test_a_question_that_waits_hears_of_a_turn_at_any_gateway(cluster: Cluster, 
     ]
     for one in waiting:
         one.start()
-    ask(cluster, key, "/role/parrot", {"message": "two", "session_id": session})
+    said = ask(cluster, key, "/role/parrot", {"message": "two", "session_id": session})
     for one in waiting:
         one.join(60)
+    assert said[0] == 200, said[1]
     assert [status for status, _ in heard] == [200] * 8
     assert all(json.loads(told)["events"][-1]["type"] == "response.done" for _, told in heard)
 

@@ -35,6 +35,7 @@ from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Channel, EventsPage, Principal, Standing, StateView, StoreFacts
 from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.librarian import Librarian
+from rolehost_runtime.gateway.sessions.memories import Memories
 from rolehost_runtime.gateway.tables import KeyEntry, RevisionEntry, RoleEntry, Scope, Tables, Tenant
 
 ACME, EVIL = Tenant("acme", "uid-acme"), Tenant("evil", "uid-evil")
@@ -148,7 +149,9 @@ class EchoSession:
 
 def _library() -> Librarian:
     store = MemorySessionStore()
-    return Librarian(store, lambda: NOW_MS, lambda key: None, lambda key: History(store, None, key))
+    return Librarian(
+        store, lambda: NOW_MS, lambda key: None, lambda key: History(store, None, key), Memories(store, lambda: NOW_MS)
+    )
 
 
 @dataclass

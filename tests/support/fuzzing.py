@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, msgpack
 
 from rolehost_api import wire
-from rolehost_api.errors import BadRequest, NotFound, ProtocolViolation, Unauthorized
+from rolehost_api.errors import BadRequest, InvalidManifest, NotFound, ProtocolViolation, Unauthorized
 from rolehost_api.link import framing, messages, peer
+from rolehost_api.manifest import check
 from rolehost_runtime.core import record, session, snapshot
+from rolehost_runtime.core.dsl.compiling import compile_behavior
+from rolehost_runtime.core.dsl.expressions import Facts, InvalidExpression, compile_expression
+from rolehost_runtime.core.dsl.manifests import COMPILER
 from rolehost_runtime.gateway.broker.state import redis_facts
 from rolehost_runtime.gateway.broker.state.resp.connection import Connection
 from rolehost_runtime.gateway.broker.state.resp.refusals import Refusal, label, meaning, moved_to, told
@@ -157,8 +162,31 @@ def bodies(data: bytes) -> None:
         tokens.verified(bytes(32), text, 0)
 
 
+def expressions(data: bytes) -> None:
+    """A condition; and a value of a Role's state."""
+    text = data.decode("utf-8", "replace")
+    with suppress(InvalidExpression):
+        verdict = compile_expression(text).judge(Facts(message=text[:64], state={"x": len(text), "words": ["a"]}))
+        assert isinstance(verdict.holds, bool)
+
+
+def behaviors(data: bytes) -> None:
+    """A manifest with this for a behaviour, as text; and as a revision has it."""
+    for finding in check(MANIFEST + data, compiler=COMPILER):
+        assert finding.shown("role.yaml")
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidManifest):
+        compile_behavior(msgspec.json.decode(data, type=dict[str, Any]))
+
+
+MANIFEST = (
+    b"apiVersion: rolehost.io/v1alpha1\nkind: Role\nmetadata: {name: cat}\n"
+    b"spec:\n  template:\n    persona: {system: x}\n    behavior: "
+)
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (frame_json, frame_packed, link, peers, relayed, records, resp, grpc, bodies)
+    one.__name__: one
+    for one in (frame_json, frame_packed, link, peers, relayed, records, resp, grpc, bodies, expressions, behaviors)
 }
 
 
@@ -183,6 +211,15 @@ def seeds(name: str) -> list[bytes]:
             b'{"model":"cat","messages":[{"role":"user","content":"hi"}],"metadata":{"session_id":"s"}}',
             b'{"user":"u-17","role":"cat"}',
             b"7.r1.118",
+        ],
+        "expressions": [
+            b"message.lowerAscii().contains('dragon') && turn > 1 || ['a', \"\\u9f99\"].exists(w, message.startsWith(w))",
+            b"has(state.x) ? state.x + 1 > 3 : -turn % 2 == 0 && 'a' in state.words && double(turn) / 0.5 >= 1e3",
+        ],
+        "behaviors": [
+            b'{"initial":"A","nodes":{"A":{"prompt":"x","enter":{"set":{"x":"state.x + 1"}}},"B":{}},"state":{"x":{"type":"int"}},'
+            b'"edges":[{"from":"A","to":"B","when":"state.x > 3","weight":0.5,"cooldown":{"turns":2}}]}',
+            b"\n      subgraphs:\n        a: {initial: A, nodes: {A: {}}, edges: [{from: A, to: A, when: turn > 3}]}\n",
         ],
     }
     assert event.of is UNSET

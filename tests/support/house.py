@@ -1,7 +1,8 @@
 """One gateway's inner rooms for tests of turns: pods of our own, a store in memory, a model that is told what to say."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from tests.support.rooms import ACME, Clock, Ear, FakePod, PodDialer, Shelves, pod_entry, principal, put
@@ -9,7 +10,8 @@ from tests.support.rooms import ACME, Clock, Ear, FakePod, PodDialer, Shelves, p
 from rolehost import Role
 from rolehost_api.crd.modelbackend import BackendSpec, BackendType
 from rolehost_api.errors import RolehostError, Unavailable
-from rolehost_api.link.messages import CallModel, ModelResult, NeedState, StartTurn, StateGiven
+from rolehost_api.link.messages import NeedState, Question, QuestionAnswer, StartTurn, StateGiven
+from rolehost_runtime.core.behavior.declaring import graph_of
 from rolehost_runtime.core.engine import TurnEngine
 from rolehost_runtime.core.record import Record
 from rolehost_runtime.gateway.broker.models.router import Models
@@ -27,6 +29,12 @@ class Counting:
     def __init__(self) -> None:
         self.turns: list[tuple[str, str, str]] = []
         self.lost = 0
+        self.moved: list[tuple[str, str, int]] = []
+        self.tools: Counter[tuple[str, str]] = Counter()
+        self.told: list[tuple[str, str, int, int]] = []
+        """Of lorebooks."""
+        self.decided: list[Any] = []
+        self.guards_failed: list[tuple[str, str]] = []
 
     def turn(self, tenant: str, role: str, outcome: str, metrics: Any) -> None:
         self.turns.append((tenant, role, outcome))
@@ -34,8 +42,26 @@ class Counting:
     def model_call(self, tenant: str, role: str, outcome: str, seconds: float) -> None:
         """Not looked at here."""
 
+    def prompted(self, tenant: str, role: str, usage: Any) -> None:
+        """Not looked at here."""
+
+    def transitions(self, tenant: str, role: str, count: int) -> None:
+        self.moved.append((tenant, role, count))
+
+    def lore(self, tenant: str, role: str, told: int, left_out: int) -> None:
+        self.told.append((tenant, role, told, left_out))
+
     def overridden(self, tenant: str, role: str, values: int) -> None:
         self.lost += values
+
+    def tool_calls(self, tenant: str, role: str, tool: str, outcome: str, count: int) -> None:
+        self.tools[tool, outcome] += count
+
+    def guard_decision(self, tenant: str, role: str, decision: Any) -> None:
+        self.decided.append(decision)
+
+    def guard_failed(self, tenant: str, role: str, policy: str, code: str) -> None:
+        self.guards_failed.append((policy, code))
 
 
 class Slow:
@@ -73,9 +99,8 @@ class Mortal(MemorySessionStore):
     silent = False
     """Its notes do not come through."""
 
-    async def note(self, *arguments: Any) -> None:
-        if not (self.dead or self.silent):
-            await super().note(*arguments)
+    async def note(self, *arguments: Any) -> bool:
+        return not (self.dead or self.silent) and await super().note(*arguments)
 
     async def commit(self, key: str, record: Record, keep_seconds: int = 0) -> Shared | None:
         if self.dead:
@@ -87,15 +112,22 @@ class House:
     """Everything inside one gateway, with pods of our own."""
 
     def __init__(
-        self, tables: Tables, shelf: Shelf | None = None, dialer: PodDialer | None = None, **more: Any
+        self,
+        tables: Tables,
+        shelf: Shelf | None = None,
+        dialer: PodDialer | None = None,
+        store: Any = None,
+        **more: Any,
     ) -> None:
-        """`more`: what its sessions are told beside what they always are."""
+        """`store`: another one than in memory. `more`: what its sessions are told beside what they always are."""
         self.tables, self.clock = tables, Clock()
         self.dialer = dialer or PodDialer()
-        self.store = Mortal(shelf)
+        self.store: Mortal = store or Mortal(shelf)
         self.slow, self.sink = Slow(), Counting()
         self.pool = LinkPool(tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw", backoff_seconds=(0,))
-        models = Models({BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow})
+        models = more.pop("models", None) or Models(
+            {BackendType.SCRIPTED: ScriptedProvider(), BackendType.OPENAI: self.slow}
+        )
         self.service = SessionService(
             tables, self.pool, self.store, models, self.clock, self.sink, commit_pauses=(0, 0), **more
         )
@@ -136,8 +168,12 @@ class House:
         return [record for key in self.store.shelf.heads for record in await self.store.read(key)]
 
 
-def playing(role: Role[Any], before_commit: Callable[[], Any] | None = None) -> Any:
-    """A pod's turn as the real engine plays it; `before_commit` is awaited where hooks would still be at work."""
+def playing(
+    role: Role[Any], before_commit: Callable[[], Any] | None = None, permissions: Sequence[str] | None = None
+) -> Any:
+    """A pod's turn as the real engine plays it; `before_commit` is awaited where hooks would still be at work.
+    `permissions` as Bind has them; None: they are not known there."""
+    graph = graph_of(role)
 
     async def turn(pod: FakePod, channel: int, start: StartTurn) -> None:
         state, shared = start.state, start.user_state
@@ -146,14 +182,16 @@ def playing(role: Role[Any], before_commit: Callable[[], Any] | None = None) -> 
             given = await pod.answer(channel)
             assert isinstance(given, StateGiven)
             state, shared = given.state, given.user_state
-        engine = TurnEngine(role, start, state or {}, user_state=shared, personas=1)
+        engine = TurnEngine(
+            role, start, state or {}, user_state=shared, personas=1, graph=graph, permissions=permissions
+        )
         out = engine.begin()
         while not engine.done:
             for message in out:
                 pod.send(channel, message)
-            assert isinstance(out[-1], CallModel)
+            assert isinstance(out[-1], Question)
             result = await pod.answer(channel)
-            assert isinstance(result, ModelResult)
+            assert isinstance(result, QuestionAnswer)
             out = engine.resume(result)
         if before_commit is not None:
             await before_commit()

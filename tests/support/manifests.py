@@ -37,33 +37,194 @@ OPENAI = backend(
     models=[{"name": "small", "model": "tiny"}],
 )
 
+LORE = {
+    "id": "mice",
+    "content": "Mice live here.",
+    "keys": ["mouse"],
+    "secondKeys": ["cheese"],
+    "logic": "AndAll",
+    "excludedKeys": ["computer"],
+    "regex": False,
+    "caseSensitive": True,
+    "wholeWords": False,
+    "constant": False,
+    "enabled": True,
+    "order": 7,
+    "priority": 3,
+    "position": "AtDepth",
+    "depth": 2,
+    "speaker": "Persona",
+    "scanDepth": 3,
+    "probability": 50,
+    "afterReplies": 1,
+    "everyReplies": 2,
+    "stickyTurns": 1,
+    "cooldownTurns": 1,
+    "afterMatch": "Never",
+    "greeting": 1,
+    "foundIn": "Both",
+    "findsOthers": False,
+}
+ASKING = {
+    "name": "judge",
+    "model": {
+        "backend": "default",
+        "name": "small",
+        "question": "Is it rude?",
+        "categories": ["Harassment"],
+        "action": "Flag",
+        "timeoutSeconds": 5,
+        "maxCharacters": 1000,
+        "maxQuestions": 4,
+    },
+}
+
 # Between them they hold every field that has a bound; each is good.
 GOOD = {
     "all": role(
         {
-            "persona": {"system": "You are a cat.", "greeting": "Meow."},
+            "persona": {
+                "system": "You are a cat.",
+                "greeting": "Meow.",
+                "template": "tutor_v1",
+                "variables": {"subject": "mice"},
+                "greetings": ["Mrr."],
+                "examples": [{"user": "Hi", "persona": "Meow."}],
+                "lorebook": {"scanDepth": 4, "tokenBudget": 100, "recursive": True, "entries": [LORE]},
+            },
             "permissions": ["model.call", "tool:x"],
             "logic": {"bundle": DIGEST, "entrypoint": "story:cat"},
             "model": {"backend": "default", "name": "small", "params": {"temperature": 0.5, "stop": ["a"]}},
-            "state": {"schemaVersion": 1, "maxBytes": 65536},
+            "state": {"schemaVersion": 2, "readsSchemaVersions": [1], "maxBytes": 65536},
             "resources": {"cpuMilli": 500, "memoryMebibytes": 512},
+            "behavior": {"initial": "Doze", "nodes": {"Doze": {"prompt": "You doze."}}, "edges": [{"weight": 0.5}]},
+            "prompt": {"plugin": "letters"},
+            "memory": {
+                "prompt": {"enabled": True, "maxItems": 6, "maxCharacters": 2000},
+                "embeddings": {"backend": "vectors", "model": "small"},
+            },
+            "tools": [
+                {
+                    "name": "weather",
+                    "mcp": {
+                        "url": "https://mcp.example/mcp",
+                        "headers": [{"name": "Authorization", "prefix": "Bearer", "key": "weather"}],
+                    },
+                }
+            ],
+            "safety": {
+                "refusal": "No.",
+                "crisisReply": "Call 988.",
+                "crisisReplies": [{"language": "es", "text": "Llama al 024."}],
+                "guards": [
+                    {
+                        "name": "house",
+                        "stages": ["Input", "Output"],
+                        "rules": [{"category": "Profanity", "words": ["damn"], "action": "Replace", "text": "***"}],
+                        "onFailure": "Open",
+                    }
+                ],
+            },
         },
         displayName="Cat",
-        sessions={"maxPerPod": 64, "idleTimeoutSeconds": 900, "turnTimeoutSeconds": 30, "retentionSeconds": 86_400},
+        sessions={
+            "maxPerPod": 64,
+            "idleTimeoutSeconds": 900,
+            "turnTimeoutSeconds": 30,
+            "retentionSeconds": 86_400,
+            "maxTurnTokens": 10_000,
+        },
         scaling={"minReplicas": 2, "maxReplicas": 4, "targetSessionsPerPod": 16},
         slo={"windowDays": 28, "objectives": [OBJECTIVE]},
+        rollout={
+            "strategy": "Progressive",
+            "steps": [{"percent": 5, "pauseSeconds": 60}, {"percent": 50, "pauseSeconds": 0}],
+            "variants": [{"revision": "@r3", "percent": 50}],
+            "analysis": {
+                "intervalSeconds": 5,
+                "minTurns": 50,
+                "minSessions": 10,
+                "marginPercent": 2,
+                "falseAlarmsPerMillion": 1000,
+                "metrics": [
+                    {"name": "refusals", "promQL": "refusals", "max": "3", "failureLimit": 3, "action": "Rollback"},
+                    {"name": "praise", "promQL": "praise", "min": "-0.5"},
+                ],
+                "gates": [{"name": "golden"}],
+            },
+            "warmUp": {"turns": 5, "message": "Hello."},
+            "progressDeadlineSeconds": 3600,
+            "watchSeconds": 600,
+            "cooldownSeconds": 1800,
+            "rollback": {"sessionPolicy": "Drain", "memory": "Quarantine"},
+            "promotion": {"sessionPolicy": "MigrateAtTurn"},
+            "drain": {"maxSeconds": 7200},
+            "allowStateReset": True,
+            "paused": True,
+            "pinnedRevision": "@r2",
+        },
         logs="Off",
         revisionHistoryLimit=0,
     ),
     "by-reference": role(
         {"personaFrom": {"configMapRef": {"name": "words"}}, "logic": {"configMapRef": {"name": "code"}}}
     ),
+    "judged-by-a-least": role(
+        rollout={"analysis": {"metrics": [{"name": "praise", "promQL": "praise", "min": "-0.5"}]}}
+    ),
     "inline": role({"logic": {"inline": "x = 1", "entrypoint": ""}}),
+    "asks-a-guard": role({"safety": {"guards": [ASKING]}}),
+    "has-a-guard-of-the-platform": role(
+        {"safety": {"guards": [{"name": "a", "plugin": {"name": "a", "timeoutSeconds": 5, "maxQuestions": 4}}]}}
+    ),
     "scripted": backend(
-        script=[{"match": "hi", "reply": "hello"}],
-        timeouts={"connectSeconds": 5, "firstTokenSeconds": 30, "idleSeconds": 30, "totalSeconds": 300},
+        script=[{"match": "hi", "reply": "hello", "calls": [{"tool": "look", "arguments": {"city": "Oslo"}}]}],
+        timeouts={
+            "connectSeconds": 5,
+            "firstTokenSeconds": 30,
+            "firstTokenMilliseconds": 800,
+            "idleSeconds": 30,
+            "totalSeconds": 300,
+        },
     ),
     "openai": OPENAI,
+    "anthropic": backend(
+        type="Anthropic",
+        baseURL="https://models.example/v1",
+        models=[
+            {
+                "name": "small",
+                "model": "tiny",
+                "abilities": {
+                    "stream": True,
+                    "tools": True,
+                    "tokenCounting": True,
+                    "local": False,
+                    "contextTokens": 200_000,
+                    "maxOutputTokens": 4096,
+                    "lateText": "Opening",
+                    "cacheSalt": "Prompt",
+                    "cacheKey": False,
+                },
+                "price": {"inputMicros": 1_000_000, "cachedMicros": 100_000, "outputMicros": 5_000_000},
+            }
+        ],
+        retries={"maxRetries": 2, "budgetPercent": 20, "maxWaitSeconds": 5},
+        breaker={"failurePercent": 50, "minCalls": 10, "windowSeconds": 30, "openSeconds": 15},
+        concurrency={"maxCalls": 256, "maxQueue": 256, "queueSeconds": 30},
+        fallbacks=["default/small"],
+        budgets={
+            "perTenant": {"tokensPerDay": 2_000_000, "costMicrosPerDay": 5_000_000},
+            "tenants": [{"name": "acme", "tokensPerDay": 20_000_000, "costMicrosPerDay": 0}],
+        },
+    ),
+    "embeddings": backend(
+        type="Embeddings",
+        baseURL="http://vectors.models:8080/v1",
+        models=[{"name": "small", "model": "tiny"}],
+        batching={"maxTexts": 64, "maxTokens": 8192, "windowMilliseconds": 5},
+    ),
+    "plugin": backend(type="Plugin", plugin="parrot"),
 }
 
 
@@ -153,23 +314,72 @@ RULES = {
     "latency-without-threshold": objective(thresholdMilliseconds=""),
     "success-without-threshold": objective(thresholdMilliseconds="", type="Success"),
     "success-with-threshold": objective(type="Success"),
-    **{f"a-target-of-{target}": objective(target=target) for target in ("50", "049", "050.5", "49.999", "99.999")},
+    **{f"a-target-of-{target}": objective(target=target) for target in ("50", "093", "093.1", "93.055", "93.056", "93.06", "99.999")},
     **{f"a-target-of-{target}": objective(target=target) for target in ("100", "100.0", "101", "999", "1", "0", "9.")},
     **{f"a-target-of-{target!r}": objective(target=target) for target in ("99.9999", "nan", "1e2", "+99", ".9", "٩٩")},
     "two-objectives": role(slo={"objectives": [OBJECTIVE, {**OBJECTIVE, "name": "b"}]}),
     "two-objectives-of-one-name": role(slo={"objectives": [OBJECTIVE, OBJECTIVE]}),
     "two-models-of-one-name": put(OPENAI, "spec.models", [{"name": "a", "model": "b"}, {"name": "a", "model": "c"}]),
+    "two-entries-of-one-id": role({"persona": {"system": "x", "lorebook": {"entries": [LORE, LORE]}}}),
+    "an-entry-whose-id-is-no-word": role({"persona": {"system": "x", "lorebook": {"entries": [{**LORE, "id": "a b"}]}}}),
     "the-same-permission-twice": role({"permissions": ["model.call", "model.call"]}),
     **{f"permission-{one}": role({"permissions": [one]}) for one in ("memory.forget", "tool:*", "http:a.b:80", "*", "tool:")},
+    **{
+        f"permission-http:{one}": role({"permissions": [f"http:{one}"]})
+        for one in ("a.b", "*.a.b", "*.a.b:8443", "a", "1.2.3.4:65535", "*", "*.b", "a.*", "A.b", "a.b/x", "a.b:0", "a.b:65536", "a..b",
+                    "a.b.", "-a.b", "[::1]", "a.b:", "u@a.b", ".a.b", "xn--bcher-kva.example", "a_b.c")
+    },
+    "steps-that-fall": role(rollout={"steps": [{"percent": 50}, {"percent": 5}]}),
+    "steps-that-stay": role(rollout={"steps": [{"percent": 5}, {"percent": 5}]}),
+    "an-experiment-without-variants": role(rollout={"strategy": "Experiment"}),
+    "an-experiment-with-no-variants": role(rollout={"strategy": "Experiment", "variants": []}),
+    "an-experiment": role(rollout={"strategy": "Experiment", "variants": [{"revision": "@r3", "percent": 99}]}),
+    "variants-that-leave-nothing": role(
+        rollout={"variants": [{"revision": "@r3", "percent": 50}, {"revision": "@r4", "percent": 50}]}
+    ),
+    "a-metric-with-no-bound": role(rollout={"analysis": {"metrics": [{"name": "a", "promQL": "a"}]}}),
+    "a-metric-with-two-bounds": role(
+        rollout={"analysis": {"metrics": [{"name": "a", "promQL": "a", "max": "1", "min": "0"}]}}
+    ),
     "more-pods-at-least-than-at-most": role(scaling={"minReplicas": 3, "maxReplicas": 2}),
     "as-many-pods-at-least-as-at-most": role(scaling={"minReplicas": 3, "maxReplicas": 3}),
     "more-pods-at-least-than-the-default-at-most": role(scaling={"minReplicas": 11}),
     "fewer-pods-at-most-than-the-default-at-least": role(scaling={"maxReplicas": 0}),
+    "a-guard-without-rules-or-model": role({"safety": {"guards": [{"name": "a"}]}}),
+    "a-guard-with-no-rules-and-a-model": role({"safety": {"guards": [{**ASKING, "rules": []}]}}),
+    "a-guard-with-rules-and-a-model": role(
+        {"safety": {"guards": [{**ASKING, "rules": [{"category": "Other", "words": ["x"]}]}]}}
+    ),
+    "a-guard-with-a-plugin-and-a-model": role({"safety": {"guards": [{**ASKING, "plugin": {"name": "a"}}]}}),
+    "a-guard-with-a-model-that-replaces": role(
+        {"safety": {"guards": [{**ASKING, "model": {**ASKING["model"], "action": "Replace"}}]}}  # type: ignore[dict-item]
+    ),
+    "a-guard-twice": role({"safety": {"guards": [ASKING, ASKING]}}),
+    "a-rule-that-replaces-with-nothing": role(
+        {"safety": {"guards": [{"name": "a", "rules": [{"category": "Other", "words": ["x"], "action": "Replace"}]}]}}
+    ),
+    "a-rule-that-blocks-with-text": role(
+        {"safety": {"guards": [{"name": "a", "rules": [{"category": "Other", "words": ["x"], "text": "y"}]}]}}
+    ),
+    "crisis-replies-without-the-one": role({"safety": {"crisisReplies": [{"language": "es", "text": "x"}]}}),
+    "no-crisis-replies-without-the-one": role({"safety": {"crisisReplies": []}}),
     "openai-without-url": without(OPENAI, "spec.baseURL"),
     "openai-with-an-empty-url": put(OPENAI, "spec.baseURL", ""),
     "openai-without-models": without(OPENAI, "spec.models"),
     "openai-with-no-models": put(OPENAI, "spec.models", []),
     "openai-without-a-key": without(OPENAI, "spec.apiKey"),
+    "anthropic-without-url": without(GOOD["anthropic"], "spec.baseURL"),
+    "anthropic-without-models": without(GOOD["anthropic"], "spec.models"),
+    "embeddings-with-fallbacks": put(GOOD["embeddings"], "spec.fallbacks", ["default"]),
+    "embeddings-with-no-fallbacks": put(GOOD["embeddings"], "spec.fallbacks", []),
+    "plugin-without-its-name": backend(type="Plugin"),
+    "plugin-with-no-name": backend(type="Plugin", plugin=""),
+    "plugin-with-a-bad-name": backend(type="Plugin", plugin="../x"),
+    "scripted-with-a-plugin": backend(plugin="parrot"),
+    "openai-with-no-plugin": put(OPENAI, "spec.plugin", ""),
+    "plugin-with-a-key-and-models": backend(
+        type="Plugin", plugin="parrot", apiKey={"key": "x"}, models=[{"name": "a", "model": "b"}]
+    ),
     "scripted-with-a-key": backend(apiKey={"key": "x"}),
     "scripted-with-a-url": backend(baseURL="http://a"),
     "a-url-of-another-scheme": put(OPENAI, "spec.baseURL", "ftp://a"),

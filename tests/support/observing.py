@@ -54,6 +54,7 @@ def observed(raw: KubeObject | None = None, **given: Any) -> Observed:
         "runtime_class": True,
         "backends": {"default": msgspec.convert({"type": "Scripted"}, BackendSpec)},
         "gateways": 1,
+        "expected": 1,
         "listening": True,
     }
     return Observed(**{**start, **given})
@@ -110,6 +111,8 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         pods=tuple(msgspec.convert(one, PodReport) for one in document.get("pods", [])),
         idle_since={name: ago(seconds) for name, seconds in document.get("idleSeconds", {}).items()},
         sessions=document.get("sessions", {}),
+        warmed=document.get("warmed", {}),
+        expected=document.get("expected", 0),
         room=document.get("room", 1),
         halted=document.get("halted", False),
         memory=Memory(

@@ -39,6 +39,10 @@ class Numbers:
     """How long Redis stands still under load."""
     redis_kills: int
     """Times that a Redis, or a primary of several, is killed under load."""
+    ticks: int
+    """Of a behaviour graph, in a walk that is made again."""
+    rollouts: int
+    """Simulated ones, for each model of traffic: 0.1 s each."""
 
     # The slice forges and fuzzes for some 40 seconds of one core: turns 8, sockets 8, requests 3, addresses 7,
     # bundles 8, manifests 6.
@@ -59,6 +63,8 @@ SLICE = Numbers(
     flood=200,
     redis_stopped_seconds=5,
     redis_kills=2,
+    ticks=20_000,
+    rollouts=4,
 )
 FULL = Numbers(
     starts=100,
@@ -75,6 +81,8 @@ FULL = Numbers(
     flood=1000,
     redis_stopped_seconds=30,
     redis_kills=20,
+    ticks=1_000_000,
+    rollouts=2_000,
 )
 SOAK = os.environ.get("ROLEHOST_PROOF") == "soak"
 NUMBERS = FULL if SOAK else SLICE

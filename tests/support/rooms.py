@@ -28,6 +28,8 @@ from rolehost_api.link.messages import (
     Commit,
     Committed,
     Credit,
+    Delta,
+    Fetched,
     Hello,
     HistorySegment,
     InputSegment,
@@ -37,8 +39,10 @@ from rolehost_api.link.messages import (
     PersonaSegment,
     Probe,
     Prove,
+    Recalled,
     StartTurn,
     StateGiven,
+    ToolResult,
     ToPod,
     proof_text,
 )
@@ -297,7 +301,7 @@ class FakePod:
             case StartTurn():
                 self._answers[channel] = asyncio.Queue()
                 self._tasks.append(asyncio.create_task(self.turn(self, channel, message)))  # type: ignore[arg-type]
-            case ModelResult() | StateGiven():
+            case ModelResult() | Recalled() | ToolResult() | Fetched() | StateGiven() | Delta():
                 self._answers[channel].put_nowait(message)
             case Committed() | Abort():
                 self.turns_over.set()

@@ -79,7 +79,7 @@ class CountingStore(MemorySessionStore):
 class Talkers:
     """Two tenants with a Role `cat` each, whose pod counts turns in its state; `async with` starts it."""
 
-    def __init__(self, *, model: ModelProvider | None = None, grpc: bool = False) -> None:
+    def __init__(self, *, model: ModelProvider | None = None, grpc: bool = False, inspect_bytes: int = 0) -> None:
         self.tables, self.clock, self.dialer = world(ACME, EVIL), Clock(), PodDialer()
         self.store, self.metrics, self.hub = CountingStore(), Metrics(), Hub(self.tables.keys)
         self.pool = LinkPool(self.tables, self.dialer, Shelves(), self.dialer.key, self.clock, "gw")
@@ -89,7 +89,14 @@ class Talkers:
             Past(MemoryShortenedLog(self.store.shelf, self.store._owner), self.segments), forget=True
         )
         self.service = SessionService(
-            self.tables, self.pool, self.store, models, self.clock, commit_pauses=(0, 0), archive=self.archive
+            self.tables,
+            self.pool,
+            self.store,
+            models,
+            self.clock,
+            commit_pauses=(0, 0),
+            archive=self.archive,
+            inspect_bytes=inspect_bytes,
         )
         self.pods = {tenant: self.dialer.add(f"pod-{tenant.name}", turn=ask_or_fail) for tenant in (ACME, EVIL)}
         for tenant in KEYS:
@@ -191,6 +198,7 @@ def rooms_of(
         settled=lambda: True,
         page=False,
         platform=PlatformHealth(None, clock, tuple),
+        inspecting=service,
     )
 
 

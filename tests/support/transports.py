@@ -32,7 +32,7 @@ class Gap(Enum):
     """What a way in may be unable to show."""
 
     DELTAS = "the text as it comes"
-    STATE = "changes of the state"
+    STATE = "changes of the state, and of the node that the session is in"
     STATE_AGAIN = "the change of the state, to who says a message again that was answered"
     MISSED = "what was missed"
     REPLAY = "that an event was told before"

@@ -6,6 +6,8 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.operator" -}}rolehost-operator{{- end }}
 {{- define "rolehost.operatorTenant" -}}rolehost-operator-tenant{{- end }}
 {{- define "rolehost.upload" -}}rolehost-upload{{- end }}
+{{- define "rolehost.embedder" -}}rolehost-embedder{{- end }}
+{{- define "rolehost.collector" -}}rolehost-collector{{- end }}
 {{- define "rolehost.redis" -}}rolehost-redis{{- end }}
 {{- define "rolehost.reader" -}}rolehost-reader{{- end }}
 {{- define "rolehost.keys" -}}rolehost-keys{{- end }}
@@ -16,6 +18,7 @@ them too (rolehost_api/names.py), and the kinds are cluster-wide, so there is on
 {{- define "rolehost.namespaceSecret" -}}rolehost-link{{- end }}
 {{- define "rolehost.platformKeys" -}}rolehost-platform-keys{{- end }}
 {{- define "rolehost.trustedImages" -}}rolehost-sandbox-images{{- end }}
+{{- define "rolehost.toolKeys" -}}{{ .Values.reach.toolKeysSecret | default "rolehost-tool-keys" }}{{- end }}
 {{- define "rolehost.modelKeys" -}}{{ .Values.modelKeys.existingSecret | default "rolehost-model-keys" }}{{- end }}
 {{- define "rolehost.redisSecret" -}}{{ .Values.redis.existingSecret | default (ternary "" (include "rolehost.redis" .) (ne .Values.redis.url "")) }}{{- end }}
 {{- define "rolehost.redisUrl" -}}{{ .Values.redis.url | default (printf "redis://%s:6379/0" (include "rolehost.redis" .)) }}{{- end }}

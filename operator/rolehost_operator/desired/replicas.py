@@ -41,16 +41,19 @@ def needed(role: RoleSpec, sessions: int) -> int:
     return _within(role, -(-sessions // target))
 
 
-def _within(role: RoleSpec, count: int) -> int:
-    return max(role.scaling.min_replicas, min(role.scaling.max_replicas, count))
+def _within(role: RoleSpec, count: int, floor: int = 0) -> int:
+    return max(role.scaling.min_replicas, min(role.scaling.max_replicas, max(count, floor)))
 
 
-def replicas(role: RoleSpec, sessions: int | None, there: int | None, ebb: Ebb | None, now: datetime) -> Count:
+def replicas(
+    role: RoleSpec, sessions: int | None, there: int | None, ebb: Ebb | None, now: datetime, floor: int = 0
+) -> Count:
     """Of one live revision with `sessions` over all gateways (None: not every gateway says) and `there` pods now.
 
     More pods come at once. Fewer come when 120 s have passed in which fewer would have done,
     and then as many stay as were needed at the busiest moment of that time. What is not
-    known changes nothing, but the Role's bounds are obeyed at once.
+    known changes nothing, but the Role's bounds are obeyed at once. `floor`: so many are wanted
+    within the bounds, sessions or not.
 
     >>> from datetime import UTC
     >>> from rolehost_api.crd.role import RoleTemplate
@@ -65,13 +68,15 @@ def replicas(role: RoleSpec, sessions: int | None, there: int | None, ebb: Ebb |
     (4, 2, 60)
     >>> replicas(role, 10, 4, busier.ebb, noon + CALM).replicas
     2
+    >>> replicas(role, 0, 1, None, noon, floor=2).replicas, replicas(role, 0, None, None, noon, floor=99).replicas
+    (2, 10)
     """
     if there is None:
-        return Count(needed(role, sessions or 0))
-    there = _within(role, there)
+        return Count(_within(role, needed(role, sessions or 0), floor))
+    there = _within(role, there, floor)
     if sessions is None:
         return Count(there)
-    wanted = needed(role, sessions)
+    wanted = _within(role, needed(role, sessions), floor)
     if wanted >= there:
         return Count(wanted)
     ebb = Ebb(ebb.since if ebb else now, max(wanted, ebb.most if ebb else 0))

@@ -5,6 +5,7 @@ know the platform by; a bound on evictions.
 """
 
 import base64
+from functools import lru_cache
 from typing import Any
 
 from rolehost_api.link.attestation import namespace_key
@@ -27,10 +28,13 @@ from rolehost_operator.objects import KubeObject, marked
 from rolehost_operator.observed import Namespace
 from rolehost_operator.platform import Platform
 
+TENANTS = 256
+"""Whose objects are kept as they were made last: every look at every Role asks for them."""
 PART_OF = "app.kubernetes.io/part-of"
 KEPT = {MANAGED_BY: "rolehost-operator", PART_OF: "rolehost"}
 
 
+@lru_cache(TENANTS)
 def network_policy(namespace: str, platform: Platform) -> KubeObject:
     """Deny sandbox pods all traffic except the gateway's connections in.
 
@@ -58,6 +62,7 @@ def network_policy(namespace: str, platform: Platform) -> KubeObject:
     )
 
 
+@lru_cache(TENANTS)
 def service_account(namespace: str) -> KubeObject:
     """The account of sandbox pods: no rights, and its token is mounted nowhere."""
     return marked(
@@ -70,6 +75,7 @@ def service_account(namespace: str) -> KubeObject:
     )
 
 
+@lru_cache(TENANTS)
 def link_secret(namespace: Namespace, platform: Platform) -> KubeObject:
     """The namespace's key, for the init containers of its sandbox pods and nobody else in it.
 
@@ -85,6 +91,7 @@ def link_secret(namespace: Namespace, platform: Platform) -> KubeObject:
     }
 
 
+@lru_cache(TENANTS)
 def platform_keys(namespace: str, platform: Platform) -> KubeObject:
     """The gateways' public keys, current and next. A mounted ConfigMap: pods learn a new one as they run."""
     return marked(
@@ -97,6 +104,7 @@ def platform_keys(namespace: str, platform: Platform) -> KubeObject:
     )
 
 
+@lru_cache(TENANTS)
 def disruption_budget(namespace: str) -> KubeObject:
     """How many of a tenant's sandbox pods a drain of nodes may take away at the same time: 10 %, all Roles together.
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +11,7 @@ import msgspec
 
 from rolehost_api.names import COMPONENT, GATEWAY, INTERNAL_PORT, host_port
 from rolehost_api.observed import Observed
+from rolehost_operator import clock
 from rolehost_operator.evidence.sightings import Sightings
 from rolehost_operator.kube.client import ApiError, Client
 from rolehost_operator.observed import Key
@@ -100,7 +100,7 @@ class Gateways:
         for new in found - self._polls.keys():
             self._untried.add(new)
             self._polls[new] = asyncio.create_task(self._poll(session, new), name=f"gateway {new.name}")
-        self._tell(self._sightings.expect({source.name for source in found}, datetime.now(UTC)))
+        self._tell(self._sightings.expect({source.name for source in found}, clock.now()))
         if not self._untried:
             self.settled.set()
 
@@ -111,13 +111,13 @@ class Gateways:
                 report = await self._ask(session, source, after)
             except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
                 log.warning("gateway %s does not report: %s", source.name, type(error).__name__)
-                self._tell(self._sightings.missed(source.name, datetime.now(UTC)))
+                self._tell(self._sightings.missed(source.name, clock.now()))
                 self._tried(source)
                 after = 0
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             after = report.number
-            self._tell(self._sightings.heard(source.name, report, datetime.now(UTC)))
+            self._tell(self._sightings.heard(source.name, report, clock.now()))
             self._tried(source)
 
     async def _ask(self, session: aiohttp.ClientSession, source: Source, after: int) -> Observed:

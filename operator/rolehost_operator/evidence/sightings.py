@@ -1,6 +1,6 @@
 """What the gateways report, put together: a revision is idle only if every one of them says so."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,13 +8,16 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from rolehost_api.observed import Observed, PodReport
-from rolehost_operator.observed import Key
+from rolehost_operator.evidence.tallies import Tallies
+from rolehost_operator.observed import Key, Told
 
 GRACE = timedelta(seconds=15)
 """A gateway that fails or is gone keeps its word for this long: it may be restarting."""
 MOST_IDLE = 50_000
 Revision = tuple[str, str]
 """Namespace and name."""
+Warm = tuple[Key, str]
+"""A Role, and its rollout's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class _Word:
     """Revisions with sessions, by their pods' count or by their own."""
     counts: Mapping[Revision, int]
     """Sessions of revisions."""
+    warmed: frozenset[Warm]
+    """Rollouts for which it has done its part."""
     roles: Mapping[Key, frozenset[object]]
     """What is said of each Role but for how many sessions there are."""
 
@@ -43,7 +48,11 @@ class _Word:
         counts = {(one.namespace, one.revision): one.sessions for one in report.revisions}
         for one in report.revisions:
             roles[one.namespace, one.role].add(replace(one, sessions=min(1, one.sessions)))
-        return cls(report, pods, frozenset(busy), counts, {key: frozenset(said) for key, said in roles.items()})
+        warmed = frozenset(((one.namespace, one.role), one.rollout) for one in report.warmed)
+        for key, rollout in warmed:
+            roles[key].add(rollout)
+        said_of = {key: frozenset(said) for key, said in roles.items()}
+        return cls(report, pods, frozenset(busy), counts, warmed, said_of)
 
     def news(self, before: "_Word | None") -> Set[Key]:
         """Roles of which something else is said than before; a count that merely moved is no news."""
@@ -60,11 +69,17 @@ class Sightings:
         self._idle_since: dict[Revision, datetime] = {}
         self._busy: frozenset[Revision] = frozenset()
         self._moved: set[Key] = set()
+        self._tallies = Tallies()
 
     @property
     def gateways(self) -> int:
         """How many report."""
         return len(self._words)
+
+    @property
+    def expected(self) -> int:
+        """How many there are."""
+        return len(self._expected)
 
     @property
     def complete(self) -> bool:
@@ -78,10 +93,11 @@ class Sightings:
 
     def expect(self, gateways: Set[str], now: datetime) -> Set[Key]:
         """These gateways exist now. Whom it concerns that others are gone, or silent for too long."""
-        self._expected = frozenset(gateways)
+        before, self._expected = self._expected, frozenset(gateways)
+        waiting = {role for word in self._words.values() for role, _ in word.warmed} if before - gateways else set()
         for gone in self._words.keys() - self._expected:
             self._silent_since.setdefault(gone, now)
-        return self._forget(now)
+        return self._forget(now) | waiting
 
     def heard(self, gateway: str, report: Observed, now: datetime) -> Set[Key]:
         """Whom it concerns, where the report is news beside what this gateway said before."""
@@ -91,6 +107,7 @@ class Sightings:
             return frozenset()
         word = self._words[gateway] = _Word.of(report)
         self._count(now)
+        self._moved |= self._tallies.heard(gateway, report)
         self._moved |= {
             (one.namespace, one.role)
             for one in report.revisions
@@ -107,6 +124,15 @@ class Sightings:
         """What they say of a Role's pods; of a pod that several see, every word."""
         found = [pod for word in self._words.values() for pod in word.pods.get(key, ())]
         return tuple(sorted(found, key=lambda pod: (pod.revision, pod.uid)))
+
+    def rollouts(self, key: Key) -> dict[str, Told]:
+        """What was said of a Role's rollouts since this operator listens, by rollout's id."""
+        return self._tallies.of(key)
+
+    def warmed(self, key: Key) -> dict[str, int]:
+        """By rollout's id: how many of the gateways that there are did their part in warming this Role's."""
+        there = [word for gateway, word in self._words.items() if gateway in self._expected]
+        return Counter(rollout for word in there for role, rollout in word.warmed if role == key)
 
     def moved(self) -> Set[Key]:
         """Roles with more or fewer sessions than when this was asked last, however often that changed meanwhile."""
@@ -136,6 +162,7 @@ class Sightings:
         for gateway, since in list(self._silent_since.items()):
             if now - since > GRACE:
                 del self._silent_since[gateway]
+                self._tallies.gone(gateway)
                 if word := self._words.pop(gateway, None):
                     forgotten |= word.roles.keys()
         self._count(now)

@@ -9,24 +9,22 @@ from typing import Any
 
 import kopf
 
-from rolehost_api.names import API_VERSION, BACKENDS, GROUP, REVISIONS, ROLES, VERSION
+from rolehost_api.names import API_VERSION
 from rolehost_operator.kube.access import access
+from rolehost_operator.kube.client import Kind
 from rolehost_operator.kube.tidings import Tidings, session
 from rolehost_operator.kube.world import World
 from rolehost_operator.observed import Key
 
-WATCHED = (
-    ("", "v1", "namespaces", "v1", "Namespace"),
-    (GROUP, VERSION, BACKENDS, API_VERSION, "ModelBackend"),
-    ("node.k8s.io", "v1", "runtimeclasses", "node.k8s.io/v1", "RuntimeClass"),
-    ("networking.k8s.io", "v1", "networkpolicies", "networking.k8s.io/v1", "NetworkPolicy"),
-    ("", "v1", "serviceaccounts", "v1", "ServiceAccount"),
-    ("policy", "v1", "poddisruptionbudgets", "policy/v1", "PodDisruptionBudget"),
-    ("apps", "v1", "deployments", "apps/v1", "Deployment"),
-    (GROUP, VERSION, REVISIONS, API_VERSION, "RoleRevision"),
-    (GROUP, VERSION, ROLES, API_VERSION, "Role"),
+FEW = (
+    Kind("v1", "Namespace"),
+    Kind(API_VERSION, "ModelBackend"),
+    Kind("node.k8s.io/v1", "RuntimeClass"),
+    Kind("networking.k8s.io/v1", "NetworkPolicy"),
+    Kind("v1", "ServiceAccount"),
+    Kind("policy/v1", "PodDisruptionBudget"),
 )
-"""Group, version and plural for kopf; apiVersion and kind of the objects."""
+"""Kinds of which a cluster has one for each tenant at most."""
 
 
 class Backoffs:
@@ -44,18 +42,21 @@ class Backoffs:
             last, this = this, min(last + this, 10.0)
 
 
-def doorbells(world: World, ring: Callable[[Key], None], tidings: Tidings) -> kopf.OperatorRegistry:
-    """A registry of handlers that keep `world` up to date and ring for whom a change concerns."""
+def doorbells(
+    world: World, ring: Callable[[Key], None], tidings: Tidings, listed: Callable[[str], None]
+) -> kopf.OperatorRegistry:
+    """A registry of handlers that keep `world` up to date and ring for whom a change concerns; `listed` hears of every
+    listing of a kind."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return session(access(), tidings)
+        return session(access(), tidings, listed)
 
-    def hear(plural: str, api_version: str, kind: str) -> Callable[..., Any]:
+    def hear(kind: Kind) -> Callable[..., Any]:
         async def heard(event: kopf.RawEvent, **_: Any) -> None:
-            tidings.event(plural)
-            raw: dict[str, Any] = {**event["object"], "apiVersion": api_version, "kind": kind}
+            tidings.event(kind.plural)
+            raw: dict[str, Any] = {**event["object"], "apiVersion": kind.api_version, "kind": kind.name}
             raw["metadata"] = dict(raw["metadata"])
             concerned = world.drop(raw) if event["type"] == "DELETED" else world.put(raw)
             for key in concerned:
@@ -63,8 +64,9 @@ def doorbells(world: World, ring: Callable[[Key], None], tidings: Tidings) -> ko
 
         return heard
 
-    for group, version, plural, api_version, kind in WATCHED:
-        kopf.on.event(group, version, plural, registry=registry, id=f"saw-{plural}")(hear(plural, api_version, kind))
+    for kind in FEW:
+        seen = kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"saw-{kind.plural}")
+        seen(hear(kind))
     return registry
 
 

@@ -1,11 +1,13 @@
 """A queue of keys: a key waits in it once, is worked on by one, and a ring meanwhile is kept.
 
-Keys wait in lanes that take turns. One that failed rests, and rings do not cut its rest short.
+Lanes take turns, so that no tenant's edits hold up another's; within a lane whoever was edited goes first. Those that nothing
+happened to wait until no other does. One that failed rests, and rings do not cut its rest short.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Hashable
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 from rolehost_operator.handlers.lanes import Lanes
@@ -19,6 +21,16 @@ LONGEST_CONFLICT = 8.0
 """Whoever is in our way with an object is at work on it right now, and soon done."""
 LONGEST_WISH = 300.0
 """Most that is waited because the apiserver said so."""
+
+
+class Reason(IntEnum):
+    """Why a key rings; the lower is the graver."""
+
+    EDIT = 0
+    """Somebody declared something that was not looked at yet."""
+    NEWS = 1
+    NONE = 2
+    """As a net under the others: thousands of these hold up nobody."""
 
 
 def backoff(failures: int, spread: float, longest: float = LONGEST_DELAY) -> float:
@@ -46,25 +58,32 @@ def rest(failures: int, spread: float, wish: float | None, longest: float = LONG
 class KeyedQueue(Generic[K]):
     def __init__(self, lane: Callable[[K], Hashable]) -> None:
         self._lane = lane
-        self._lanes: Lanes[K] = Lanes()
+        self._lanes: Lanes[tuple[Reason, K]] = Lanes()
+        self._idle: Lanes[tuple[Reason, K]] = Lanes()
         self._ready = asyncio.Semaphore(0)
         self._resting: set[K] = set()
-        self._waiting: set[K] = set()
+        self._waiting: dict[K, Reason] = {}
+        """A key that got a graver reason since stands in its lane for the earlier one too, and is passed over there."""
         self._working: set[K] = set()
-        self._again: set[K] = set()
+        self._again: dict[K, Reason] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def ring(self, key: K) -> None:
+    def ring(self, key: K, reason: Reason = Reason.NEWS) -> None:
         if key in self._working:
-            self._again.add(key)
-        elif key not in self._waiting and key not in self._resting:
-            self._waiting.add(key)
-            self._lanes.push(self._lane(key), key)
-            self._ready.release()
+            self._again[key] = min(reason, self._again.get(key, reason))
+        elif key not in self._resting:
+            before = self._waiting.get(key)
+            if before is None:
+                self._ready.release()
+            elif before <= reason:
+                return
+            self._waiting[key] = reason
+            lanes = self._idle if reason is Reason.NONE else self._lanes
+            lanes.push(self._lane(key), (reason, key), before=reason is Reason.EDIT)
 
     def ring_later(self, key: K, seconds: float) -> None:
         """The earliest of several stands."""
@@ -83,21 +102,31 @@ class KeyedQueue(Generic[K]):
 
     async def take(self) -> K:
         await self._ready.acquire()
-        key = self._lanes.pop()
-        self._waiting.discard(key)
+        key = self._next()
+        del self._waiting[key]
         self._working.add(key)
         return key
+
+    def _next(self) -> K:
+        for lanes in (self._lanes, self._idle):
+            while lanes:
+                reason, key = lanes.pop()
+                if self._waiting.get(key) is reason:
+                    return key
+        raise LookupError("nobody waits")
 
     def done(self, key: K) -> None:
         """It went well, or there is nothing to do."""
         self._failures.pop(key, None)
-        self._end(key)
+        self._working.discard(key)
+        if (reason := self._again.pop(key, None)) is not None:
+            self.ring(key, reason)
 
     def failed(self, key: K, after: float | None = None, longest: float = LONGEST_DELAY) -> None:
         """Try again after a delay that doubles each time, and not before it was said. Rings wait for it too."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
         self._working.discard(key)
-        self._again.discard(key)
+        self._again.pop(key, None)
         self._resting.add(key)
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
@@ -107,9 +136,3 @@ class KeyedQueue(Generic[K]):
         """What kept them from succeeding is over: whoever rests may be rung for at once."""
         self._failures.clear()
         self._resting.clear()
-
-    def _end(self, key: K) -> None:
-        self._working.discard(key)
-        if key in self._again:
-            self._again.discard(key)
-            self.ring(key)

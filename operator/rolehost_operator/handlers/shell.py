@@ -10,23 +10,29 @@ from datetime import UTC, datetime
 import msgspec
 
 from rolehost_api.errors import RolehostError
-from rolehost_api.names import BACKENDS, GATEWAY_SERVICE, GROUP, REVISIONS, ROLES
-from rolehost_operator import contract
+from rolehost_api.names import API_VERSION, BACKENDS, GATEWAY_SERVICE, GROUP, REVISIONS, ROLES
+from rolehost_operator import clock, contract
 from rolehost_operator.desired.event import event
+from rolehost_operator.evidence.analyses import STAGES, Analyses
 from rolehost_operator.evidence.sightings import Sightings
-from rolehost_operator.handlers.doorbells import WATCHED
-from rolehost_operator.handlers.queue import LONGEST_CONFLICT, LONGEST_DELAY, KeyedQueue
+from rolehost_operator.handlers.doorbells import FEW
+from rolehost_operator.handlers.queue import LONGEST_CONFLICT, LONGEST_DELAY, KeyedQueue, Reason
 from rolehost_operator.handlers.rights import Rights
 from rolehost_operator.handlers.upgrades import Upgrades
-from rolehost_operator.kube.client import ApiError, Client, Fenced
+from rolehost_operator.kube.client import ApiError, Client, Fenced, Kind
 from rolehost_operator.kube.configmaps import ConfigMaps
+from rolehost_operator.kube.tidings import Tidings
 from rolehost_operator.kube.unwatched import Unwatched
+from rolehost_operator.kube.watch import Watch
 from rolehost_operator.kube.world import World
 from rolehost_operator.objects import KubeObject, fits
 from rolehost_operator.observed import Key, Observed
-from rolehost_operator.plan import Note, Plan
+from rolehost_operator.plan import Note, Plan, Prune
 from rolehost_operator.platform import Platform
 from rolehost_operator.reconcile import reconcile
+from rolehost_operator.rollout.evidence import Evidence
+from rolehost_operator.rollout.transitions import transitions
+from rolehost_operator.rollout.verdicts import Verdicts
 from rolehost_operator.settings import service_targets
 from rolehost_operator.telemetry import Metrics
 
@@ -39,6 +45,12 @@ KEYS_SECONDS = 10.0
 RELIST_SECONDS = 2.0
 COMPARED = frozenset({"Deployment", "NetworkPolicy", "ServiceAccount", "PodDisruptionBudget", "Secret", "ConfigMap"})
 """Kinds that are applied whenever what is there does not fit."""
+MANY = (
+    Kind("apps/v1", "Deployment"),
+    Kind(API_VERSION, "RoleRevision"),
+    Kind(API_VERSION, "Role"),
+)
+"""Kinds of which there are as many as Roles, or more."""
 SOONEST = 0.05
 """Between two looks at one Role that nothing rang for."""
 
@@ -64,24 +76,33 @@ class Shell:
         self.world = World()
         self.sightings = Sightings()
         self.queue: KeyedQueue[Key] = KeyedQueue(lane=lambda key: key[0])
+        self.tidings = Tidings([kind.plural for kind in (*MANY, *FEW)])
+        self.watches = [Watch(client, self.world, self.ring, kind, self.tidings) for kind in MANY]
+        self._few = {kind.plural: Watch(client, self.world, self.ring, kind, self.tidings) for kind in FEW}
+        """Listed by us, watched by kopf."""
         self.config_maps = ConfigMaps(client, self.world, self.ring, self.may_not)
         self.unwatched = Unwatched(client, self.world, self.ring, time.monotonic)
         self.rights = Rights()
         self.upgrades = Upgrades(lambda: self.world.wave(self.platform), self.ring, metrics)
+        self.analyses = Analyses(None, lambda: self.world.in_rollout(STAGES), self.ring, metrics)
+        self.verdicts = Verdicts(lambda key: self.world.is_tenant(key[0]) and bool(self.world.rollout_id(key, STAGES)))
         self.leading = False
 
     def ring(self, key: Key) -> None:
-        self.queue.ring(key)
+        self.queue.ring(key, Reason.EDIT if self.world.is_edited(key) else Reason.NEWS)
 
     def ring_all(self) -> None:
+        """As a net under the watches, or as somebody begins to lead: behind whoever rings."""
         for key in self.world.roles():
-            self.ring(key)
+            self.queue.ring(key, Reason.NONE)
 
     def lead(self, leading: bool) -> None:
         """Called when the Lease is won or lost. Who begins to lead looks at everything."""
         self.leading = leading
         self.metrics.leader.set(leading)
         self.upgrades.lead(leading)
+        self.analyses.leading = leading
+        self.verdicts.forget()
         if leading:
             self.queue.forgive()
             self.ring_all()
@@ -91,8 +112,8 @@ class Shell:
     async def resync(self) -> None:
         """List everything: at the start, and as a net under the watches, which can miss a deletion."""
         await self._look_at_the_gateways_service()
-        for _, _, _, api_version, kind in WATCHED:
-            await self._list(api_version, kind)
+        for watch in (*self._few.values(), *self.watches):
+            await watch.list()
         self.config_maps.follow(self.world.config_map_namespaces())
         namespaces = {key[0] for key in self.world.roles()}
         self.rights.keep(namespaces)
@@ -111,18 +132,13 @@ class Shell:
         if service is not None and (targets := service_targets(service)):
             self.platform = replace(self.platform, gateway_targets=targets)
 
-    async def _list(self, api_version: str, kind: str) -> None:
-        listed, version = await self.client.list_all(api_version, kind)
-        for key in self.world.replace(kind, listed, version):
-            self.ring(key)
-
-    async def relist(self, api_version: str, kind: str) -> None:
-        """A watch lost its place, and who vanished in its gap is told by nobody: see what is left."""
+    async def relist(self, plural: str) -> None:
+        """A watch of kopf's lost its place, and who vanished in its gap is told by nobody: see what is left."""
         while True:
             try:
-                return await self._list(api_version, kind)
+                return await self._few[plural].list()
             except ApiError as error:
-                log.warning("%s cannot be listed: %s", kind, error)
+                log.warning("%s cannot be listed: %s", plural, error)
                 await asyncio.sleep(RELIST_SECONDS)
 
     async def keep_synced(self) -> None:
@@ -154,7 +170,7 @@ class Shell:
 
     def observe(self, key: Key) -> Observed | None:
         names = self.world.revision_names(key)
-        return self.world.observe(
+        observed = self.world.observe(
             key,
             self.platform,
             pods=self.sightings.pods(key),
@@ -162,7 +178,16 @@ class Shell:
             listening=self.sightings.listening,
             idle_since=self.sightings.idle_since(key[0], names),
             sessions=self.sightings.sessions(key[0], names),
+            rollouts=self.sightings.rollouts(key),
+            warmed=self.sightings.warmed(key),
+            expected=self.sightings.expected,
         )
+        return replace(observed, evidence=self._evidence_of(key)) if observed is not None else None
+
+    def _evidence_of(self, key: Key) -> Evidence | None:
+        """Of the rollout that goes on; None where none is judged."""
+        rollout = self.world.rollout_id(key, STAGES)
+        return self.analyses.evidence_of(key, rollout) if rollout else None
 
     def may_not(self, namespace: str) -> None:
         """Kubernetes refused us something in a tenant's namespace: its label is there, our rights are not."""
@@ -221,12 +246,14 @@ class Shell:
         if self.world.is_tenant(key[0]):
             await self.unwatched.look(key[0])
         observed = self.observe(key)
+        self.world.looked_at(key)
         self.upgrades.waiting.pop(key, None)
         if observed is None:
             if self.world.awaits_config_maps(key):
                 self.config_maps.watch(key[0])  # which rings once it has listed them
             return
-        plan = reconcile(observed, datetime.now(UTC))
+        plan = reconcile(observed, clock.now())
+        self.verdicts.say(key, plan.judgement, time.monotonic())
         # That something was put back is told once it was.
         self.world.memory[key] = replace(plan.memory, drift_told=observed.memory.drift_told)
         if plan.waits:
@@ -246,15 +273,28 @@ class Shell:
             self.queue.ring_later(key, max(SOONEST, plan.requeue_after.total_seconds()))
 
     async def _carry_out(self, observed: Observed, plan: Plan) -> None:
+        told = plan.status_first and await self._told(observed, plan)
         for part in plan.share:
             self._saw([await self.client.share(part)])
         for wanted in plan.apply:
             await self._apply(wanted)
         for gone in plan.prune:
-            await self.client.prune(gone)
+            if self._still(observed, gone):
+                await self.client.prune(gone)
+        if not told:
+            await self._told(observed, plan)
+
+    def _still(self, observed: Observed, gone: Prune) -> bool:
+        """Whether it is to go by what is known now: since it was decided, somebody may have pinned it or gone back to it."""
+        fresh = self.observe((observed.role.meta.namespace, observed.role.meta.name))
+        return fresh is not None and gone in reconcile(fresh, clock.now()).prune
+
+    async def _told(self, observed: Observed, plan: Plan) -> bool:
+        """The status, then the events. True: nothing of it is left to do."""
         if plan.status is None or await self._tell(observed, plan):
             for note in plan.notes:
                 await self._post(observed, note)
+        return True
 
     async def _apply(self, wanted: KubeObject) -> None:
         """Raises Contested where it is not as wanted even then: to try again at once would never end."""
@@ -276,6 +316,9 @@ class Shell:
                 return False
             raise
         self._saw([raw])
+        if plan.status is not None:
+            meta, happened = observed.role.meta, transitions(observed.role.status, plan.status)
+            self.metrics.rolled(meta.namespace, meta.name, happened)
         return True
 
     def _saw(self, answers: Iterable[dict[str, object]]) -> None:

@@ -1,13 +1,14 @@
 """Requests to the Kubernetes API: few verbs, each bounded in time, every write fenced."""
 
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import aiohttp
 import kopf
+import msgspec
 
 from rolehost_api.errors import RolehostError
 from rolehost_api.names import API_VERSION, BACKENDS, FIELD_MANAGER, REPLICAS_MANAGER, REVISIONS, ROLES
@@ -15,6 +16,7 @@ from rolehost_operator.kube.access import FRESH
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.plan import Prune
 
+T = TypeVar("T")
 PLURALS = {
     (API_VERSION, "Role"): ROLES,
     (API_VERSION, "RoleRevision"): REVISIONS,
@@ -39,10 +41,52 @@ WRITE_SECONDS = 4
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=WRITE_SECONDS + 0.5, connect=2)
 PAGE = 500
 WATCH_SECONDS = 240
+CONNECT_SECONDS = 10
 SILENCE_SECONDS = 70.0
 """After which a watch is taken for dead: the apiserver sends bookmarks every 60 s."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """Of one watch event; an object is at most 1.5 MiB in etcd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """As the API names it; one of PLURALS.
+
+    >>> kind = Kind("apps/v1", "Deployment")
+    >>> kind.group, kind.version, kind.plural, Kind("v1", "Namespace").group
+    ('apps', 'v1', 'deployments', '')
+    """
+
+    api_version: str
+    name: str
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.api_version.rpartition("/")[2]
+
+    @property
+    def plural(self) -> str:
+        return PLURALS[self.api_version, self.name]
+
+
+_decode = msgspec.json.Decoder(KubeObject).decode
+
+
+class _Meta(msgspec.Struct):
+    resourceVersion: str = ""
+    more: str = msgspec.field(name="continue", default="")
+
+
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw] = []
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
 
 
 class ApiError(RolehostError):
@@ -59,6 +103,18 @@ class ApiError(RolehostError):
         self.retry_after = retry_after
         self.no_right = no_right
         """Refused for who we are; a quota and a namespace that is going answer 403 too."""
+
+
+def _readable(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw) -> T:
+    """Raises ApiError: what answers is perhaps a proxy."""
+    try:
+        return decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise ApiError("an answer", 0, "cannot be read") from None
+
+
+def _read(data: bytes | msgspec.Raw) -> KubeObject:
+    return _readable(_decode, data)
 
 
 class Fenced(RolehostError):
@@ -81,7 +137,7 @@ def path(api_version: str, kind: str, namespace: str = "", name: str = "", subre
 
 
 class Client:
-    """One connection pool to the apiserver.
+    """Connections to the apiserver: a pool for requests, and one for each watch.
 
     `may_write` is asked before every write but the Lease's own: an operator that lost the
     Lease, or is about to, stops here whatever it was in the middle of.
@@ -101,16 +157,19 @@ class Client:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._info.as_ssl_context(), limit=64, keepalive_timeout=60)
         )
+        # There is one for each tenant whose Roles refer to ConfigMaps: they must not take requests their place.
+        self._watching = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._info.as_ssl_context(), limit=0))
         self.on_write: Callable[[str, str], None] = lambda verb, kind: None
 
     async def close(self) -> None:
         await self._session.close()
+        await self._watching.close()
 
     # ── reading ─────────────────────────────────────────────────────────────────────
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> KubeObject | None:
         try:
-            return await self._ask("GET", path(api_version, kind, namespace, name))
+            return _read(await self._ask("GET", path(api_version, kind, namespace, name)))
         except ApiError as error:
             if error.http_status == 404:
                 return None
@@ -119,7 +178,7 @@ class Client:
     async def serves(self, api_version: str) -> set[str]:
         """Plurals that the apiserver serves of this group and version; none where it knows neither."""
         try:
-            listed = await self._ask("GET", f"/apis/{api_version}")
+            listed = _read(await self._ask("GET", f"/apis/{api_version}"))
         except ApiError as error:
             if error.http_status == 404:
                 return set()
@@ -129,19 +188,27 @@ class Client:
     async def list_all(
         self, api_version: str, kind: str, namespace: str = "", selector: str = ""
     ) -> tuple[list[KubeObject], str]:
-        """All objects, page by page, and the version to watch from."""
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        """All objects, for kinds of which there are few, and the version to watch from."""
         found: list[KubeObject] = []
-        while True:
-            page = await self._ask("GET", path(api_version, kind, namespace), query=query)
-            # Items of a list carry neither apiVersion nor kind.
-            found += [{"apiVersion": api_version, "kind": kind, **one} for one in page["items"]]
-            more = page["metadata"].get("continue")
-            if not more:
-                return found, str(page["metadata"].get("resourceVersion", ""))
-            query["continue"] = more
+        return found, await self.list_each(api_version, kind, found.append, namespace, selector)
 
-    async def watch(self, api_version: str, kind: str, namespace: str, version: str) -> AsyncIterator[KubeObject]:
+    async def list_each(
+        self, api_version: str, kind: str, see: Callable[[KubeObject], None], namespace: str = "", selector: str = ""
+    ) -> str:
+        """Show `see` all objects, one by one as the pages come; returns the version to watch from."""
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = _readable(_decode_page, await self._ask("GET", path(api_version, kind, namespace), query=query))
+            for item in page.items:
+                # Items of a list carry neither apiVersion nor kind.
+                see({"apiVersion": api_version, "kind": kind, **_read(item)})
+            if not page.metadata.more:
+                return page.metadata.resourceVersion
+            query["continue"] = page.metadata.more
+
+    async def watch(
+        self, api_version: str, kind: str, namespace: str, version: str, opened: Callable[[], None]
+    ) -> AsyncIterator[KubeObject]:
         """Events from `version` on, until the apiserver ends the stream. Raises ApiError, 410 included."""
         query = {
             "watch": "true",
@@ -150,15 +217,18 @@ class Client:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         what = path(api_version, kind, namespace)
-        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 60, sock_read=self._silence_seconds)
+        timeout = aiohttp.ClientTimeout(
+            total=WATCH_SECONDS + 60, connect=CONNECT_SECONDS, sock_read=self._silence_seconds
+        )
         try:
-            async with self._session.get(
+            async with self._watching.get(
                 self._info.server + what, params=query, headers=self._headers(), timeout=timeout
             ) as answer:
                 if answer.status >= 400:
                     raise ApiError(f"watch {what}", answer.status, answer.reason or "")
+                opened()
                 async for line in _lines(answer.content, what):
-                    yield json.loads(line)
+                    yield _read(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(f"watch {what}", 0, type(error).__name__) from error
 
@@ -183,7 +253,7 @@ class Client:
         patch = [{"op": "replace", "path": "/spec/template", "value": wanted["spec"]["template"]}]
         self._fence("replace", wanted["kind"])
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._ask("PATCH", where, query=query, body=patch, media="application/json-patch+json")
+        return _read(await self._ask("PATCH", where, query=query, body=patch, media="application/json-patch+json"))
 
     async def write_status(self, owner: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         """The whole status of `owner`, if it still is the object that was seen: its UID is a precondition."""
@@ -212,13 +282,13 @@ class Client:
         if fenced:
             self._fence("create", made["kind"])
         where = path(made["apiVersion"], made["kind"], made["metadata"]["namespace"])
-        return await self._ask("POST", where, body=made)
+        return _read(await self._ask("POST", where, body=made))
 
     async def replace_lease(self, lease: KubeObject) -> KubeObject:
         """Update by resourceVersion: of two that try, one gets 409."""
         metadata = lease["metadata"]
         where = path(lease["apiVersion"], lease["kind"], metadata["namespace"], metadata["name"])
-        return await self._ask("PUT", where, body=lease)
+        return _read(await self._ask("PUT", where, body=lease))
 
     async def _apply(
         self, verb: str, kind: str, where: str, body: KubeObject, *, manager: str = FIELD_MANAGER, force: bool = True
@@ -226,7 +296,7 @@ class Client:
         self._fence(verb, kind)
         query = {"fieldManager": manager, "force": str(force).lower()}
         # JSON is YAML; the media type with "+json" is younger than the clusters that we support.
-        return await self._ask("PATCH", where, query=query, body=body, media="application/apply-patch+yaml")
+        return _read(await self._ask("PATCH", where, query=query, body=body, media="application/apply-patch+yaml"))
 
     def _fence(self, verb: str, kind: str) -> None:
         if not self._may_write():
@@ -248,12 +318,12 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: KubeObject | list[KubeObject] | None = None,
         media: str = "application/json",
-    ) -> KubeObject:
+    ) -> bytes:
         headers = self._headers()
         data = None
         if body is not None:
             headers["Content-Type"] = media
-            data = json.dumps(body)
+            data = msgspec.json.encode(body)
         what = f"{method} {where}"
         timeout = READ_TIMEOUT
         if method != "GET":
@@ -263,15 +333,14 @@ class Client:
             async with self._session.request(
                 method, self._info.server + where, params=query, data=data, headers=headers, timeout=timeout
             ) as answer:
-                text = await answer.read()
+                text: bytes = await answer.read()
                 if answer.status >= 400:
                     after = answer.headers.get("Retry-After", "")
                     wait = float(after) if after.isdigit() else None
                     raise ApiError(what, answer.status, _reason(text), wait, no_right=_no_right(answer.status, text))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(what, 0, type(error).__name__) from error
-        found: KubeObject = json.loads(text)
-        return found
+        return text
 
 
 async def _lines(stream: aiohttp.StreamReader, what: str) -> AsyncIterator[bytes]:
@@ -301,9 +370,9 @@ def _no_right(status: int, text: bytes) -> bool:
 def _reason(text: bytes) -> str:
     """The Status's reason, and the fields it names; its message may quote values of the object."""
     try:
-        status = json.loads(text)
+        status = _decode(text)
         causes = (status.get("details") or {}).get("causes") or []
         fields = sorted({str(cause.get("field")) for cause in causes if cause.get("field")})
         return " ".join([str(status.get("reason") or "refused"), *fields[:8]])
-    except (ValueError, AttributeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
         return "refused"

@@ -8,13 +8,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from rolehost_operator.kube.client import ApiError, Client
+from rolehost_operator.kube.client import ApiError, Client, Kind
+from rolehost_operator.kube.tidings import Tidings
+from rolehost_operator.kube.watch import Watch
 from rolehost_operator.kube.world import World
 from rolehost_operator.observed import Key
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
+CONFIG_MAPS = Kind("v1", "ConfigMap")
+UNTOLD = Tidings(())
 
 
 class ConfigMaps:
@@ -45,37 +49,23 @@ class ConfigMaps:
         await asyncio.gather(*self._watching.values(), return_exceptions=True)
 
     async def _keep(self, namespace: str) -> None:
+        watch = Watch(self._client, self._world, self._ring, CONFIG_MAPS, UNTOLD, namespace)
         while True:
             try:
-                await self._list_and_watch(namespace)
+                await watch.list()
+                self._listed(namespace)
+                await watch.follow()
             except ApiError as error:
-                if error.http_status == 410:
-                    continue  # too old: list again at once
                 if error.no_right:
                     self._may_not(namespace)
                 else:
                     log.warning("ConfigMaps cannot be watched: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _list_and_watch(self, namespace: str) -> None:
-        listed, version = await self._client.list_all("v1", "ConfigMap", namespace)
-        concerned = self._world.replace("ConfigMap", listed, version, namespace)
-        first = namespace not in self._world.listed_config_maps
+    def _listed(self, namespace: str) -> None:
+        if namespace in self._world.listed_config_maps:
+            return
         self._world.listed_config_maps.add(namespace)
-        if first:
-            concerned |= {key for key in self._world.roles() if key[0] == namespace}
-        self._tell(concerned)
-        while True:
-            async for event in self._client.watch("v1", "ConfigMap", namespace, version):
-                raw = event["object"]
-                if event["type"] == "ERROR":
-                    raise ApiError(f"watch of ConfigMaps in {namespace}", int(raw.get("code") or 0), "ended")
-                version = raw["metadata"]["resourceVersion"]
-                if event["type"] == "DELETED":
-                    self._tell(self._world.drop(raw))
-                elif event["type"] in ("ADDED", "MODIFIED"):
-                    self._tell(self._world.put(raw))
-
-    def _tell(self, concerned: set[Key]) -> None:
-        for key in concerned:
-            self._ring(key)
+        for key in self._world.roles():
+            if key[0] == namespace:
+                self._ring(key)

@@ -1,6 +1,6 @@
-"""What kopf's own requests tell of its watches: when each was listed, opened and refused.
+"""How the watches fare: when each was listed, opened, refused, and last brought something.
 
-kopf lists a kind anew when a watch lost its place, and tells its handlers what is there,
+Of those that kopf keeps its own requests tell. kopf lists a kind anew when a watch lost its place, and tells its handlers what is there,
 but not what vanished meanwhile. Its session is ours, so we see it ask.
 """
 
@@ -13,26 +13,22 @@ import kopf
 
 
 class Tidings:
-    """Of each plural that is watched. `listed` hears of every listing, the first included: what was
-    seen before it may have vanished since.
+    """Of each plural that is watched; of another one nothing is kept.
 
-    >>> heard = []
-    >>> tidings = Tidings(["pods"], heard.append, clock=lambda: 7.0)
+    >>> tidings = Tidings(["pods"], clock=lambda: 7.0)
     >>> tidings.answered("pods", watch=False, good=True), tidings.answered("pods", watch=True, good=True)
     (None, None)
-    >>> tidings.answered("pods", watch=False, good=False), heard, tidings.lists["pods"], tidings.opened["pods"]
-    (None, ['pods'], 1, 1)
+    >>> tidings.answered("pods", watch=False, good=False), tidings.lists, tidings.opens, tidings.failures
+    (None, {'pods': 1}, {'pods': 1}, {'pods': 1})
     >>> tidings.answered("nodes", watch=True, good=True), tidings.ages()
     (None, {'pods': 0.0})
     """
 
-    def __init__(
-        self, plurals: Collection[str], listed: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._listed, self._clock = listed, clock
+    def __init__(self, plurals: Collection[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._heard_at = dict.fromkeys(plurals, clock())
         self.lists = dict.fromkeys(plurals, 0)
-        self.opened = dict.fromkeys(plurals, 0)
+        self.opens = dict.fromkeys(plurals, 0)
         self.failures = dict.fromkeys(plurals, 0)
 
     def ages(self) -> Mapping[str, float]:
@@ -41,7 +37,8 @@ class Tidings:
         return {plural: now - at for plural, at in self._heard_at.items()}
 
     def event(self, plural: str) -> None:
-        self._heard_at[plural] = self._clock()
+        if plural in self._heard_at:
+            self._heard_at[plural] = self._clock()
 
     def answered(self, plural: str, *, watch: bool, good: bool) -> None:
         if plural not in self.lists:
@@ -50,18 +47,19 @@ class Tidings:
             self.failures[plural] += 1
             return
         self.event(plural)
-        if watch:
-            self.opened[plural] += 1
-            return
-        self.lists[plural] += 1
-        self._listed(plural)
+        counts = self.opens if watch else self.lists
+        counts[plural] += 1
 
 
-def session(info: kopf.ConnectionInfo, tidings: Tidings) -> kopf.AiohttpSession:
-    """A session for kopf, which closes it, that tells what it asks for and gets."""
+def session(info: kopf.ConnectionInfo, tidings: Tidings, listed: Callable[[str], None]) -> kopf.AiohttpSession:
+    """A session for kopf, which closes it, that tells what it asks for and gets. `listed` hears of every listing, the
+    first included: what was seen before it may have vanished since."""
 
     async def ended(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-        tidings.answered(params.url.name, watch="watch" in params.url.query, good=params.response.status < 400)
+        watch, good = "watch" in params.url.query, params.response.status < 400
+        tidings.answered(params.url.name, watch=watch, good=good)
+        if good and not watch and params.url.name in tidings.lists:
+            listed(params.url.name)
 
     async def broke(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
         tidings.answered(params.url.name, watch="watch" in params.url.query, good=False)

@@ -1,13 +1,14 @@
 """What was seen last of the cluster, and the picture of one Role out of it.
 
 Filled by watches and by our own writes' answers, whichever is newer: an operator reads
-what it wrote. A listing replaces a whole kind, so what vanished while nobody watched
+what it wrote. What a listing does not show is swept away, so what vanished while nobody watched
 goes too.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, MutableMapping, Set
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 
@@ -26,12 +27,15 @@ from rolehost_api.names import (
 from rolehost_api.observed import PodReport
 from rolehost_operator.desired.deployment import runtime_mark
 from rolehost_operator.desired.revision import references
+from rolehost_operator.kube.shelf import Shelf, Stamp, stamp_of
 from rolehost_operator.objects import KubeObject
 from rolehost_operator.observed import (
     Key,
     Memory,
     Namespace,
     Observed,
+    RoleSeen,
+    Told,
     read_config_map,
     read_deployment,
     read_revision,
@@ -42,6 +46,8 @@ from rolehost_operator.platform import Platform
 from rolehost_operator.waves import Standing, Wave, wave
 
 MOST_TOMBSTONES = 10_000
+NOTHING_TOLD: Mapping[str, Told] = MappingProxyType({})
+NOBODY_WARMED: Mapping[str, int] = MappingProxyType({})
 SINGLE = {
     "NetworkPolicy": SANDBOX_POLICY,
     "ServiceAccount": SANDBOX_SERVICE_ACCOUNT,
@@ -50,15 +56,22 @@ SINGLE = {
     "Secret": LINK_SECRET,
 }
 """Kinds of which one name matters; the others are not kept."""
+MANY = ("Role", "RoleRevision", "Deployment")
+"""Kinds of which there are as many as Roles, or more."""
 
 
 class World:
     def __init__(self) -> None:
-        self._objects: dict[str, dict[Key, KubeObject]] = defaultdict(dict)
+        self._objects: dict[str, MutableMapping[Key, KubeObject]] = defaultdict(dict)
+        self._objects |= {kind: Shelf() for kind in MANY}
         self._children: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         """(kind, namespace, Role) → names."""
         self._roles: dict[str, set[str]] = defaultdict(set)
         self._tombstones: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+        self._stages: dict[Key, str] = {}
+        """Of Roles that have a rollout or had one: where it is, empty for one that ended."""
+        self._referring: set[Key] = set()
+        """Roles that refer to a ConfigMap."""
         self._standings: dict[Key, Standing] = {}
         """Of all sandbox Deployments."""
         self._wave: tuple[str, int, Wave] | None = None
@@ -66,6 +79,8 @@ class World:
         self.granted: set[Key] = set()
         """Deployments that were told to roll and whose write is not answered yet."""
         self.memory: dict[Key, Memory] = {}
+        self._looked_at: dict[Key, int] = {}
+        """Roles' generations."""
         self.listed_config_maps: set[str] = set()
         """Namespaces whose ConfigMaps were listed; elsewhere an absence means nothing."""
 
@@ -73,15 +88,14 @@ class World:
 
     def put(self, raw: KubeObject) -> set[Key]:
         """Keep `raw` unless something newer is known; the Roles that it concerns."""
-        kind, place = raw["kind"], _place(raw)
+        kind, place = raw["kind"], place_of(raw)
         if not _kept(raw):
             return set()
-        version = _version(raw)
-        known = self._objects[kind].get(place)
-        if known is not None and known["metadata"].get("uid") == raw["metadata"].get("uid"):
-            if version <= _version(known):
+        stamp, known = stamp_of(raw), self._stamp(kind, place)
+        if known is not None and known.uid == stamp.uid:
+            if stamp.version <= known.version:
                 return set()
-        elif version <= self._tombstones.get((kind, *place), -1):
+        elif stamp.version <= self._tombstones.get((kind, *place), -1):
             return set()
         raw["metadata"].pop("managedFields", None)
         self._objects[kind][place] = raw
@@ -89,9 +103,9 @@ class World:
         return self._concerned(raw)
 
     def drop(self, raw: KubeObject) -> set[Key]:
-        kind, place = raw["kind"], _place(raw)
+        kind, place = raw["kind"], place_of(raw)
         known = self._objects[kind].get(place)
-        self._tombstones[(kind, *place)] = _version(raw)
+        self._tombstones[(kind, *place)] = stamp_of(raw).version
         if len(self._tombstones) > MOST_TOMBSTONES:
             self._tombstones.popitem(last=False)
         if known is None or known["metadata"].get("uid") != raw["metadata"].get("uid"):
@@ -101,25 +115,27 @@ class World:
         self._unindex(known, place)
         return concerned
 
-    def replace(self, kind: str, listed: Iterable[KubeObject], version: str, namespace: str = "") -> set[Key]:
-        """A whole listing of a kind, of one namespace or of all: what is not in it is gone.
+    def sweep(self, kind: str, seen: Container[Key], version: str, namespace: str = "") -> set[Key]:
+        """After a whole listing of a kind, of one namespace or of all: what was not seen in it is gone.
 
         But not what is newer than the listing: it was made meanwhile.
         """
         concerned: set[Key] = set()
-        seen: set[Key] = set()
-        for raw in listed:
-            seen.add(_place(raw))
-            concerned |= self.put(raw)
-        for place, known in list(self._objects[kind].items()):
-            if place not in seen and namespace in ("", place[0]) and _version(known) <= int(version):
-                concerned |= self.drop(known)
+        for place in [one for one in self._objects[kind] if one not in seen and namespace in ("", one[0])]:
+            if self.version_of(kind, *place) <= int(version):
+                concerned |= self.drop(self._objects[kind][place])
         return concerned
 
     def gone(self, kind: str, namespace: str, name: str, version: int) -> set[Key]:
         """Asked for by name and not found; but not if another than that of `version` was made meanwhile."""
         known = self._objects[kind].get((namespace, name))
-        return self.drop(known) if known is not None and _version(known) == version else set()
+        return self.drop(known) if known is not None and stamp_of(known).version == version else set()
+
+    def _stamp(self, kind: str, place: Key) -> Stamp | None:
+        objects = self._objects[kind]
+        if place not in objects:
+            return None
+        return objects.stamp(place) if isinstance(objects, Shelf) else stamp_of(objects[place])
 
     def forget_config_maps(self, namespace: str) -> None:
         """Nobody watches them there any more. Our own is asked for by name."""
@@ -133,6 +149,26 @@ class World:
     def roles(self) -> Iterator[Key]:
         yield from list(self._objects["Role"])
 
+    def with_rollouts(self) -> Iterator[KubeObject]:
+        """Tenants' Roles that have a rollout or had one, as the apiserver told them."""
+        for key in list(self._stages):
+            raw = self._objects["Role"].get(key)
+            if raw is not None and self.is_tenant(key[0]):
+                yield raw
+
+    def in_rollout(self, stages: Set[str]) -> Iterator[tuple[Key, RoleSeen]]:
+        """Roles whose status tells of a rollout in one of these stages; the others are not read."""
+        for key, stage in list(self._stages.items()):
+            raw = self._objects["Role"].get(key) if stage in stages else None
+            if raw is not None and self.is_tenant(key[0]):
+                yield key, read_role(raw)
+
+    def rollout_id(self, key: Key, stages: Set[str]) -> str:
+        """Of the Role's rollout; empty where none is in one of these stages."""
+        if self._stages.get(key) not in stages:
+            return ""
+        return str(self._objects["Role"][key]["status"]["rollout"].get("id", ""))
+
     def is_tenant(self, namespace: str) -> bool:
         raw = self._objects["Namespace"].get(("", namespace))
         return raw is not None and TENANT in raw["metadata"].get("labels", {})
@@ -144,24 +180,29 @@ class World:
 
     def version_of(self, kind: str, namespace: str, name: str) -> int:
         """0 for what is not known."""
-        known = self._objects[kind].get((namespace, name))
-        return _version(known) if known is not None else 0
+        known = self._stamp(kind, (namespace, name))
+        return known.version if known is not None else 0
+
+    def looked_at(self, key: Key) -> None:
+        """What is declared of this Role now is being looked after."""
+        if (stamp := self._stamp("Role", key)) is not None:
+            self._looked_at[key] = stamp.generation
+
+    def is_edited(self, key: Key) -> bool:
+        """Whether something is declared of this Role that nobody looked at."""
+        stamp = self._stamp("Role", key)
+        return stamp is not None and stamp.generation != self._looked_at.get(key)
 
     def revision_names(self, key: Key) -> list[str]:
         return sorted(self._children["RoleRevision", *key])
 
     def config_map_namespaces(self) -> set[str]:
         """Tenant namespaces where a Role refers to a ConfigMap."""
-        return {key[0] for key in self._objects["Role"] if self._refers(key)}
+        return {key[0] for key in self._referring if self.is_tenant(key[0])}
 
     def awaits_config_maps(self, key: Key) -> bool:
         """Whether this Role cannot be judged until its namespace's ConfigMaps were listed."""
-        return key[0] not in self.listed_config_maps and self._refers(key)
-
-    def _refers(self, key: Key) -> bool:
-        raw = self._objects["Role"].get(key)
-        seen = read_role(raw) if raw and self.is_tenant(key[0]) else None
-        return bool(seen and seen.spec and references(seen.spec.template))
+        return key in self._referring and key[0] not in self.listed_config_maps and self.is_tenant(key[0])
 
     def wave(self, platform: Platform) -> Wave:
         """Where the upgrade to the platform's present runtime stands, over all tenants."""
@@ -181,6 +222,9 @@ class World:
         listening: bool,
         idle_since: Mapping[str, datetime],
         sessions: Mapping[str, int],
+        rollouts: Mapping[str, Told] = NOTHING_TOLD,
+        warmed: Mapping[str, int] = NOBODY_WARMED,
+        expected: int = 0,
     ) -> Observed | None:
         """The picture of one Role; None where there is none, or not yet enough seen to judge it."""
         namespace = key[0]
@@ -218,6 +262,9 @@ class World:
             pods=pods,
             idle_since=idle_since,
             sessions=sessions,
+            rollouts=rollouts,
+            warmed=warmed,
+            expected=expected,
             room=now.room if now else 0,
             halted=now is not None and now.halted,
             memory=self.memory.get(key, Memory()),
@@ -239,10 +286,27 @@ class World:
     def _index(self, raw: KubeObject, place: Key) -> None:
         if raw["kind"] == "Role":
             self._roles[place[0]].add(place[1])
+            self._note_rollout(raw, place)
+            self._note_references(raw, place)
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].add(place[1])
         if raw["kind"] == "Deployment":
             self._stand(place, standing(raw))
+
+    def _note_rollout(self, raw: KubeObject, place: Key) -> None:
+        status = raw.get("status") or {}
+        stage = str((status.get("rollout") or {}).get("stage") or "")
+        if stage or status.get("history"):
+            self._stages[place] = stage
+        else:
+            self._stages.pop(place, None)
+
+    def _note_references(self, raw: KubeObject, place: Key) -> None:
+        seen = read_role(raw)
+        if seen.spec and references(seen.spec.template):
+            self._referring.add(place)
+        else:
+            self._referring.discard(place)
 
     def _stand(self, place: Key, now: Standing | None) -> None:
         if self._standings.get(place) == now:
@@ -257,6 +321,9 @@ class World:
         if raw["kind"] == "Role":
             self._roles[place[0]].discard(place[1])
             self.memory.pop(place, None)
+            self._looked_at.pop(place, None)
+            self._stages.pop(place, None)
+            self._referring.discard(place)
         elif parent := _parent(raw):
             self._children[raw["kind"], place[0], parent].discard(place[1])
         if raw["kind"] == "Deployment":
@@ -264,7 +331,7 @@ class World:
 
     def _concerned(self, raw: KubeObject) -> set[Key]:
         """Whose picture this object is in. Too many is harmless: a ring carries no meaning."""
-        namespace, name = _place(raw)
+        namespace, name = place_of(raw)
         match raw["kind"]:
             case "Role":
                 return {(namespace, name)}
@@ -294,11 +361,5 @@ def _parent(raw: KubeObject) -> str:
     return ""
 
 
-def _place(raw: KubeObject) -> Key:
+def place_of(raw: KubeObject) -> Key:
     return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
-
-
-def _version(raw: KubeObject) -> int:
-    """Versions of one object compare as numbers, by the API's own conventions since 1.35 and by etcd's before."""
-    version = str(raw["metadata"].get("resourceVersion", ""))
-    return int(version) if version.isdigit() else 0

@@ -116,6 +116,8 @@ def _ready(of: Situation) -> Finding:
     if of.health.error:
         reason, said = _load_error(of.health.error)
         return Finding("False", reason, f"{of.latest} does not load: {said}{_meanwhile(of)}")
+    if of.health.serving and of.stable not in ("", of.latest):
+        return Finding("True", ALL_GOOD, f"{of.stable} answers at {of.url}; {of.latest} is loaded beside it")
     if of.health.serving:
         return Finding("True", ALL_GOOD, f"{of.latest} answers at {of.url}")
     if of.health.not_attested:
@@ -178,6 +180,13 @@ def _unavailable() -> Finding:
 
 def _breached(what: str) -> Finding:
     return Finding("False", SANDBOX_BREACHED, f"a sandbox is not what it must be: {what}")
+
+
+def fault(health: Health) -> tuple[str, str] | None:
+    """Reason and words of what waiting does not mend about a revision."""
+    if health.breach:
+        return SANDBOX_BREACHED, f"a sandbox is not what it must be: {health.breach}"
+    return _load_error(health.error) if health.error else None
 
 
 def _load_error(error: LoadError) -> tuple[str, str]:

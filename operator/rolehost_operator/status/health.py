@@ -104,6 +104,10 @@ def health(revision: str, observed: Observed) -> Health:
 
 def _stays_ready(revision: str, observed: Observed) -> bool:
     status = observed.role.status
-    if revision not in (status.latest_ready_revision, status.stable_revision):
+    rollout = status.rollout
+    proven = {status.latest_ready_revision, status.stable_revision, *(one.revision for one in status.traffic)}
+    if rollout is not None and rollout.stage:
+        proven.add(rollout.previous)
+    if revision not in proven:
         return False
     return any(seen.revision == revision and seen.ready > 0 for seen in observed.deployments)

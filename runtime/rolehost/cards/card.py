@@ -8,6 +8,7 @@ from rolehost_api.errors import BadRequest
 
 Version = Literal["V1", "V2", "V3"]
 SPECS: Mapping[str, Version] = {"chara_card_v2": "V2", "chara_card_v3": "V3"}
+V2_TEXTS = ("system_prompt", "post_history_instructions", "creator_notes")
 V1_FIELDS = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
 
 
@@ -25,8 +26,10 @@ class Card:
     system_prompt: str = ""
     post_history_instructions: str = ""
     alternate_greetings: tuple[str, ...] = ()
-    entries: int = 0
-    """Of its lorebook."""
+    creator_notes: str = ""
+    """For people; the model is not told them."""
+    book: Mapping[str, Any] | None = None
+    """Its `character_book`, as it is."""
 
     @property
     def called(self) -> str:
@@ -42,16 +45,15 @@ def card(document: Mapping[str, Any]) -> Card:
         raise BadRequest("the card has no name", hint="Give it one where it was made", code="invalid_card")
     greetings = data.get("alternate_greetings")
     book = data.get("character_book")
-    entries = book.get("entries") if isinstance(book, dict) else None
     return Card(
         version,
         name,
         nickname=_text(data, "nickname").strip(),
-        alternate_greetings=tuple(text for text in greetings if isinstance(text, str))
+        alternate_greetings=tuple(_sound(text) for text in greetings if isinstance(text, str))
         if isinstance(greetings, list)
         else (),
-        entries=len(entries) if isinstance(entries, (list, dict)) else 0,
-        **{field: _text(data, field) for field in (*V1_FIELDS[1:], "system_prompt", "post_history_instructions")},
+        book=book if isinstance(book, dict) else None,
+        **{field: _text(data, field) for field in (*V1_FIELDS[1:], *V2_TEXTS)},
     )
 
 
@@ -73,4 +75,9 @@ def data_of(document: Mapping[str, Any]) -> tuple[Version, Mapping[str, Any]]:
 
 def _text(data: Mapping[str, Any], field: str) -> str:
     value = data.get(field)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return _sound(value) if isinstance(value, str) else ""
+
+
+def _sound(text: str) -> str:
+    """Without halves of surrogate pairs, which some cards hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()

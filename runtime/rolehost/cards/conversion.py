@@ -8,16 +8,23 @@ import copy
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from rolehost.cards import book, examples
+from rolehost.cards.book import EXTENSION
 from rolehost.cards.card import SPECS, Card, card, data_of
 from rolehost.cards.macros import fill
+from rolehost_api.crd.lorebook import Lorebook
+from rolehost_api.crd.role import Persona as RolePersona
+from rolehost_api.persona.resolving import resolved
 
-EXTENSION = "rolehost.io"
-"""Under a card's `extensions`: what of a Role no field of a card can say."""
 FROM_PARTS = ("description", "personality", "scenario", "mes_example", "system_prompt", "post_history_instructions")
 MAX_GREETING_CHARS = 8_192
+MAX_GREETINGS = 16
+MAX_NOTES_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +32,26 @@ class Persona:
     system: str
     greeting: str
     display_name: str
+    greetings: tuple[str, ...] = ()
+    """Others than the first."""
+    examples: tuple[dict[str, str], ...] = ()
+    lore: book.Imported = field(default_factory=lambda: book.Imported(Lorebook(), ()))
     remarks: tuple[str, ...] = ()
-    """What of the card the Role does not use, each a sentence. The card keeps it for an export."""
+    """What of the card the Role does not use or says otherwise, each a sentence. The card keeps it for an export."""
+
+    @property
+    def says(self) -> dict[str, Any]:
+        """As `spec.template.persona` of a manifest."""
+        return {"system": self.system} | {
+            name: value
+            for name, value in (
+                ("greeting", self.greeting),
+                ("greetings", list(self.greetings)),
+                ("examples", list(self.examples)),
+                ("lorebook", msgspec.json.decode(msgspec.json.encode(self.lore.book))),
+            )
+            if value
+        }
 
 
 def persona(source: Card) -> Persona:
@@ -41,29 +66,39 @@ def persona(source: Card) -> Persona:
         return done.text.replace("\r\n", "\n").strip()
 
     parts = [filled(source.system_prompt, default) or default, filled(source.description)]
+    shown = [{who: filled(text) for who, text in one.items()} for one in examples.read(source.mes_example)]
+    shown = shown if all(text for one in shown for text in one.values()) else []
     parts += (
         f"{title}\n{text}"
         for title, text in (
             (f"{char}'s personality:", filled(source.personality)),
             ("Scenario:", filled(source.scenario)),
-            (f"Examples of how {char} speaks:", filled(re.sub(r"(?i)<START>\s*", "\n", source.mes_example))),
+            (
+                f"Examples of how {char} speaks:",
+                "" if shown else filled(re.sub(r"(?i)<START>\s*", "\n", source.mes_example)),
+            ),
         )
         if text
     )
     parts.append(filled(source.post_history_instructions))
-    greeting = filled(source.first_mes)
+    greeting, *greetings = (filled(text) for text in (source.first_mes, *source.alternate_greetings))
+    greetings = list(filter(None, greetings))
     remarks = []
-    if len(greeting) > MAX_GREETING_CHARS:
-        greeting = greeting[:MAX_GREETING_CHARS]
-        remarks.append(f"The greeting is cut to its first {MAX_GREETING_CHARS} characters.")
-    if source.alternate_greetings:
-        remarks.append(f"A Role has one greeting; the card keeps the others ({len(source.alternate_greetings)}).")
-    if source.entries:
-        remarks.append(f"Roles do not read lorebooks yet; the card keeps its own (entries: {source.entries}).")
+    if any(len(text) > MAX_GREETING_CHARS for text in (greeting, *greetings)):
+        remarks.append(f"A greeting is cut to its first {MAX_GREETING_CHARS} characters.")
+    if len(greetings) > MAX_GREETINGS:
+        remarks.append(f"A Role has at most {MAX_GREETINGS} other greetings; the card keeps all {len(greetings)}.")
+    greeting, *greetings = (text[:MAX_GREETING_CHARS].strip() for text in (greeting, *greetings[:MAX_GREETINGS]))
+    spoken = len(greetings) + 1 if greeting or greetings else 0
+    lore = book.imported(source.book, spoken, filled)
+    remarks += lore.remarks
+    if notes := " ".join(source.creator_notes.split()):
+        remarks.append(f"Its maker notes: {notes[:MAX_NOTES_CHARS]}{'…' if len(notes) > MAX_NOTES_CHARS else ''}")
     if left:
         words = ", ".join(dict.fromkeys(left))
         remarks.append(f"These stay as they are, for they mean something else each time: {words[:500]}")
-    return Persona("\n\n".join(part for part in parts if part), greeting, source.name[:128], tuple(remarks))
+    system = "\n\n".join(part for part in parts if part)
+    return Persona(system, greeting, source.name[:128], tuple(greetings), tuple(shown), lore, tuple(remarks))
 
 
 def role_name(name: str) -> str:
@@ -93,7 +128,9 @@ def exported(role: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[st
     """
     spec = role["spec"]
     says = spec["template"].get("persona") or {}
-    system, greeting = str(says.get("system", "")), str(says.get("greeting", ""))
+    system, greeting = resolved(
+        msgspec.convert({name: one for name, one in says.items() if one is not None}, RolePersona)
+    )[0]
     name = str(spec.get("displayName") or role["metadata"]["name"])
     document: dict[str, Any] = copy.deepcopy(dict(base)) if base is not None else _empty()
     version, found = data_of(document)
@@ -101,10 +138,22 @@ def exported(role: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[st
     before = persona(card(document)) if base is not None else Persona("", "", "")
     if name != before.display_name:
         data["name"] = name
-    if system.strip() != before.system:
-        data |= {part: "" for part in FROM_PARTS if part in data} | {"description": system}
+    shown = list(says.get("examples") or ())
+    edited = shown != list(before.examples)
+    if system.strip() != before.system or (edited and not before.examples and data.get("mes_example")):
+        parts = [part for part in FROM_PARTS if part in data and not (part == "mes_example" and before.examples)]
+        data |= dict.fromkeys(parts, "") | {"description": system}
+    if edited:
+        data["mes_example"] = examples.written(shown)
     if greeting.strip() != before.greeting:
         data["first_mes"] = greeting
+    if list(says.get("greetings") or ()) != list(before.greetings):
+        data["alternate_greetings"] = list(says.get("greetings") or ())
+    lore = msgspec.convert(says.get("lorebook") or {}, Lorebook)
+    if lore != before.lore.book:
+        was = data.get("character_book")
+        made = book.exported(lore, before.lore, was if isinstance(was, Mapping) else None)
+        data |= {"character_book": made} if made is not None else {}
     if version == "V1":
         return data
     rest = {field: value for field, value in spec["template"].items() if field not in ("persona", "logic")}

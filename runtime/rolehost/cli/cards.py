@@ -12,6 +12,7 @@ from rolehost.cards.conversion import backfilled, exported, persona, role_name, 
 from rolehost.cards.reading import Container
 from rolehost.cli.checkout import MANIFEST
 from rolehost.cli.failing import told
+from rolehost.cli.terminal import visible
 from rolehost_api.errors import BadRequest, InvalidManifest
 from rolehost_api.manifest import check
 from rolehost_api.manifest.metadata import is_label
@@ -43,7 +44,7 @@ def import_(file: Path, folder: Path | None, name: str | None) -> None:
                 code="invalid_name",
             )
         made = persona(source)
-        text = _manifest(name, made.display_name, made.system, made.greeting, template(found.document))
+        text = _manifest(name, made.display_name, made.says, template(found.document))
         if findings := check(text, local=True):
             raise InvalidManifest(f"the Role that {file} would make", findings)
         target = folder or Path(name)
@@ -57,7 +58,7 @@ def import_(file: Path, folder: Path | None, name: str | None) -> None:
     for one in files:
         click.echo(f"  {target / one}")
     for remark in made.remarks:
-        click.echo(remark)
+        click.echo(visible(remark))
     click.echo(f"\nNext:\n  rolehost dev {target}")
 
 
@@ -135,8 +136,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def _manifest(name: str, display_name: str, system: str, greeting: str, rest: dict[str, Any]) -> str:
-    says = {"system": system} | ({"greeting": greeting} if greeting else {})
+def _manifest(name: str, display_name: str, says: dict[str, Any], rest: dict[str, Any]) -> str:
     role = {
         "apiVersion": API_VERSION,
         "kind": "Role",

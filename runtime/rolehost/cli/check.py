@@ -1,14 +1,17 @@
 """`rolehost check`: everything that would be refused later, said now."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from rolehost.cli import checkout
 from rolehost.cli.failing import told
-from rolehost.cli.importing import import_fault
+from rolehost.cli.importing import imported
 from rolehost_api.crd.role import Role
-from rolehost_api.errors import InvalidManifest, RolehostError
+from rolehost_api.errors import Finding, InvalidManifest, RolehostError
+from rolehost_runtime.core.dsl.manifests import behavior_findings
+from rolehost_runtime.core.dsl.permits import refused, uses
 
 
 @click.command()
@@ -31,7 +34,7 @@ def _check(manifest: Path) -> int:
         found = checkout.read(manifest)
     except InvalidManifest as error:
         for finding in error.findings:
-            click.echo(f"{manifest}:{finding.line or 1}: {finding}")
+            click.echo(finding.shown(str(manifest)))
         return len(error.findings)
     faults = 0
     for role in found.roles:
@@ -59,5 +62,30 @@ def faults_of(found: checkout.Checkout, role: Role) -> list[str]:
         click.echo(
             f"note: {role.metadata.name} names another digest than its files have; `rolehost push --write`", err=True
         )
-    fault = import_fault(found.folder, logic.entrypoint)
-    return [fault] if fault else []
+    came = imported(found.folder, logic.entrypoint, role.spec.template.behavior)
+    if came.fault:
+        return [came.fault]
+    findings = behavior_findings(found.text, role.metadata.name, came.names)
+    return [*(one.shown(found.manifest.name) for one in findings), *_not_granted(found, role, came.files)]
+
+
+def _not_granted(found: checkout.Checkout, role: Role, files: Iterable[str]) -> list[str]:
+    """What the logic in these files asks of its turn and the Role's permissions do not grant."""
+    faults = []
+    for file in files:
+        text = (found.folder / file).read_text("utf-8", "replace")
+        lines = text.splitlines()
+        for use in refused(uses(text), role.spec.template.permissions):
+            wanted = f"{use.permission}HOST" if use.permission.endswith(":") else use.permission
+            line = lines[use.line - 1]
+            finding = Finding(
+                use.said,
+                f"needs the permission {wanted}",
+                f"Add it to spec.template.permissions in {found.manifest.name}",
+                use.line,
+                use.column,
+                "permission_missing",
+                f"{line}\n{' ' * (use.column - 1)}{'^' * len(use.said)}" if line.isascii() else line,
+            )
+            faults.append(finding.shown(file))
+    return faults

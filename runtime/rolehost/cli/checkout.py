@@ -14,6 +14,7 @@ from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.role import Logic, Role
 from rolehost_api.errors import BadRequest, Finding, InvalidManifest
 from rolehost_api.manifest import load
+from rolehost_runtime.core.dsl.manifests import COMPILER
 
 MANIFEST = "role.yaml"
 
@@ -72,7 +73,7 @@ def manifests(path: Path) -> list[Path]:
 def read(manifest: Path) -> Checkout:
     """The checkout of one manifest. Raises InvalidManifest with all of its faults, OSError."""
     text = manifest.read_bytes()
-    objects = load(text, str(manifest), local=True)
+    objects = load(text, str(manifest), local=True, compiler=COMPILER)
     return Checkout(manifest.resolve(), text.decode(), tuple(objects))
 
 
@@ -96,13 +97,20 @@ def pack(checkout: Checkout, role: Role) -> Packed:
     return Packed(bundle.digest(tar), bundle.compress(tar))
 
 
+def sources(folder: Path) -> list[Path]:
+    """The Python files of the logic."""
+    return [
+        file
+        for file in sorted(folder.rglob("*.py"))
+        if not any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(folder).parts)
+    ]
+
+
 def syntax_faults(folder: Path) -> list[str]:
     """`file:line: what is wrong` of Python files that do not even parse. Nothing is run."""
     faults = []
-    for file in sorted(folder.rglob("*.py")):
+    for file in sources(folder):
         relative = file.relative_to(folder)
-        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
-            continue
         try:
             ast.parse(file.read_bytes(), str(relative))
         except SyntaxError as error:

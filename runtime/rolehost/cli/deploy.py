@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from rolehost.cli import checkout, tenants
 from rolehost.cli.address import inside
@@ -15,7 +16,7 @@ from rolehost.cli.kubectl import Kubectl, cluster_options, namespace_option
 from rolehost.cli.push import filled, packed_logic, send
 from rolehost.cli.reach import Gateway, gateway, gateway_options
 from rolehost_api import names
-from rolehost_api.errors import RolehostError
+from rolehost_api.errors import Finding, RolehostError
 from rolehost_api.names import FOLLOW, GROUP, READY, ROLES
 
 MANAGER = "rolehost-deploy"
@@ -96,10 +97,7 @@ def _checked_there(found: Gateway, text: str) -> None:
     answer = found.ask("POST", "/v1/roles:check", text.encode(), "application/yaml")
     findings = answer.get("findings") or []
     if findings:
-        lines = [
-            f"  {item['path']} (line {item.get('line')}): {item['message']}. {item.get('hint', '')}"
-            for item in findings
-        ]
+        lines = [msgspec.convert(item, Finding).shown("  the manifest") for item in findings]
         raise click.ClickException("the platform refuses the manifest:\n" + "\n".join(lines))
 
 

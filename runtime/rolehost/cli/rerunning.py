@@ -1,4 +1,4 @@
-"""Run a session's turns again in a process of its own: `python -m rolehost.cli.rerunning FOLDER MODULE[:OBJECT] NAME`.
+"""Run a session's turns again in a process of its own: `python -m rolehost.cli.rerunning FOLDER MODULE[:OBJECT] NAME BEHAVIOR`.
 
 An export comes in on stdin, a verdict a line goes out on stdout. On the tenant's own machine only: it runs their code.
 """
@@ -28,6 +28,8 @@ class Logic:
 
     folder: Path
     entrypoint: str
+    behavior: str = "{}"
+    """Of the manifest, as JSON."""
 
 
 @contextmanager
@@ -47,15 +49,15 @@ def logic_at(path: str, role: str) -> Iterator[Logic]:
         for one in here.roles:
             if one.metadata.name != name:
                 continue
-            logic = one.spec.template.logic
+            logic, behavior = one.spec.template.logic, json.dumps(one.spec.template.behavior)
             if logic is None:
-                yield Logic(here.folder, "")
+                yield Logic(here.folder, "", behavior)
             elif checkout.uses_files(logic):
-                yield Logic(here.folder, logic.entrypoint)
+                yield Logic(here.folder, logic.entrypoint, behavior)
             elif logic.inline:
                 with tempfile.TemporaryDirectory() as folder:
                     (Path(folder) / "logic.py").write_text(logic.inline)
-                    yield Logic(Path(folder), logic.entrypoint or "logic:")
+                    yield Logic(Path(folder), logic.entrypoint or "logic:", behavior)
             else:
                 break
             return
@@ -66,7 +68,9 @@ def logic_at(path: str, role: str) -> Iterator[Logic]:
 
 def verdicts(logic: Logic, role: str, lines: bytes) -> list[dict[str, Any]]:
     """What running the exported turns again came to. Raises ClickException where the code does not load."""
-    command = [sys.executable, "-B", "-m", "rolehost.cli.rerunning", str(logic.folder), logic.entrypoint, role]
+    command = [
+        sys.executable, "-B", "-m", "rolehost.cli.rerunning", str(logic.folder), logic.entrypoint, role, logic.behavior
+    ]  # fmt: skip
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command, cwd=logic.folder, input=lines, stdout=subprocess.PIPE, timeout=PATIENCE, check=False
@@ -84,31 +88,34 @@ def verdicts(logic: Logic, role: str, lines: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def _run(folder: str, entrypoint: str, name: str) -> Iterator[dict[str, Any]]:
+def _run(folder: str, entrypoint: str, name: str, behavior: str) -> Iterator[dict[str, Any]]:
     from msgspec import to_builtins
 
+    from rolehost_runtime.core.behavior.declaring import graph_of
+    from rolehost_runtime.core.behavior.stating import bare
+    from rolehost_runtime.core.dsl.compiling import Surroundings, compile_behavior
     from rolehost_runtime.core.export import ExportTurn, decode_line, recorded
     from rolehost_runtime.core.rerun import rerun
 
     sys.path.insert(0, folder)
     try:
-        role = _role(entrypoint, name)
+        compiled = compile_behavior(json.loads(behavior), Surroundings(has_logic=bool(entrypoint)))
+        role = _role(entrypoint) if entrypoint else bare(name, compiled)
+        graph = graph_of(role, compiled)
     except Exception as error:
         yield {"fault": f"{entrypoint or name} does not load: {type(error).__name__}: {error}"}
         return
     turns = [line for raw in sys.stdin.buffer if isinstance(line := decode_line(raw), ExportTurn)]
     session_id = turns[0].session_id if turns else ""
     yield {"turns": len(turns)}
-    for verdict in rerun(role, session_id, map(recorded, turns)):
+    for verdict in rerun(role, session_id, map(recorded, turns), graph):
         yield {"verdict": type(verdict).__name__.lower(), **to_builtins(verdict)}
 
 
-def _role(entrypoint: str, name: str) -> Any:
+def _role(entrypoint: str) -> Any:
     from rolehost import Role
 
     module, _, attribute = entrypoint.partition(":")
-    if not module:
-        return Role(name)
     names = vars(import_module(module))
     if attribute:
         return names[attribute]
@@ -121,5 +128,5 @@ def _role(entrypoint: str, name: str) -> Any:
 if __name__ == "__main__":
     told = sys.stdout
     sys.stdout = sys.stderr
-    for verdict in _run(*sys.argv[1:4]):
+    for verdict in _run(*sys.argv[1:5]):
         print(json.dumps(verdict), file=told, flush=True)

@@ -238,6 +238,12 @@ def _say(line: dict[str, Any]) -> None:
     if line["kind"] == "turn":
         click.echo(f"\n{click.style('you', bold=True)} › {visible(line['input'])}")
         click.echo(f"{click.style('it', bold=True)} › {visible(line['reply'])}")
+        if line.get("lore"):
+            told_ = ", ".join(f"{visible(one['id'])} ({one['by']})" for one in line["lore"])
+            click.secho(f"(lorebook: {told_})", dim=True)
+        for one in line.get("decisions", ()):
+            decided = f"{one['guard']}: {one['action']} in the {one['stage']}, {one['category']}"
+            click.secho(f"({visible(decided)})", fg="yellow")
     elif line["kind"] == "amend":
         click.secho(f"(heard: {visible(line['reply'])})", dim=True)
 

@@ -8,7 +8,7 @@ ClientError
  └─ Closed        the session object was closed by its user
 """
 
-from rolehost.client.frames import Frame
+from rolehost.client.frames import Frame, word
 from rolehost_api.errors import RolehostError
 
 
@@ -16,6 +16,8 @@ class ClientError(RolehostError):
     """Root of what the client library raises."""
 
     code = "client_error"
+    trace_id: str = ""
+    """Of the trace of the turn that failed, the last one where it was tried again; empty where none was traced."""
 
 
 class Refused(ClientError):
@@ -47,8 +49,8 @@ _KINDS: dict[str, type[ClientError]] = {
 }
 
 
-def raised(error: Frame, *, by_turn: bool = False) -> ClientError:
-    """The exception for an error's body; `by_turn`: it came as the end of a response.
+def raised(error: Frame, *, by: Frame | None = None) -> ClientError:
+    """The exception for an error's body; `by`: the end of the response that it came with.
 
     >>> raised({"code": "busy", "message": "8 wait", "hint": "", "retryable": True})
     NotAnswered('8 wait')
@@ -57,5 +59,7 @@ def raised(error: Frame, *, by_turn: bool = False) -> ClientError:
     """
     kind = _KINDS.get(error["code"])
     if kind is None:
-        kind = NotAnswered if error["retryable"] else TurnFailed if by_turn else Refused
-    return kind(error["message"] or error["code"], hint=error["hint"], code=error["code"], retryable=error["retryable"])
+        kind = NotAnswered if error["retryable"] else Refused if by is None else TurnFailed
+    made = kind(error["message"] or error["code"], hint=error["hint"], code=error["code"], retryable=error["retryable"])
+    made.trace_id = word(by or {}, "trace_id") or ""
+    return made

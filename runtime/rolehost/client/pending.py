@@ -27,6 +27,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     metrics: Metrics = Metrics()
     degraded: tuple[DegradedHook, ...] = ()
     """Hooks that the answer went on without."""
+    trace_id: str = ""
+    """Of the turn's trace: what to name to whoever runs the platform. Empty where it traces nothing, and on replay."""
 
 
 class Delta(str):
@@ -105,7 +107,7 @@ class Pending:
             case "response.done" if event.get("status") == "failed":
                 self._failed_by = event
                 if event.get("seq") is not None:
-                    self._error = raised(error_of(event), by_turn=True)
+                    self._error = raised(error_of(event), by=event)
             case "response.done":
                 self._done(event)
             case "client.joined":
@@ -113,7 +115,7 @@ class Pending:
             case "client.cancelled":
                 self._reply = Reply(text="", status="cancelled")
             case "client.failed":
-                self._error = raised(event["error"], by_turn=self._failed_by is not None)
+                self._error = raised(event["error"], by=self._failed_by)
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -150,6 +152,7 @@ class Pending:
             usage=details.usage,
             metrics=details.metrics,
             degraded=details.degraded or (),
+            trace_id=details.trace_id,
         )
 
 
@@ -162,3 +165,4 @@ class _Done(Struct):
     usage: Usage = Usage()
     metrics: Metrics = Metrics()
     degraded: tuple[DegradedHook, ...] | None = None
+    trace_id: str = ""

@@ -178,13 +178,14 @@ class Session:
         heard: int | None = None,
         deadline_ms: int | None = None,
         revision: str | None = None,
+        greeting: int | None = None,
     ) -> Pending:
         """Say something. `await` the result for the whole Reply, or iterate it for its pieces.
 
         It is sent at once, in the order of the calls, and again after every loss until it is answered or `patience`
         (seconds) is over. `busy_policy` says what becomes of it while another answer is given: it waits (queue), is
         refused (reject), ends that one (interrupt; `heard`: characters of it that the user took in), or joins it
-        (steer). The same `client_msg_id` again, in another process even, gets the same answer. Awaiting
+        (steer). `greeting`, with a session's first message: which of the greetings was shown. The same `client_msg_id` again, in another process even, gets the same answer. Awaiting
         raises Refused, TurnFailed, NotAnswered or Closed; `say` itself BadRequest for what no server takes, and
         Overloaded where 64 messages wait already.
         """
@@ -196,6 +197,7 @@ class Session:
             "heard": _heard(heard, None),
             "deadline_ms": deadline_ms,
             "revision": revision,
+            "greeting": greeting,
         }
         before = self._pending.get(message_id)
         self._pending[message_id] = pending

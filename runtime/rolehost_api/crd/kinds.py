@@ -49,6 +49,13 @@ KINDS = (
         (
             Column("Ready", ready("status"), description="Whether it answers."),
             Column("Revision", ".status.stableRevision", description="Takes new sessions."),
+            Column("Canary", ".status.canaryRevision", description="Earns its traffic."),
+            Column(
+                "Percent",
+                ".status.rollout.percent",
+                "integer",
+                description="Of new sessions, to the newest rollout's revision.",
+            ),
             Column("Reason", ready("reason"), description="Why it is, or is not, ready."),
             AGE,
             Column("Latest", ".status.latestCreatedRevision", description="Of the newest template.", wide=True),

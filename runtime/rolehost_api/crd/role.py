@@ -6,6 +6,9 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta, Struct
 
 from rolehost_api.crd.common import Condition, ObjectMeta, Spec
+from rolehost_api.crd.lorebook import Lorebook
+from rolehost_api.crd.rollout import Leaving, Past, Rollout, RolloutStatus, Share
+from rolehost_api.crd.safety import Safety
 from rolehost_api.names import API_VERSION
 
 Cel = tuple[tuple[str, str], ...]
@@ -13,6 +16,17 @@ MAX_INLINE_BYTES = 16_384
 MAX_FROZEN_BYTES = 262_144
 RETENTION_SECONDS = 2_592_000
 """30 days: how long a session is kept after its last turn, where its Role does not say."""
+FASTEST_BURN = 14.4
+"""An error budget that is spent so many times too fast pages somebody within the hour."""
+LEAST_TARGET = 93.056
+"""In percent. Of a lower target not even an outage of everything spends the budget that fast: nobody would be paged.
+
+>>> (100 - LEAST_TARGET) * FASTEST_BURN < 100 < (100 - 93.055) * FASTEST_BURN
+True
+"""
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HTTP_PERMISSION = rf"http:(\*\.{_LABEL}\.)?{_LABEL}(\.{_LABEL})*(:{_PORT})?"
 DEFAULT_PERMISSIONS = ("model.call", "memory.read", "memory.write")
 
 
@@ -46,6 +60,13 @@ class ConfigMapRef(Spec, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="A ConfigMap in the Role's own namespace.", min_length=1, max_length=253)]
 
 
+class Example(Spec, frozen=True, kw_only=True):
+    """A message, and how the Role would answer it."""
+
+    user: Annotated[str, Meta(description="What somebody says.", min_length=1, max_length=4_096)]
+    persona: Annotated[str, Meta(description="What the Role answers.", min_length=1, max_length=4_096)]
+
+
 class Persona(Spec, frozen=True, kw_only=True):
     """The text of a Role."""
 
@@ -55,6 +76,39 @@ class Persona(Spec, frozen=True, kw_only=True):
     greeting: Annotated[
         str, Meta(description="Said first in a new session, without asking the model.", max_length=8_192)
     ] = ""
+    template: Annotated[
+        str,
+        Meta(
+            description="A persona that is built in: companion_v1, fantasy_narrator_v1, support_v1 or tutor_v1. What is "
+            "given here beside it stands in place of its own, where the variable original is what the template says there.",
+            pattern="^([a-z][a-z0-9_]*_v[1-9][0-9]*)?$",
+            max_length=64,
+        ),
+    ] = ""
+    variables: Annotated[
+        dict[str, Annotated[str, Meta(description="The text that stands for the name.", max_length=8_192)]],
+        Meta(
+            description="What the names in double braces in the texts stand for, and what if asks for; see docs/prompts.md. "
+            "With neither template nor variables the texts are taken as they are.",
+            max_length=32,
+        ),
+    ] = {}
+    greetings: Annotated[
+        tuple[Annotated[str, Meta(description="A greeting.", min_length=1, max_length=8_192)], ...],
+        Meta(
+            description="Others that a client may show instead: session.created tells them, and the session's first "
+            "message says which one it was (`greeting`, from 1; 0 is the field above).",
+            max_length=16,
+        ),
+    ] = ()
+    examples: Annotated[
+        tuple[Example, ...],
+        Meta(description="How the Role speaks: told to the model behind system, always.", max_length=32),
+    ] = ()
+    lorebook: Annotated[
+        Lorebook,
+        Meta(description="What the Role knows of the world, told to the model only where it is spoken of."),
+    ] = Lorebook()
 
 
 class PersonaFrom(Spec, frozen=True, kw_only=True):
@@ -129,6 +183,14 @@ class StateSpec(Spec, frozen=True, kw_only=True):
     schema_version: Annotated[
         int, Meta(description="Raise it when the State class changes shape.", ge=1, le=10_000)
     ] = 1
+    reads_schema_versions: Annotated[
+        list[Annotated[int, Meta(description="A version.", ge=1, le=10_000)]],
+        Meta(
+            description="State of which other versions this logic can read as well. A rollback needs the stable revision "
+            "to read the new one's.",
+            max_length=16,
+        ),
+    ] = []
     max_bytes: Annotated[
         int,
         Meta(
@@ -137,6 +199,100 @@ class StateSpec(Spec, frozen=True, kw_only=True):
             le=262_144,
         ),
     ] = 65_536
+
+
+class MemoryPrompt(Spec, frozen=True, kw_only=True):
+    """What the model is reminded of by itself."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Put what is remembered of the user, and has to do with their message, in front of it whenever "
+            "the model is asked. Logic can do so itself with t.memory.recall and t.prompt.add."
+        ),
+    ] = False
+    max_items: Annotated[int, Meta(description="At most so many memories.", ge=1, le=32)] = 6
+    max_characters: Annotated[int, Meta(description="Of all of them, in characters.", ge=100, le=16_384)] = 2000
+
+
+class MemoryEmbeddings(Spec, frozen=True, kw_only=True):
+    """By what memories are found that mean the same in other words."""
+
+    backend: Annotated[
+        str,
+        Meta(
+            description="Name of a ModelBackend of type Embeddings. Empty: memories are found by their words only.",
+            max_length=253,
+        ),
+    ] = ""
+    model: Annotated[str, Meta(description="One of the backend's models; empty means its first.", max_length=253)] = ""
+
+
+class PromptSpec(Spec, frozen=True, kw_only=True):
+    """How prompts are laid out."""
+
+    plugin: Annotated[
+        str,
+        Meta(
+            description="An installed PromptTemplate that words and orders what the system tells the model, see "
+            "docs/plugins.md. Empty: the persona, and below the conversation what goes for this turn.",
+            pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+            max_length=63,
+        ),
+    ] = ""
+
+
+class MemorySpec(Spec, frozen=True, kw_only=True):
+    """What is done with what the logic remembers."""
+
+    prompt: Annotated[MemoryPrompt, Meta(description="What the model is reminded of by itself.")] = MemoryPrompt()
+    embeddings: Annotated[
+        MemoryEmbeddings, Meta(description="By what memories are found that mean the same in other words.")
+    ] = MemoryEmbeddings()
+
+
+class ServerHeader(Spec, frozen=True, kw_only=True):
+    """A header that only the gateway knows the value of."""
+
+    name: Annotated[
+        str, Meta(description="E.g. Authorization.", pattern=r"^[A-Za-z0-9][-_A-Za-z0-9]*$", max_length=128)
+    ]
+    key: Annotated[
+        str,
+        Meta(
+            description="Its value is the entry <namespace>.<key> of the Secret rolehost-tool-keys in the platform's namespace.",
+            pattern="^[-_a-zA-Z0-9]+$",
+            max_length=128,
+        ),
+    ]
+    prefix: Annotated[
+        str,
+        Meta(description="Before the value, with a space between, e.g. Bearer.", pattern="^[A-Za-z]*$", max_length=16),
+    ] = ""
+
+
+class McpServer(Spec, frozen=True, kw_only=True):
+    """A server of the Model Context Protocol, over streamable HTTP."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="Its endpoint, e.g. https://mcp.acme.com/mcp.", pattern=r"^https?://[^\s@]+$", max_length=2048
+        ),
+    ]
+    headers: Annotated[
+        list[ServerHeader], Meta(description="Sent with every request.", max_length=8, extra={"list_map_key": "name"})
+    ] = []
+
+
+class ToolServer(Spec, frozen=True, kw_only=True):
+    """A server whose tools the model may call, as far as permissions grant: tool:NAME__TOOL, tool:NAME__* or tool:*."""
+
+    name: Annotated[
+        str,
+        Meta(description="Before the names of its tools.", pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=24),
+    ]
+    mcp: Annotated[McpServer, Meta(description="A server of the Model Context Protocol.")]
 
 
 class Resources(Spec, frozen=True, kw_only=True):
@@ -160,7 +316,8 @@ class RoleTemplate(Spec, frozen=True, kw_only=True):
 
     __cel__: ClassVar[Cel] = (
         (
-            "(has(self.persona) && has(self.persona.system) && self.persona.system.size() > 0) || has(self.personaFrom)",
+            "(has(self.persona) && has(self.persona.system) && self.persona.system.size() > 0) || has(self.personaFrom)"
+            " || (has(self.persona) && has(self.persona.template) && self.persona.template.size() > 0)",
             "give persona.system, or personaFrom",
         ),
         ("!(has(self.persona) && has(self.personaFrom))", "give persona or personaFrom, not both"),
@@ -174,7 +331,7 @@ class RoleTemplate(Spec, frozen=True, kw_only=True):
                 str,
                 Meta(
                     description="A permission.",
-                    pattern=r"^(model\.call|memory\.(read|write|forget)|tool:[\w*.-]+|http:[\w*.:-]+)$",
+                    pattern=rf"^(model\.call|memory\.(read|write|forget)|tool:[\w*.-]+|{HTTP_PERMISSION})$",
                     max_length=253,
                 ),
             ],
@@ -195,7 +352,30 @@ class RoleTemplate(Spec, frozen=True, kw_only=True):
     ] = None
     model: Annotated[Model, Meta(description="Which model answers.")] = Model()
     state: Annotated[StateSpec, Meta(description="Bounds on the state of a session.")] = StateSpec()
+    behavior: Annotated[
+        dict[str, Any],
+        Meta(
+            description="The behaviour graph: initial, nodes, edges; or subgraphs of these. `rolehost check` and "
+            "POST /v1/roles:check compile it; editors take docs/reference/role.schema.json.",
+            max_length=64,
+            extra={"free_form": True},
+        ),
+    ] = {}
+    prompt: Annotated[PromptSpec, Meta(description="How prompts are laid out.")] = PromptSpec()
+    memory: Annotated[MemorySpec, Meta(description="What is done with what the logic remembers.")] = MemorySpec()
+    tools: Annotated[
+        list[ToolServer],
+        Meta(
+            description="Servers of tools for the model, beside the logic's own.",
+            max_length=8,
+            extra={"list_map_key": "name"},
+        ),
+    ] = []
     resources: Annotated[Resources, Meta(description="Of one sandbox pod.")] = Resources()
+    safety: Annotated[
+        Safety,
+        Meta(description="What is not let in, what is not let out, and what is said where somebody is in danger."),
+    ] = Safety()
 
 
 class Sessions(Spec, frozen=True, kw_only=True):
@@ -219,6 +399,14 @@ class Sessions(Spec, frozen=True, kw_only=True):
             le=31_536_000,
         ),
     ] = RETENTION_SECONDS
+    max_turn_tokens: Annotated[
+        int,
+        Meta(
+            description="Most tokens of one turn, prompts and answers of all its calls of the model.",
+            ge=1,
+            le=100_000_000,
+        ),
+    ] = 1_000_000
 
 
 class Scaling(Spec, frozen=True, kw_only=True):
@@ -249,8 +437,9 @@ class Objective(Spec, frozen=True, kw_only=True):
             "a Latency objective needs thresholdMilliseconds",
         ),
         (
-            "self.target.matches('^[0-9.]+$') && double(self.target) >= 50.0 && double(self.target) < 100.0",
-            "target must be at least 50 and below 100: 100 leaves no error budget and can never be kept",
+            f"self.target.matches('^[0-9.]+$') && double(self.target) >= {LEAST_TARGET} && double(self.target) < 100.0",
+            f"target must be at least {LEAST_TARGET} and below 100: of a lower one an outage of everything would page "
+            "nobody, and 100 leaves no error budget and can never be kept",
         ),
     )
 
@@ -261,7 +450,7 @@ class Objective(Spec, frozen=True, kw_only=True):
     target: Annotated[
         str,
         Meta(
-            description='Percent of good turns as a string, from "50" to below "100", e.g. "99.5".',
+            description='Percent of good turns as a string, from "93.056" to below "100", e.g. "99.5". See docs/alerts.md.',
             pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?$",
             max_length=7,
         ),
@@ -296,6 +485,7 @@ class RoleSpec(Spec, frozen=True, kw_only=True):
         Meta(description="How many pods; for an autoscaler of your own see the annotation rolehost.io/replicas."),
     ] = Scaling()
     slo: Annotated[Slo | None, Meta(description="What users were promised; alerts and canaries follow it.")] = None
+    rollout: Annotated[Rollout, Meta(description="How a changed template comes to serve.")] = Rollout()
     logs: Annotated[
         LogPolicy,
         Meta(
@@ -328,7 +518,20 @@ class RoleStatus(Spec, frozen=True, kw_only=True):
     latest_ready_revision: Annotated[
         str, Meta(description="The newest revision whose logic loaded.", max_length=253)
     ] = ""
-    stable_revision: Annotated[str, Meta(description="The revision that takes new sessions.", max_length=253)] = ""
+    stable_revision: Annotated[
+        str, Meta(description="The revision that takes new sessions, but for those of traffic.", max_length=253)
+    ] = ""
+    canary_revision: Annotated[
+        str, Meta(description="The revision that earns its traffic; empty while there is none.", max_length=253)
+    ] = ""
+    traffic: Annotated[
+        list[Share], Meta(description="Where new sessions go; empty: all to the stable revision.", max_length=4)
+    ] = []
+    leaving: Annotated[
+        list[Leaving], Meta(description="Revisions whose sessions go elsewhere or end.", max_length=4)
+    ] = []
+    rollout: Annotated[RolloutStatus | None, Meta(description="What goes on, or what ended last.")] = None
+    history: Annotated[list[Past], Meta(description="Rollouts that ended, newest first.", max_length=10)] = []
     address: Annotated[Address, Meta(description="Where clients connect.")] = Address()
 
 

@@ -125,7 +125,7 @@ def _property(field: inspect.Field, defaults: bool) -> Schema:
     said = ", ".join(value) if isinstance(value, list) else str(value)
     if defaults and not isinstance(value, list):
         schema["default"] = value
-    return schema if "Default:" in text else describe(schema, f"{text} Default: {said}.")
+    return schema if "Default:" in text else describe(schema, f"{text} Default: {said.removesuffix('.')}.")
 
 
 def _merged_by(key: str | None) -> Schema:

@@ -13,7 +13,7 @@ usage is believed, for no message has a field for it.
     gateway  → Bind, BundleChunk…                          if the pod is not bound yet
     pod      → Bound(error?)
     gateway  → StartTurn                                   on a fresh channel
-    pod      → Say, CallModel, NeedState                   effects, numbered from 0
+    pod      → Say, CallModel, Recall, Fetch, NeedState    effects, numbered from 0
     gateway  → ModelResult, StateGiven
     pod      → Commit | TurnFailed
     gateway  → Committed | Abort                           closes the channel

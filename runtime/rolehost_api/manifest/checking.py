@@ -38,6 +38,16 @@ def check_documents(nodes: list[yaml.Node], *, local: bool) -> list[Finding]:
     return sorted(walk.findings, key=lambda finding: finding.line or 0)[:MAX_FINDINGS]
 
 
+def is_role(node: yaml.Node) -> bool:
+    """Whether a document says that it is a Role of ours."""
+    said = {
+        key.value: value.value
+        for key, value in (node.value if isinstance(node, yaml.MappingNode) else ())
+        if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+    }
+    return KINDS.get((said.get("apiVersion", ""), said.get("kind", ""))) is Role
+
+
 class _Walk:
     def __init__(self, rules: Mapping[type[Struct], Any]) -> None:
         self.findings: list[Finding] = []

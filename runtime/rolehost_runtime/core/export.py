@@ -2,6 +2,7 @@
 
     {"kind": "begin", "v": 1, …}      what this is, of whom, and when it was made
     {"kind": "shared", …}             what the user's sessions share, where it is all of a user's
+    {"kind": "memory", …}             one thing that is remembered; as many lines as there are
     {"kind": "session", …}            a session, and then its records in order:
     {"kind": "turn", …}                 a message and its answer, with all that was kept about it
     {"kind": "amend", …}                how much of the answer before was heard
@@ -16,9 +17,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import FinishReason, HeardPart, Metrics, Usage
+from rolehost_api.link.messages import Degraded, Emitted, PatchOp, Transition
+from rolehost_api.wire import FinishReason, HeardPart, Metrics, ToldLore, Usage, UsedTool
+from rolehost_runtime.core.memory.atoms import Atom
+from rolehost_runtime.core.occasions import Occasion
 from rolehost_runtime.core.record import Amend, JournalEntry, Record, TurnRecord, last_seq
+from rolehost_runtime.core.safety.guards import Decision
 
 VERSION = 1
 
@@ -50,6 +54,16 @@ class ExportShared(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sha
     state: dict[str, Any]
     overridden: tuple[Overridden, ...] = ()
     """Newest first; the store keeps the last 1,024."""
+
+
+class ExportMemory(Struct, frozen=True, kw_only=True, tag_field="kind", tag="memory"):
+    """One thing that is remembered, as it stands: of the user, or of the session where no end user is named."""
+
+    atom: Atom
+    quarantined: bool = False
+    """The user asserted it, and nobody confirmed it."""
+    until_ms: int | None = None
+    """Of a relation that does not hold any more: since when."""
 
 
 class ExportSession(Struct, frozen=True, kw_only=True, tag_field="kind", tag="session"):
@@ -87,7 +101,28 @@ class ExportTurn(Struct, frozen=True, kw_only=True, tag_field="kind", tag="turn"
     rng_seed: int
     given_anew: bool
     usage: Usage
+    model: str
     metrics: Metrics
+    transitions: tuple[Transition, ...] = ()
+    atoms: tuple[Atom, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    """What it did to memory."""
+    tools: tuple[UsedTool, ...] = ()
+    occasion: Occasion | None = None
+    """The timer that was due, where nobody said anything."""
+    absent_ms: int = 0
+    emitted: tuple[Emitted, ...] = ()
+    lore: tuple[ToldLore, ...] = ()
+    """Entries of the lorebook that the model was told."""
+    lore_began: tuple[str, ...] = ()
+    """Ids of those that later turns must know of."""
+    greeting: int = 0
+    """Of the first turn: the greeting that the user was shown."""
+    decisions: tuple[Decision, ...] = ()
+    """What guards decided of it."""
+    reset: bool = False
+    """The typed state began anew with it: its patch begins with what went."""
 
 
 class ExportAmend(Struct, frozen=True, kw_only=True, tag_field="kind", tag="amend"):
@@ -111,7 +146,7 @@ class ExportError(Struct, frozen=True, kw_only=True, tag_field="kind", tag="erro
     message: str
 
 
-Line = ExportBegin | ExportShared | ExportSession | ExportTurn | ExportAmend | ExportEnd | ExportError
+Line = ExportBegin | ExportShared | ExportSession | ExportTurn | ExportAmend | ExportEnd | ExportError | ExportMemory
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
@@ -167,7 +202,21 @@ def exported(record: Record, session_id: str) -> ExportTurn | ExportAmend:
         rng_seed=record.rng_seed,
         given_anew=record.given_anew,
         usage=record.usage,
+        model=record.model,
         metrics=record.metrics,
+        transitions=record.transitions,
+        atoms=record.atoms,
+        forgotten=record.forgotten,
+        confirmed=record.confirmed,
+        tools=record.tools,
+        occasion=record.occasion,
+        absent_ms=record.absent_ms,
+        emitted=record.emitted,
+        lore=record.lore,
+        lore_began=record.lore_began,
+        greeting=record.greeting,
+        decisions=record.decisions,
+        reset=record.reset,
     )
 
 
@@ -198,8 +247,19 @@ def recorded(line: ExportTurn) -> TurnRecord:
         journal=line.journal,
         rng_seed=line.rng_seed,
         usage=line.usage,
+        model=line.model,
         metrics=line.metrics,
         heard=line.heard,
         given_anew=line.given_anew,
         joined=line.joined,
+        transitions=line.transitions,
+        atoms=line.atoms,
+        forgotten=line.forgotten,
+        confirmed=line.confirmed,
+        tools=line.tools,
+        lore=line.lore,
+        lore_began=line.lore_began,
+        greeting=line.greeting,
+        decisions=line.decisions,
+        reset=line.reset,
     )

@@ -4,7 +4,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from rolehost.memory import Look
 from rolehost.turn import Ask
+from rolehost.web import Request
 from rolehost_api.errors import LogicError
 
 
@@ -33,7 +35,7 @@ def call(function: Callable[[Any], Any], turn: Any) -> Any:
         raise HookFailed(_code(error), error) from None
 
 
-def advance(coroutine: Coroutine[Any, Any, Any], answer: Any, error: BaseException | None) -> Ask:
+def advance(coroutine: Coroutine[Any, Any, Any], answer: Any, error: BaseException | None) -> Ask | Look | Request:
     """Send an answer, or an error, into a hook until it asks again. Raises HookFailed or Returned."""
     try:
         asked = coroutine.send(answer) if error is None else coroutine.throw(error)
@@ -42,7 +44,7 @@ def advance(coroutine: Coroutine[Any, Any, Any], answer: Any, error: BaseExcepti
     except BaseException as failed:
         raise HookFailed(_code(failed), failed) from None
     else:
-        if isinstance(asked, Ask):
+        if isinstance(asked, Ask | Look | Request):
             return asked
         raise HookFailed("foreign_await", _foreign(coroutine))
     raise Returned(value)

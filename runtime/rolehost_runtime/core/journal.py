@@ -6,18 +6,20 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from rolehost_api.link.messages import CallModel, ModelResult, Say
+from rolehost_api.link.messages import CallModel, CallTool, Fetch, Question, QuestionAnswer, Recall, Say
 
 _encode = msgspec.msgpack.Encoder().encode
 
+Kind = Literal["say", "call_model", "recall", "call_tool", "fetch"]
+
 
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """One effect: what it was, and the model's answer once there is one."""
+    """One effect: what it was, and its answer once there is one."""
 
-    kind: Literal["say", "call_model"]
+    kind: Kind
     mark: bytes
     """Digest of the message, so that a run which asks for something else is noticed."""
-    result: ModelResult | None = None
+    result: QuestionAnswer | None = None
 
 
 class Stop(Struct, frozen=True):
@@ -32,7 +34,11 @@ class Stop(Struct, frozen=True):
     code: str
 
 
-def entry(message: Say | CallModel) -> Entry:
+_KINDS: dict[type, Kind] = {
+    Say: "say", CallModel: "call_model", Recall: "recall", CallTool: "call_tool", Fetch: "fetch",
+}  # fmt: skip
+
+
+def entry(message: Say | Question) -> Entry:
     """The journal's entry of an effect that was just made."""
-    kind: Literal["say", "call_model"] = "say" if isinstance(message, Say) else "call_model"
-    return Entry(kind, hashlib.blake2b(_encode(message), digest_size=16).digest())
+    return Entry(_KINDS[type(message)], hashlib.blake2b(_encode(message), digest_size=16).digest())

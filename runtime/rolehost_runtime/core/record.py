@@ -17,23 +17,35 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rolehost_api.errors import RolehostError
-from rolehost_api.link.messages import Degraded, PatchOp
+from rolehost_api.link.messages import MAX_EMITTED, MAX_TRANSITIONS, Degraded, Emitted, PatchOp, Transition
+from rolehost_api.link.tools import ToolCall
 from rolehost_api.wire import (
+    BehaviorTransition,
+    CustomEvent,
     DegradedHook,
     FinishReason,
     HeardPart,
+    MemoryAtom,
+    MemoryCommitted,
     Metrics,
     ResponseAmended,
     ResponseDone,
     ServerFrame,
     StateDelta,
+    TakenEdge,
+    ToldLore,
     Usage,
+    UsedTool,
 )
+from rolehost_runtime.core.memory.atoms import Atom, Changes
 from rolehost_runtime.core.merge import ALONE
+from rolehost_runtime.core.occasions import Occasion
+from rolehost_runtime.core.safety.guards import Decision
+from rolehost_runtime.core.shown import shown_patch
 
 TURN_VERSION, AMEND_VERSION = 1, 2
 """Version 1 is a turn; version 2 is what is no turn, an Amend so far."""
-MAX_EVENTS = 3
+MAX_EVENTS = 4 + MAX_TRANSITIONS + MAX_EMITTED
 """Of one turn, as `event_count` counts them. An amend is one event."""
 
 Position = tuple[int, int]
@@ -57,6 +69,14 @@ class JournalEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     outcome: str = ""
     error: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    """Of a model's answer: the tools that it called."""
+
+
+MODEL, TOOL = "model", "tool"
+"""In place of a hook's name in `degraded`: what the platform did otherwise than it was asked to. A tool's is `tool:NAME`."""
+GUARD = "guard"
+"""The same for a guard that failed; which, `where` says."""
 
 
 class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,6 +119,46 @@ class TurnRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The one that its change got: the store says it, beside the body."""
     urgent: bool = False
     """Its change of the state is to be noticed at once."""
+    transitions: Annotated[tuple[Transition, ...], Meta(max_length=MAX_TRANSITIONS)] = ()
+    """Of the behaviour graph; where it stands since is a part of the state."""
+    model: str = ""
+    """`backend/model` that gave the (last part of the) reply."""
+    atoms: tuple[Atom, ...] = ()
+    """What it remembers."""
+    forgotten: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    """Ids of what it forgets, and of what users asserted and it vouches for."""
+    tools: tuple[UsedTool, ...] = ()
+    """That the model called, and what came of it. Their arguments are in the journal."""
+    occasion: Occasion | None = None
+    """Why there was a turn though nobody said anything: `input` is empty then, and it keeps the session no longer."""
+    absent_ms: int = 0
+    """Since the user's turn before; 0 where there was none."""
+    emitted: tuple[Emitted, ...] = ()
+    lore: tuple[ToldLore, ...] = ()
+    """Entries of the lorebook that the model was told."""
+    lore_began: tuple[str, ...] = ()
+    """Ids of those that later turns must know of."""
+    greeting: int = 0
+    """Of the first turn: the greeting that the user was shown."""
+    decisions: tuple[Decision, ...] = ()
+    """What guards decided of it. Of a `filtered` turn the input was not let in: its reply is the platform's."""
+
+    schema: int = 0
+    """Version of the State class that wrote the state which this turn left; 0: the one before still did."""
+    reset: bool = False
+    """The typed state began anew with this turn: its revision could not read it. The patch begins with what went."""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the model is never told of it. What a crisis reply answered it is told of: it must not go on as if
+        nothing had been said."""
+        return any(one.stage == "input" and one.action == "block" for one in self.decisions)
+
+    @property
+    def memory(self) -> Changes:
+        """What becomes of what is remembered."""
+        return Changes(self.atoms, self.forgotten, self.confirmed, self.at_ms)
 
     @property
     def position(self) -> Position:
@@ -179,9 +239,17 @@ def decode(fields: dict[bytes, bytes]) -> Record:
         raise CorruptRecord("a record cannot be read") from None
 
 
-def event_count(patch: tuple[PatchOp, ...], user_patch: tuple[PatchOp, ...] = ()) -> int:
-    """How many events `render` makes of a turn with these patches: one for each that is not empty, and done."""
-    return bool(patch) + bool(user_patch) + 1
+def event_count(
+    patch: tuple[PatchOp, ...],
+    user_patch: tuple[PatchOp, ...] = (),
+    transitions: int = 0,
+    *,
+    remembers: bool = False,
+    emitted: int = 0,
+) -> int:
+    """How many events `render` makes of a turn: one for each transition, for each patch that is not empty, for what it
+    did to memory and for each frame of the Role's own, and done."""
+    return transitions + bool(patch) + bool(user_patch) + remembers + emitted + 1
 
 
 def last_seq(record: Record) -> int:
@@ -199,12 +267,12 @@ def place_after(after_seq: int, turn: int, seq: int, amends: int) -> Position:
     """A place before which every event has a number up to `after_seq`, for sure: who heard up to there reads on from it.
 
     `turn`, `seq` and `amends` are the log's: its last turn and event, and how many amends it has in all. A turn has one
-    to three events, so turn 3 ends at 9 or before where there are no amends, and each amend may be one more. The other
+    to 24 events, so turn 1 ends at 24 or before where there are no amends, and each amend may be one more. The other
     way round, as many of the newest turns as there are events after `after_seq` may be unheard, whatever was amended.
     In a log of 10 turns and 15 events, without amends and with 4:
 
     >>> [place_after(heard, 10, 15, 0) for heard in (0, 6, 7, 14, 15)]
-    [(1, 0), (3, 0), (3, 0), (10, 0), (10, 1)]
+    [(1, 0), (2, 0), (3, 0), (10, 0), (10, 1)]
     >>> [place_after(heard, 10, 15, 4) for heard in (0, 6, 8, 14, 15)]
     [(1, 0), (2, 0), (4, 0), (10, 0), (10, 5)]
 
@@ -214,8 +282,8 @@ def place_after(after_seq: int, turn: int, seq: int, amends: int) -> Position:
     return min((turns + 1, 0), (turn, amends + 1))
 
 
-def render(record: Record, session_id: str, *, replay: bool = False) -> list[ServerFrame]:
-    """The events of a record as clients see them, the same live and on replay."""
+def render(record: Record, session_id: str, *, replay: bool = False, trace_id: str = "") -> list[ServerFrame]:
+    """The events of a record as clients see them, the same live and on replay; but `trace_id`, which no log has."""
     if isinstance(record, Amend):
         return [
             ResponseAmended(
@@ -228,23 +296,36 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
                 replay=replay,
             )
         ]
-    frames: list[ServerFrame] = []
+    frames: list[ServerFrame] = [
+        BehaviorTransition(
+            session_id=session_id,
+            seq=record.seq_first + number,
+            ts=record.at_ms,
+            subgraph=step.subgraph,
+            from_=step.source,
+            to=step.target,
+            edge=TakenEdge(weight=step.weight, of=step.of, why=step.why),
+            response_id=record.response_id,
+            replay=replay,
+        )
+        for number, step in enumerate(record.transitions)
+    ]
     if record.patch:
         frames.append(
             StateDelta(
                 session_id=session_id,
-                seq=record.seq_first,
+                seq=record.seq_first + len(record.transitions),
                 ts=record.at_ms,
                 version=record.version,
                 is_urgent=record.urgent,
-                patch=record.patch,
+                patch=shown_patch(record.patch),
             )
         )
     if record.user_patch:
         frames.append(
             StateDelta(
                 session_id=session_id,
-                seq=last_seq(record) - 1,
+                seq=record.seq_first + len(frames),
                 ts=record.at_ms,
                 scope="user",
                 version=record.user_version,
@@ -252,6 +333,36 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
                 patch=record.user_patch,
             )
         )
+    if record.memory:
+        frames.append(
+            MemoryCommitted(
+                session_id=session_id,
+                seq=record.seq_first + len(frames),
+                ts=record.at_ms,
+                atoms=tuple(
+                    MemoryAtom(
+                        id=atom.id, kind=atom.kind, text=atom.said, source_turn=atom.turn, asserted=atom.asserted
+                    )
+                    for atom in record.atoms
+                ),
+                forgotten=record.forgotten,
+                confirmed=record.confirmed,
+                replay=replay,
+            )
+        )
+    first = record.seq_first + len(frames)
+    frames += (
+        CustomEvent(
+            session_id=session_id,
+            seq=first + number,
+            ts=record.at_ms,
+            name=own.name,
+            data=own.data,
+            response_id=record.response_id,
+            replay=replay,
+        )
+        for number, own in enumerate(record.emitted)
+    )
     frames.append(
         ResponseDone(
             session_id=session_id,
@@ -266,9 +377,14 @@ def render(record: Record, session_id: str, *, replay: bool = False) -> list[Ser
             client_msg_id=record.client_msg_id,
             revision=record.revision,
             usage=record.usage,
+            model=record.model,
             metrics=record.metrics,
             degraded=tuple(DegradedHook(hook=d.hook, code=d.code, where=d.where) for d in record.degraded) or None,
             user_state=_kept(record),
+            tools=record.tools or None,
+            timer=record.occasion.hook if record.occasion is not None else None,
+            lore=record.lore or None,
+            trace_id=trace_id,
             replay=replay,
         )
     )

@@ -7,7 +7,7 @@ the log goes on under a new name, so that no position in the old one is taken fo
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rolehost_runtime.core.record import Amend, Position, Record, last_seq, size_of
 from rolehost_runtime.core.session import text_weight
@@ -35,6 +35,8 @@ class Fence:
     """This process wrote the owner's name."""
     seq: int
     """Of the last event."""
+    owner: str = field(default="", compare=False)
+    """Whose name was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,12 @@ import msgspec
 from msgspec.structs import replace as edited
 
 from rolehost_api.errors import NotFound
-from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import FinishReason, HeardPart, Metrics, Usage
-from rolehost_runtime.core.patch import MAX_STATE_BYTES, InvalidPatch, apply, encoded_size
+from rolehost_api.link.messages import Degraded, Emitted, PatchOp, Remember, Transition
+from rolehost_api.wire import FinishReason, HeardPart, Metrics, ToldLore, Usage, UsedTool
+from rolehost_runtime.core.lorebook.telling import remembered
+from rolehost_runtime.core.memory.atoms import Source, made
+from rolehost_runtime.core.occasions import Occasion
+from rolehost_runtime.core.patch import InvalidPatch, apply, encoded_size
 from rolehost_runtime.core.prompt import Exchange, Told
 from rolehost_runtime.core.record import (
     Amend,
@@ -29,6 +32,8 @@ from rolehost_runtime.core.record import (
     event_count,
     last_seq,
 )
+from rolehost_runtime.core.safety.guards import Decision
+from rolehost_runtime.core.schema import anew, folded, left_of
 from rolehost_runtime.core.snapshot import Snapshot, due
 
 MAX_SEEN = 4096
@@ -92,6 +97,12 @@ class OpenTurn:
     """When it is given up, by the clock of `now_ms`; None: the client set no deadline."""
     joined: tuple[str, ...] = ()
     """Ids of the messages that joined it while it was answered."""
+    occasion: Occasion | None = None
+    """Why there is a turn though nobody said anything."""
+    absent_ms: int = 0
+    """Since the user's turn before; 0 where there was none."""
+    greeting: int = 0
+    """Of the first turn: the greeting that the user was shown."""
 
     def steered(self, message: str, client_msg_id: str | None) -> "OpenTurn":
         """The turn with one more message in it.
@@ -139,13 +150,30 @@ class Outcome:
     degraded: tuple[Degraded, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    """`backend/model` that gave the (last part of the) reply."""
     metrics: Metrics = field(default_factory=Metrics)
     finish_reason: FinishReason = "stop"
     given_anew: bool = False
-    status: Literal["completed", "cancelled"] = "completed"
+    status: Literal["completed", "cancelled", "filtered"] = "completed"
     heard: HeardPart | None = None
     """Of a cancelled turn; None: all that was sent."""
     urgent: bool = False
+    transitions: tuple[Transition, ...] = ()
+    session_id: str = ""
+    """The client's word for the session: where what is remembered comes from."""
+    atoms: tuple[Remember, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    tools: tuple[UsedTool, ...] = ()
+    emitted: tuple[Emitted, ...] = ()
+    lore: tuple[ToldLore, ...] = ()
+    lore_began: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    schema: int = 1
+    """Version of the State class of the logic that ran."""
+    reset: bool = False
+    """It ran on a state that began anew: see `core.schema`."""
 
 
 def cut(reply: str, heard: HeardPart | None) -> HeardPart:
@@ -170,12 +198,22 @@ class SessionFold:
         self.turn = self.seq = self.version = self.last_at_ms = self.amends = 0
         self.revision = self.response_id = ""
         """Of the newest turn."""
+        self.spoke_ms = 0
+        """When the user's newest turn was durable: turns that have no message do not count."""
         self.state: dict[str, Any] = {}
+        self.schema = 1
+        """Version of the State class that wrote it."""
         self.urgent = False
         """The state's newest change was marked so."""
+        self.unstarted = True
+        """The logic has seen no turn of it so far."""
         self.past: deque[Exchange] = deque()
         self.told: Told | None = None
         """The past as the client tells it, in a session that no log keeps; it goes before `past`."""
+        self.lore: dict[str, int] = {}
+        """Entries of the lorebook that later turns must know of, each with the turn that told it."""
+        self.greeting = 0
+        """The one that the session began with."""
         self._past_chars = 0
         self._held_bytes = FOLD_BYTES
         """What `past` and `_seen` take."""
@@ -207,9 +245,12 @@ class SessionFold:
         fold.turn, fold.seq, fold.version = snapshot.turn, snapshot.seq, snapshot.version
         fold.last_at_ms, fold.revision, fold.state = snapshot.at_ms, snapshot.revision, snapshot.state
         fold.response_id, fold.amends, fold.urgent = snapshot.response_id, snapshot.amends, snapshot.urgent
+        fold.spoke_ms = snapshot.spoke_ms or snapshot.at_ms
         for digest, turn in _SEEN.iter_unpack(snapshot.seen):
             fold._remember(digest, turn)
         fold._snapshot_bytes = size
+        fold.lore, fold.greeting = dict(snapshot.lore), snapshot.greeting
+        fold.unstarted, fold.schema = snapshot.unstarted, snapshot.schema
         return fold
 
     def recall(self, record: Record) -> None:
@@ -237,6 +278,11 @@ class SessionFold:
             amends=self.amends,
             past_from=max(1, self.turn - len(self.past) + 1),
             seen=b"".join(_SEEN.pack(digest, turn) for digest, turn in self._seen.items()),
+            spoke_ms=self.spoke_ms,
+            lore=self.lore,
+            greeting=self.greeting,
+            unstarted=self.unstarted,
+            schema=self.schema,
         )
 
     def needs_snapshot(self) -> bool:
@@ -262,7 +308,7 @@ class SessionFold:
         if foreign or record.turn != self.turn + 1 or record.seq_first != self.seq + 1:
             raise CorruptRecord("a session's log has a gap")
         try:
-            state = apply(self.state, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else self.state
+            state = folded(self.state, record.patch) if record.patch else self.state
         except InvalidPatch:
             raise CorruptRecord("a record's patch does not fit the state before it") from None
         self._take(record, state)
@@ -277,12 +323,16 @@ class SessionFold:
         512 Ki characters of English, one turn      -> half a MiB more; of Chinese, 2 MiB
         `{"turns": 1}`, eight bytes and 3 values    -> 416 for the state
         """
-        return self._held_bytes + state_weight(self.state)
+        return self._held_bytes + state_weight(self.state) + len(self.lore) * (ENTRY_BYTES + TEXT_BYTES)
 
     def turn_of(self, client_msg_id: str | None) -> int | None:
         """The turn that already answered this message, if it is one of the last MAX_SEEN. How long ago, its record
         knows: see `same_message`."""
         return self._seen.get(_digest(client_msg_id)) if client_msg_id is not None else None
+
+    def had(self, occasion: Occasion) -> bool:
+        """Whether there was a turn for it already."""
+        return occasion.digest in self._seen
 
     def begin(
         self,
@@ -295,19 +345,25 @@ class SessionFold:
         client_msg_id: str | None = None,
         user: str | None = None,
         deadline_at_ms: int | None = None,
+        occasion: Occasion | None = None,
+        greeting: int = 0,
     ) -> OpenTurn:
         """A turn begins. Time never runs backwards in a log: it is at least one past the last record's."""
         self._move(Move.BEGIN)
+        began_ms = max(self.last_at_ms + 1, now_ms)
         return OpenTurn(
             turn=self.turn + 1,
             response_id=response_id,
             input=message,
             client_msg_id=client_msg_id,
             user=user,
-            now_ms=max(self.last_at_ms + 1, now_ms),
+            now_ms=began_ms,
             rng_seed=rng_seed,
             revision=revision,
             deadline_at_ms=deadline_at_ms,
+            occasion=occasion,
+            absent_ms=max(0, began_ms - self.spoke_ms) if self.spoke_ms else 0,
+            greeting=self.greeting if self.turn else greeting,
         )
 
     def begin_again(self, opened: OpenTurn) -> OpenTurn:
@@ -318,21 +374,31 @@ class SessionFold:
         return opened
 
     def propose(self, opened: OpenTurn, outcome: Outcome, *, now_ms: int, max_bytes: int) -> TurnRecord:
-        """The record that would make the turn durable. Raises InvalidPatch; nothing has moved then."""
+        """The record that would make the turn durable. Raises InvalidPatch or InvalidMemory; nothing has moved then."""
         if self._amend is not None:
             raise KeyError("an amend is on its way to the store")
         cancelled = outcome.status == "cancelled"
         heard = cut(outcome.reply, outcome.heard) if cancelled else None
-        state = apply(self.state, outcome.patch, max_bytes=max_bytes) if outcome.patch else self.state
+        removed = anew(self.state) if outcome.reset else ()
+        state, patch = left_of(self.state) if removed else self.state, (*removed, *outcome.patch)
+        state = apply(state, outcome.patch, max_bytes=max_bytes) if outcome.patch else state
+        at_ms = max(opened.now_ms, self.last_at_ms + 1, now_ms)
+        source = Source(self.log_id, outcome.session_id, opened.turn, opened.revision, at_ms)
         record = TurnRecord(
             log_id=self.log_id,
             epoch=self.epoch,
             turn=opened.turn,
             seq_first=self.seq + 1,
-            seq_count=event_count(outcome.patch, outcome.user_patch),
-            version=self.version + (1 if outcome.patch else 0),
+            seq_count=event_count(
+                patch,
+                outcome.user_patch,
+                len(outcome.transitions),
+                remembers=bool(outcome.atoms or outcome.forgotten or outcome.confirmed),
+                emitted=len(outcome.emitted),
+            ),
+            version=self.version + (1 if patch else 0),
             now_ms=opened.now_ms,
-            at_ms=max(opened.now_ms, self.last_at_ms + 1, now_ms),
+            at_ms=at_ms,
             revision=opened.revision,
             response_id=opened.response_id,
             input=opened.input,
@@ -344,15 +410,30 @@ class SessionFold:
             joined=opened.joined,
             client_msg_id=opened.client_msg_id,
             user=opened.user,
-            patch=outcome.patch,
+            patch=patch,
             user_patch=outcome.user_patch,
             user_base=outcome.user_base if outcome.user_patch else 0,
             degraded=outcome.degraded,
             journal=outcome.journal,
             rng_seed=opened.rng_seed,
             usage=outcome.usage,
+            model=outcome.model,
             metrics=outcome.metrics,
-            urgent=outcome.urgent and bool(outcome.patch),
+            urgent=outcome.urgent and bool(patch),
+            transitions=outcome.transitions,
+            atoms=made(outcome.atoms, source),
+            forgotten=outcome.forgotten,
+            confirmed=outcome.confirmed,
+            tools=outcome.tools,
+            occasion=opened.occasion,
+            absent_ms=opened.absent_ms,
+            emitted=outcome.emitted,
+            lore=outcome.lore,
+            lore_began=outcome.lore_began,
+            greeting=0 if self.turn else opened.greeting,
+            decisions=outcome.decisions,
+            schema=outcome.schema if patch and outcome.schema != self.schema else 0,
+            reset=bool(removed),
         )
         self._move(Move.PROPOSE)
         self._proposed = (record, state)
@@ -429,9 +510,18 @@ class SessionFold:
 
     def _take(self, record: TurnRecord, state: dict[str, Any]) -> None:
         self.turn, self.version, self.state = record.turn, record.version, state
-        self.seq = last_seq(record)
+        self.seq, self.schema = last_seq(record), record.schema or self.schema
         self.urgent = record.urgent if record.patch else self.urgent
+        self.unstarted = self.unstarted and record.status == "filtered"
         self.last_at_ms, self.revision, self.response_id = record.at_ms, record.revision, record.response_id
+        if record.occasion is None:
+            self.spoke_ms = record.at_ms
+        else:
+            self._remember(record.occasion.digest, record.turn)
+        if record.turn == 1:
+            self.greeting = record.greeting
+        if record.lore_began:
+            self.lore = remembered(self.lore, record.lore_began, record.turn)
         self._tail_turns += 1
         self._tail_bytes += RECORD_BYTES + text_weight(record.input) + text_weight(record.reply)
         self._tail_bytes += encoded_size(record.patch) if record.patch else 0
@@ -440,7 +530,7 @@ class SessionFold:
             self._remember(_digest(client_msg_id), record.turn)
 
     def _say(self, record: TurnRecord) -> None:
-        self.past.append(Exchange(record.input, record.reply))
+        self.past.append(Exchange(record.input, record.reply, record.withheld))
         self._past_chars += len(record.input) + len(record.reply)
         self._held_bytes += _exchange_weight(self.past[-1])
         while len(self.past) > MAX_PAST_TURNS or (self._past_chars > MAX_PAST_CHARS and len(self.past) > 1):
@@ -465,7 +555,7 @@ class SessionFold:
     def _cut(self, reply: str) -> None:
         """Less of the newest reply was heard."""
         before = self.past.pop()
-        self.past.append(Exchange(before.input, reply))
+        self.past.append(before._replace(reply=reply))
         self._past_chars += len(reply) - len(before.reply)
         self._held_bytes += _exchange_weight(self.past[-1]) - _exchange_weight(before)
 

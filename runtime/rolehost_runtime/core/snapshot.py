@@ -41,6 +41,16 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first turn whose words prompts may still need; the log keeps what is from there on."""
     seen: bytes = b""
     """Ids of client messages, oldest first: twelve bytes each, a digest and the turn that answered it."""
+    spoke_ms: int = 0
+    """When the user's newest turn was committed; 0: with this one."""
+    lore: dict[str, int] = {}
+    """Entries of the lorebook that later turns must know of, each with the turn that told it."""
+    greeting: int = 0
+    """The one that the session began with."""
+    unstarted: bool = False
+    """The logic has seen no turn so far: guards answered them all."""
+    schema: int = 1
+    """Version of the State class that wrote the state."""
 
     def ends_with(self, records: Iterable[Record]) -> bool:
         """Whether the log has, among these records, the turn that this snapshot was taken after, and ends there as it did.

@@ -8,8 +8,10 @@ import msgspec
 
 from rolehost import Role, State, Turn
 from rolehost_api.link.messages import PatchOp
+from rolehost_runtime.core.behavior.place import BEHAVIOR
 from rolehost_runtime.core.merge import ALONE, MAX_COUNT, CounterTooLarge, applied, changes_of, difference
 from rolehost_runtime.core.patch import StateTooLarge, apply, check_value, diff, encoded_size
+from rolehost_runtime.core.shown import HIDDEN
 
 Encoded = dict[str, Any]
 
@@ -27,6 +29,8 @@ class Kept:
 
     session: Encoded
     user: Encoded = field(default_factory=dict)
+    behavior: Encoded | None = None
+    """Where the session stands in its graph, and what it changes of it; None: there is no graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class States:
 
     def read(self) -> Kept:
         """What this code's types make of what is stored. Raises msgspec.ValidationError or RecursionError."""
-        session = _encoded(_decoded(self.session, self.role.state))
+        own = {name: value for name, value in self.session.items() if name not in (ALONE, *HIDDEN)}
+        session = _encoded(_decoded(own, self.role.state))
         if self.role.user_state is None:
             return Kept(session)
         return Kept(session, self._encode_user(self._decode_user(self._user)))
@@ -89,7 +94,7 @@ class States:
         """What the turn changed of the session's and of the person's. Raises InvalidPatch where it does not fit with
         what newer code keeps."""
         if self.shared is not None or self.role.user_state is None:
-            patch = diff(self.session, before.session, after.session)
+            patch = diff(self.session, self._whole(before), self._whole(after))
             shared = difference(self.shared or {}, before.user, after.user, self.role.merges)
             applied(self.shared or {}, changes_of(shared))
         else:
@@ -98,8 +103,11 @@ class States:
         return patch, shared
 
     @staticmethod
-    def _alone(kept: Kept) -> Encoded:
-        return {**kept.session, ALONE: kept.user}
+    def _whole(kept: Kept) -> Encoded:
+        return kept.session if kept.behavior is None else {**kept.session, BEHAVIOR: kept.behavior}
+
+    def _alone(self, kept: Kept) -> Encoded:
+        return {**self._whole(kept), ALONE: kept.user}
 
     @property
     def _only_shared(self) -> bool:

@@ -12,22 +12,28 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import Unavailable
+from rolehost_api.link.messages import MIN_TIMER_SECONDS
 from rolehost_api.link.root_secret import attestation_root
+from rolehost_runtime.core.assignment import assignment_key
+from rolehost_runtime.core.safety.guards import Guard
 from rolehost_runtime.gateway import faults, heap
 from rolehost_runtime.gateway.broker.archive.probe import ArchiveProbe
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
-from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
-from rolehost_runtime.gateway.broker.models.router import Models
-from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.models.metrics import PrometheusModelSink
+from rolehost_runtime.gateway.broker.models.plugins import PluginProvider
+from rolehost_runtime.gateway.broker.models.provider import HttpProvider
+from rolehost_runtime.gateway.broker.models.service import ModelService
+from rolehost_runtime.gateway.broker.reach.metrics import PrometheusReachSink
+from rolehost_runtime.gateway.broker.reach.opening import Outside
 from rolehost_runtime.gateway.broker.state.gauges import StoreGauges
 from rolehost_runtime.gateway.broker.state.redis_leases import RedisLeases
+from rolehost_runtime.gateway.broker.state.redis_ledger import RedisLedger
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
 from rolehost_runtime.gateway.edge.auth import Authenticator, KeyAuth, Tokens
@@ -44,7 +50,9 @@ from rolehost_runtime.gateway.edge.uploads import Uploads
 from rolehost_runtime.gateway.edge.websocket import Door
 from rolehost_runtime.gateway.kept import Forgettable
 from rolehost_runtime.gateway.link.dialer import TlsDialer
+from rolehost_runtime.gateway.link.metrics import LinkGauges, PrometheusLinkSink
 from rolehost_runtime.gateway.link.pool import LinkPool
+from rolehost_runtime.gateway.memories import MemoryStore
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.peers.dialer import TLS_SECONDS, TlsPeerDialer
 from rolehost_runtime.gateway.peers.guests import Guests
@@ -54,6 +62,7 @@ from rolehost_runtime.gateway.ports import (
     ArchiveFacts,
     Bundles,
     Dialer,
+    Embedder,
     Leases,
     ModelProvider,
     Report,
@@ -61,23 +70,33 @@ from rolehost_runtime.gateway.ports import (
     SessionStore,
     Signer,
     StoreFacts,
+    Toolbox,
+    Web,
 )
 from rolehost_runtime.gateway.sessions.admission import Admission
 from rolehost_runtime.gateway.sessions.archive import Archive
 from rolehost_runtime.gateway.sessions.history import Past
+from rolehost_runtime.gateway.sessions.judging import Judging
 from rolehost_runtime.gateway.sessions.limits import USUAL, Limits
 from rolehost_runtime.gateway.sessions.metrics import (
     PrometheusAdmissionSink,
     PrometheusArchiveSink,
     PrometheusRetentionSink,
     PrometheusSink,
+    PrometheusTimerSink,
 )
 from rolehost_runtime.gateway.sessions.ownership import PrometheusOwnership
 from rolehost_runtime.gateway.sessions.pressure import Pressure
 from rolehost_runtime.gateway.sessions.retention import Sweeper
+from rolehost_runtime.gateway.sessions.routing import Routing
 from rolehost_runtime.gateway.sessions.service import SessionService
+from rolehost_runtime.gateway.sessions.timekeeping import LOOK_SECONDS, Timekeeper
+from rolehost_runtime.gateway.sessions.warming import Warmer
 from rolehost_runtime.gateway.settings import GatewaySettings
 from rolehost_runtime.gateway.tables import Tables
+from rolehost_runtime.gateway.timers import MAX_TIMED
+from rolehost_runtime.gateway.tracing.opening import Telemetry
+from rolehost_runtime.gateway.tracing.tracer import Tracer
 from rolehost_runtime.gateway.upload import signing
 from rolehost_runtime.gateway.upload.client import UploadClient
 from rolehost_runtime.gateway.watch.api import Api, from_kubeconfig
@@ -85,6 +104,9 @@ from rolehost_runtime.gateway.watch.api import in_cluster as access_of_pod
 from rolehost_runtime.gateway.watch.cluster import ClusterFeed
 from rolehost_runtime.gateway.watch.lastgood import LastGood
 from rolehost_runtime.gateway.watch.review import TokenReview
+from rolehost_runtime.plugins.finding import find
+from rolehost_runtime.plugins.kinds import GUARD, IN_GATEWAY, MEMORY_STORE, PROMPT_TEMPLATE
+from rolehost_runtime.plugins.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from rolehost_runtime.gateway.edge.grpc.server import GrpcServer
@@ -131,6 +153,14 @@ class Options:
     peer_port: int | None = None
     grpc_port: int | None = None
     """None: gRPC is not served."""
+    timer_min_seconds: int = MIN_TIMER_SECONDS
+    """Logic with a shorter timer does not load."""
+    timer_look_seconds: float = LOOK_SECONDS
+    """How often a Role's timers are looked at: so late they may go off."""
+    most_timed: int = MAX_TIMED
+    """Sessions of one Role that have timers."""
+    inspect_bytes: int = 0
+    """What prompts and traces of the newest turns may take, for who looks into one; 0: none are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +181,18 @@ class Adapters:
     bundles: Bundles
     store: SessionStore
     models: ModelProvider
+    embedder: Embedder | None = None
+    """What memories mean; None: nobody tells."""
+    web: Web | None = None
+    """Servers outside; None: logic cannot reach any."""
+    toolbox: Toolbox | None = None
+    """Tools of other servers; None: there are none."""
+    guards: Mapping[str, Guard] = field(default_factory=dict)
+    """Those that are installed beside the platform's own, by the names that Roles use."""
+    layouts: Mapping[str, PromptTemplate] = field(default_factory=dict)
+    """PromptTemplates that are installed."""
+    home: MemoryStore | None = None
+    """Where memories are at home; None: beside the sessions' logs. Closed with the sessions."""
     auth: Authenticator
     signing_key: Signer
     """Proves to pods (and to the upload service) that this is the platform."""
@@ -174,10 +216,14 @@ class Adapters:
     """None: nobody may ask for /internal/v1/observed."""
     peering: Peering | None = None
     """None: it is alone (local mode)."""
+    assignment_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """Of the buckets that new sessions fall in: the same in every gateway, and nobody else's."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """This process's own name, which the store writes into a session's head."""
     places: Sequence[Forgettable] = ()
     """Where anything of a session or a user is kept beside the sessions' logs: what is forgotten is deleted there too."""
+    tracer: Tracer | None = None
+    """None: turns have no traces."""
     feeds: Sequence[Feed] = ()
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -217,15 +263,25 @@ class Gateway:
             require_gvisor=adapters.require_gvisor,
             me=adapters.owner,
             members=self._members,
+            timer_min_seconds=options.timer_min_seconds,
+            sink=PrometheusLinkSink(self.metrics.registry),
         )
+        self.metrics.registry.register(LinkGauges(self._pool.facts))
         ownership = PrometheusOwnership(self.metrics.registry)
+        self._routing = routing = Routing(tables, adapters.assignment_key, wall_ms)
+        self._pool.rollouts, routing.changed = routing.moves.reports, self._pool.news
+        self._pool.on_silent(routing.fell_silent)
+        self.metrics.held_back.set_function(lambda: routing.held_back)
+        self._scores = routing.cohorts = Judging(tables, self.metrics.registry)
+        sink = PrometheusSink(self.metrics.registry)
+        self._scores.scored, self._scores.forgotten = routing.scored, sink.forget
         self._sessions = SessionService(
             tables,
             self._pool,
             adapters.store,
             adapters.models,
             wall_ms,
-            PrometheusSink(self.metrics.registry),
+            sink,
             durability=adapters.durability,
             peers=self._mesh,
             archive=adapters.archive,
@@ -234,7 +290,34 @@ class Gateway:
             ownership=ownership,
             limits=adapters.limits,
             admission=adapters.admission,
+            embedder=adapters.embedder,
+            home=adapters.home,
+            memory=lambda what, outcome: self.metrics.memory.labels(what, outcome).inc(),
+            memory_lag=self.metrics.memory_lag.observe,
+            web=adapters.web,
+            toolbox=adapters.toolbox,
+            most_timed=options.most_timed,
+            guards=adapters.guards,
+            layouts=adapters.layouts,
+            inspect_bytes=options.inspect_bytes,
+            routing=routing,
+            scores=self._scores,
+            tracer=adapters.tracer,
         )
+        self._warmer = Warmer(
+            self._sessions.world, adapters.owner, lambda outcome: self.metrics.warm_ups.labels(outcome).inc()
+        )
+        self._pool.warmed, self._warmer.changed = self._warmer.reports, self._pool.news
+        self._timekeeper = Timekeeper(
+            tables,
+            adapters.store,
+            self._sessions.look,
+            self._mesh.owners if self._mesh is not None else tuple,
+            wall_ms,
+            PrometheusTimerSink(self.metrics.registry),
+            look_seconds=options.timer_look_seconds,
+        )
+        self._ticking: asyncio.Task[None] | None = None
         if self._mesh is not None:
             self._mesh.changed, self._mesh.given_up = self._pool.members_changed, ownership.given_up
             self._mesh.doubted = self._sessions.doubt
@@ -247,6 +330,7 @@ class Gateway:
         self._edge: EdgeServer | None = None
         self._grpc: GrpcServer | None = None
         self._small: list[SmallServer] = []
+        self._metrics_server: SmallServer | None = None
         self._running: list[asyncio.Task[None]] = []
 
     def _members(self) -> frozenset[str]:
@@ -268,6 +352,13 @@ class Gateway:
         return self._grpc.port
 
     @property
+    def metrics_port(self) -> int:
+        """Of the metrics' port; known once started."""
+        if self._metrics_server is None:
+            raise RuntimeError("the gateway is not started, or serves no metrics")
+        return self._metrics_server.port
+
+    @property
     def report(self) -> Report:
         """What the pods said, for whoever makes revisions serve."""
         return self._pool
@@ -282,11 +373,17 @@ class Gateway:
 
     async def _start(self) -> None:
         options, adapters = self._options, self._adapters
+        self.metrics.vitals.start()
         policy = Policy(
             frozenset(o.lower() for o in options.allowed_origins), frozenset(options.allowed_hosts), options.page
         )
         gate = Gate(
-            tables=adapters.tables, sessions=self._sessions, hub=self._hub, metrics=self.metrics, now_ms=wall_ms
+            tables=adapters.tables,
+            sessions=self._sessions,
+            hub=self._hub,
+            metrics=self.metrics,
+            now_ms=wall_ms,
+            scores=self._scores,
         )
         rooms = Rooms(
             gate=gate,
@@ -297,6 +394,7 @@ class Gateway:
             settled=lambda: self._mesh is None or self._mesh.settled,
             page=options.page,
             platform=PlatformHealth(adapters.store_facts, wall_ms, self._members, archive_facts=adapters.archive_facts),
+            inspecting=self._sessions,
         )
         self._edge = EdgeServer(
             make_rest(rooms, policy),
@@ -312,7 +410,8 @@ class Gateway:
             door = OperatorOnly(adapters.reviewer, options.operator_service_account)
             self._small.append(SmallServer(internal_app(self._pool, door), options.host, options.internal_port))
         if options.metrics_port is not None:
-            self._small.append(SmallServer(metrics_app(self.metrics.registry), options.host, options.metrics_port))
+            self._metrics_server = SmallServer(metrics_app(self.metrics.registry), options.host, options.metrics_port)
+            self._small.append(self._metrics_server)
         self._running = [asyncio.create_task(self._feed(feed)) for feed in adapters.feeds]
         for server in self._small:
             await server.start()
@@ -327,6 +426,8 @@ class Gateway:
         if self._grpc is not None:
             await self._grpc.start()
         self._pool.listens(True)
+        self._warmer.start()
+        self._ticking = asyncio.create_task(self._feed(self._timekeeper), name="timers")
 
     async def _open_to_peers(self) -> None:
         options, peering = self._options, self._adapters.peering
@@ -360,6 +461,8 @@ class Gateway:
             if self._mesh is not None:
                 self._mesh.leave()
             self._sessions.leave()
+            await self._stop_timers()
+            await self._warmer.stop()
             await self._hub.drain(self._options.migrate_seconds, self._options.drain_seconds)
             await self._sessions.stop(LAST_TURNS_SECONDS)
             if self._grpc is not None:
@@ -377,11 +480,18 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._pool.stop()
+        self.metrics.vitals.stop()
         for close in self._adapters.closing:
             try:
                 await close()
             except Exception as error:
                 faults.internal(log, "closing", error)
+
+    async def _stop_timers(self) -> None:
+        """Nothing more goes off here. A turn that runs goes on; what is due is another gateway's once this one is gone."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
 
     async def run(self) -> None:
         """Start, and stop at SIGTERM or SIGINT."""
@@ -430,7 +540,9 @@ def _segments(url: str) -> SegmentStore | None:
 
 async def in_cluster(settings: GatewaySettings) -> Gateway:
     """The gateway of a cluster: tables by watches, pods by TLS, bundles by the upload service, state in Redis."""
+    plugins = find(settings.plugins, IN_GATEWAY)
     metrics, tables = Metrics(), Tables()
+    telemetry = Telemetry.of(settings.traces(), metrics.registry)
     key, root = signing.LinkKey(settings.link_key_file), attestation_root(settings.attestation_file)
     api = await Api(from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else access_of_pod()).__aenter__()
     uploads = await UploadClient(settings.upload_url, key).__aenter__()
@@ -450,8 +562,18 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
     store.most_kept = settings.tenant_max_sessions
     admission = Admission(tables, store, wall_ms, lambda: pressure.over, settings.tenant_max_sessions, admitted)
     store.doubted = lambda why: metrics.set_aside.labels(why).inc()
-    openai = OpenAIProvider(KeyRing(settings.model_keys_dir))
-    models = Models({BackendType.OPENAI: openai, BackendType.SCRIPTED: ScriptedProvider(SCRIPT_PAUSE_SECONDS)})
+    ledger = RedisLedger.connect(settings.redis_url, password)
+    keys = KeyRing(settings.model_keys_dir)
+    models = ModelService(
+        HttpProvider(keys),
+        tables,
+        wall_ms,
+        ledger,
+        PrometheusModelSink(metrics.registry),
+        script_pause_seconds=SCRIPT_PAUSE_SECONDS,
+        plugins=PluginProvider.of(plugins, keys),
+    )
+    outside = Outside.of(settings.reach(), PrometheusReachSink(metrics.registry), KeyRing(settings.tool_keys_dir))
     feed = ClusterFeed(api, tables, metrics, namespace=settings.namespace)
     kept = RedisLastGood.connect(settings.redis_url, password)
     leases = RedisLeases.connect(settings.redis_url, password)
@@ -463,8 +585,15 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         dialer=TlsDialer(root, metrics.not_attested.inc),
         bundles=uploads,
         store=store,
-        models=models,
+        models=models.provider,
+        embedder=models.embedder,
+        web=outside.web,
+        toolbox=outside.toolbox,
+        guards=plugins.made(GUARD),
+        layouts=plugins.made(PROMPT_TEMPLATE),
+        home=plugins.get(MEMORY_STORE, settings.memory_store).make() if settings.memory_store else None,
         auth=KeyAuth(tables.keys, Tokens(signing_key(root), wall_ms)),
+        assignment_key=assignment_key(root),
         signing_key=key,
         store_answers=store.answers,
         store_facts=store.facts,
@@ -477,8 +606,19 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         reviewer=TokenReview(api),
         owner=owner,
         peering=Peering(identity=PlatformIdentity(settings.link_key_file, settings.platform_keys_dir), leases=leases),
-        feeds=(feed, last_good, archive, sweeper, pressure, StoreGauges(store.facts, metrics.store)),
-        closing=(openai.close, store.close, kept.close, leases.close, uploads.close, api.close),
+        tracer=telemetry.tracer,
+        feeds=(feed, last_good, archive, sweeper, pressure, StoreGauges(store.facts, metrics.store), *telemetry.feeds),
+        closing=(
+            telemetry.close,
+            outside.close,
+            models.close,
+            ledger.close,
+            store.close,
+            kept.close,
+            leases.close,
+            uploads.close,
+            api.close,
+        ),
     )
     options = Options(
         name=settings.pod_name,
@@ -490,10 +630,14 @@ async def in_cluster(settings: GatewaySettings) -> Gateway:
         allowed_origins=settings.allowed_origins,
         allowed_hosts=settings.allowed_hosts,
         page=settings.page,
+        inspect_bytes=settings.inspect_mebibytes << 20,
         max_connections=settings.max_connections,
         drain_seconds=settings.drain_seconds,
         migrate_seconds=settings.migrate_seconds,
         peer_port=settings.peer_port,
         grpc_port=settings.grpc_port or None,
+        timer_min_seconds=settings.timer_min_seconds,
+        timer_look_seconds=settings.timer_look_seconds,
+        most_timed=settings.tenant_max_sessions,
     )
     return Gateway(options, adapters, metrics)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.export import Line
 from rolehost_runtime.gateway.kept import Receipt, Whose
+from rolehost_runtime.gateway.remembered import MemoryView
 
 
 class SessionRow(Struct, frozen=True, kw_only=True):
@@ -71,11 +72,33 @@ class Keeping(Protocol):
         `log_trimmed`; Overloaded `too_many_forks`, `too_many_kept`.
         """
 
+    async def end(self, whose: Whose, session_id: str) -> None:
+        """The conversation is over: one turn more, `on_end`, within seconds, and no timer goes off any more. What the user
+        says after it begins them anew."""
+
     async def forget(self, whose: Whose, session_id: str) -> Receipt:
         """Delete all of a session; again, it is the same receipt."""
 
     async def forget_user(self, whose: Whose) -> Receipt:
         """Delete all of a user's sessions with the Role, and what is kept of them beside. Never NotFound."""
+
+    async def memories(
+        self, whose: Whose, session_id: str, query: str, after: str, limit: int
+    ) -> tuple[list[MemoryView], str]:
+        """What is remembered of a user, or of a session that has none; and what to ask for next, empty at the end.
+
+        Newest first, or best first for a question. With a `session_id` what its turns remembered.
+        """
+
+    async def edit_memory(self, whose: Whose, session_id: str, name: str, text: str, *, asserted: bool) -> MemoryView:
+        """Another text in the place of one of these, which is forgotten. `asserted`: a user says so, and nobody vouches
+        for it. Raises NotFound `memory_not_found`, BadRequest `invalid_memory`."""
+
+    async def confirm_memory(self, whose: Whose, session_id: str, name: str) -> MemoryView:
+        """What a user asserted is vouched for from now on. Raises NotFound `memory_not_found`."""
+
+    async def forget_memory(self, whose: Whose, session_id: str, name: str) -> Receipt:
+        """Forget one of these. Raises NotFound `memory_not_found`."""
 
     async def receipt(self, tenant_uid: str, receipt: str, user: str = "") -> Receipt:
         """A receipt of this tenant's; where the user asks, of their own. Raises NotFound `receipt_not_found`."""

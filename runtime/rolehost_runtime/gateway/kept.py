@@ -133,6 +133,9 @@ class Register(Protocol):
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
         """Whether the register of this Role is the caller's to sweep, for so long; nobody else is told so meanwhile."""
 
+    async def claim_unit(self, unit: str, seconds: int) -> bool:
+        """Whether the caller is the first to name this unit of a rollout's evidence; nobody else is for so long."""
+
     async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
         """What was last said of each of them, in order; None where nothing was."""
 

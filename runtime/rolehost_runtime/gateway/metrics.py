@@ -10,14 +10,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rolehost_api.errors import LogicError, RolehostError
+from rolehost_api.vitals import Vitals
 from rolehost_runtime.gateway.ports import StoreFacts
 
+APPLIED = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 ROUND_TRIPS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.vitals = Vitals(self.registry)
         self.frames_in = 0
         self.frames_out = 0
         self.sockets = Gauge("rolehost_gateway_sockets", "Open WebSockets.", registry=self.registry)
@@ -80,6 +83,18 @@ class Metrics:
             ["what", "outcome"],
             registry=self.registry,
         )
+        self.memory = Counter(
+            "rolehost_gateway_memory",
+            "What was done with memory (recall, remind, learn, tidy), by `ok` or stable code.",
+            ["what", "outcome"],
+            registry=self.registry,
+        )
+        self.memory_lag = Histogram(
+            "rolehost_memory_apply_lag_seconds",
+            "From the commit of what a turn remembers to its being where memories are at home, if that is not beside the log.",
+            buckets=APPLIED,
+            registry=self.registry,
+        )
         self.watch_events = Counter(
             "rolehost_gateway_watch_events", "Events of watches.", ["kind"], registry=self.registry
         )
@@ -132,6 +147,17 @@ class Metrics:
         self.tables_stale = Gauge(
             "rolehost_tables_stale",
             "1 while this gateway serves from the last good tables, for it started without the apiserver.",
+            registry=self.registry,
+        )
+        self.held_back = Gauge(
+            "rolehost_rollouts_held_back",
+            "Roles whose candidate gets no new sessions from this gateway: too many bad ones came in a row.",
+            registry=self.registry,
+        )
+        self.warm_ups = Counter(
+            "rolehost_rollout_warmups",
+            "Turns that nobody asked for, by which a new revision was warmed: completed, late, or a stable code.",
+            ["outcome"],
             registry=self.registry,
         )
         self.tables_kept = Counter(

@@ -3,20 +3,37 @@ suite in tests/contract that its real adapter and its fake both pass.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from array import array
+from collections.abc import AsyncIterator, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from rolehost_api.crd.modelbackend import BackendSpec
-from rolehost_api.errors import Conflict, Unavailable
-from rolehost_api.link.messages import CallModel, Commit, Hello, LogLine, ModelResult, Say, StartTurn, TurnFailed
+from rolehost_api.errors import Conflict, NotFound, Unavailable
+from rolehost_api.link.messages import (
+    Commit,
+    Fetch,
+    Fetched,
+    Hello,
+    LogLine,
+    Question,
+    QuestionAnswer,
+    Say,
+    StartTurn,
+    TimerSpec,
+    TurnFailed,
+)
 from rolehost_api.link.peer import Attach
+from rolehost_api.link.tools import ToolCall, ToolSpec
 from rolehost_api.observed import Observed
 from rolehost_api.wire import ForkedFrom, HeardPart, Said, ServerFrame, Usage
 from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.merge import ROOM, Stored
+from rolehost_runtime.core.models.budget import Amount
 from rolehost_runtime.core.patch import MAX_STATE_BYTES
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
@@ -24,9 +41,12 @@ from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Entry, Shelved
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.gateway.inspected import Inspected
 from rolehost_runtime.gateway.keeping import Keeping
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Library
+from rolehost_runtime.gateway.memories import MemoryStore
 from rolehost_runtime.gateway.tables import PodEntry, RevisionEntry, RoleEntry, Scope, Tenant
+from rolehost_runtime.gateway.timers import TimerStore
 
 # ── edge ⇄ sessions ─────────────────────────────────────────────────────────────────
 
@@ -48,6 +68,8 @@ class Principal:
     """The end user; empty for a key that speaks for the tenant itself."""
     role: str = ""
     """The one Role that the token is for; empty: all of the tenant's."""
+    revision: str = ""
+    """The one revision that the token names, `r3`; empty: it names none."""
     until_ms: int | None = None
     """When the token is not accepted any more, milliseconds since 1970. None: there is no token."""
 
@@ -77,8 +99,9 @@ class SessionHandle(Protocol):
         """Run one turn and return when it is committed; its events go to every channel.
 
         A session runs one turn at a time; up to 8 wait in line, then Overloaded `busy`. What
-        becomes of a message that comes meanwhile, its `busy_policy` says; Unavailable
-        `deadline_exceeded` where its `deadline_ms` pass first, in line or running.
+        becomes of a message that comes meanwhile, its `busy_policy` says. Where its `deadline_ms` pass
+        while the model speaks, the answer ends there and is kept (`length`); Unavailable
+        `deadline_exceeded` where they pass before a word, in line or running.
         A known `client_msg_id` replays that turn's events instead. Raises RolehostError
         where the turn failed before its commit; nothing of it is in the log then, and
         channels were told `response.done status=failed` if `response.created` was sent.
@@ -146,6 +169,8 @@ class StateView:
     """None where no end user is named."""
     is_urgent: bool = False
     """The change that made this version was marked so."""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    """The current node of each subgraph of the Role's behaviour graph; `state` does not say it."""
 
 
 class Sessions(Protocol):
@@ -177,6 +202,16 @@ class Sessions(Protocol):
     @property
     def kept(self) -> Keeping:
         """All sessions that there are, whoever holds them."""
+
+
+class Inspecting(Protocol):
+    async def inspect(
+        self, principal: Principal, role: RoleEntry, session_id: str, turn: int, *, whole: bool
+    ) -> Inspected:
+        """A turn (0: the newest) from underneath. `whole`: with what only the tenant may see.
+
+        Raises NotFound as `standing` does, and `turn_not_found`; creates nothing.
+        """
 
 
 class Logs(Protocol):
@@ -327,11 +362,23 @@ class Host(Protocol):
 class TurnCall(Protocol):
     """One turn on one pod. It ends by `committed` or `abort`, whatever happens; after that it is gone."""
 
-    async def next(self, timeout_seconds: float) -> Say | CallModel | Commit | TurnFailed:
+    async def next(self, timeout_seconds: float) -> Say | Question | Commit | TurnFailed:
         """What the pod asks for next. Raises Unavailable: `pod_lost`, or `turn_timeout` where it is silent."""
 
-    def answer(self, result: ModelResult) -> None:
-        """The outcome of the CallModel that `next` gave last."""
+    @property
+    def tools(self) -> Sequence[ToolSpec]:
+        """That the pod's logic declares, as it says; checked for form, and not yet for what the Role grants."""
+
+    @property
+    def deltas(self) -> bool:
+        """The pod's logic wants to see answers while they are given."""
+
+    def notice(self, index: int, text: str, noticed: Callable[[bool], None]) -> None:
+        """Show it more of the answer to the CallModel that `next` gave last, one piece at a time; `noticed` is told
+        whether it wants no more of it."""
+
+    def answer(self, result: QuestionAnswer) -> None:
+        """The outcome of the question that `next` gave last."""
 
     def committed(self, version: int, user_at: str | None = None) -> None:
         """The turn is durable; the pod holds the state of that version, and (None: it changed none) of user-scope
@@ -368,11 +415,22 @@ class Links(Protocol):
         `person` is asked for user-scope state where the Role keeps any. Raises what it raises.
         """
 
+    async def loaded(
+        self, role: RoleEntry, revision: RevisionEntry, session_key: str, wait_seconds: float
+    ) -> Sequence[TimerSpec]:
+        """The timers of the logic, as the session's pod told when it had loaded it. Raises as `start_turn` does."""
+
+    def timers(self, revision: RevisionEntry) -> Sequence[TimerSpec]:
+        """The same, as far as a pod of that revision that is linked just now has told."""
+
     def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:
         """Count the session as living on that revision until its idle timeout passes."""
 
     def release(self, session_key: str) -> None:
         """The session is pinned elsewhere from now on, or gone."""
+
+    def leave(self, role: RoleEntry, revision: str, but: Container[str]) -> None:
+        """Nobody is pinned to that revision any more but those sessions: whoever was goes elsewhere when they speak."""
 
 
 # ── link ⇄ world ────────────────────────────────────────────────────────────────────
@@ -400,13 +458,40 @@ class Bundles(Protocol):
         """The transported (gzip) archive. Raises NotFound `bundle_not_found` for what *this* tenant never pushed."""
 
 
+class Web(Protocol):
+    """Servers outside, as turns see them."""
+
+    async def fetch(self, role: RoleEntry, permissions: Sequence[str], asked: Fetch, key: str = "") -> Fetched:
+        """Ask one of them, where the permissions grant it. Never raises: its failure is an answer too.
+
+        `key` is what the server may know the request by, should it come twice; empty for one that changes nothing.
+        """
+
+
 # ── broker ⇄ world ──────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMessage:
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: Sequence[ToolCall] = ()
+    """Of `assistant`: the tools that it called behind these words."""
+    call_id: str = ""
+    """Of `tool`: the call that this came of."""
+    name: str = ""
+    """Of `tool`: its name."""
+    error: str = ""
+    """Of `tool`: the call came to nothing."""
+    late: bool = False
+    """As core.prompt.Spoken has it."""
+    raw: msgspec.Raw | None = None
+    """The content as JSON, where it was written before."""
+
+    @property
+    def said(self) -> str | msgspec.Raw:
+        """The content, for an encoder of JSON."""
+        return self.content if self.raw is None else self.raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +502,33 @@ class ModelRequest:
     params: dict[str, Any]
     max_tokens: int | None
     tenant_uid: str
+    backend: str = ""
+    """Name of the ModelBackend that is asked."""
+    tenant: str = ""
+    """Its namespace, for metrics."""
+    deadline: float | None = None
+    """By the loop's clock: an answer that begins later is of no use."""
+    stable_chars: int = 0
+    """So much of the first message, if it is the system's, is the same in every call of this revision."""
+    tools: Sequence[ToolSpec] = ()
+    """That the messages may speak of."""
+    may_call: bool = True
+    """Of `tools`; False: this time the model answers in words."""
+    steady: int = 0
+    """So many of the first messages begin the session's next call too, see core.prompt.Prompt."""
+    cache_key: str = ""
+    """Of whoever may share what the server keeps of prompts, see core.models.caching; empty: it is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call in a model's answer, as the server said it."""
+
+    name: str
+    arguments: str
+    """Meant to be JSON of an object; it may be anything."""
+    too_large: bool = False
+    """`arguments` is not whole: there was more than may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +536,16 @@ class ModelEnd:
     """The last item of a model's stream."""
 
     finish_reason: str
+    """`stop`, `length` or `content_filter`, or a word of the server's own for stopping by itself."""
     usage: Usage
+    model: str = ""
+    """`backend/model`, as the platform names them, that answered, where more than one may be asked."""
+    calls: Sequence[Called] = ()
+    """What it wants to be called before it goes on."""
+    dropped: int = 0
+    """Calls beyond those, which nobody kept."""
+    tools_left_out: bool = False
+    """It cannot call tools, so it was told of none."""
 
 
 class ModelProvider(Protocol):
@@ -432,7 +553,59 @@ class ModelProvider(Protocol):
         """Text as it comes, then one ModelEnd.
 
         Raises Unavailable `model_unavailable`, `model_timeout`, `model_overloaded`, or
-        BadRequest `model_refused`. Closing the iterator aborts the call.
+        BadRequest `model_refused`, `model_key_refused`, `model_not_found`. Closing the iterator aborts the call.
+        """
+
+
+class Toolbox(Protocol):
+    """Tools that are not the logic's own: what other servers do for a Role's model. Named `server__tool`.
+
+    What a Role grants (`tool:server__tool`, `tool:*`) the caller checks, and counts; times out after five and after
+    thirty seconds; and cuts what is too long.
+    """
+
+    async def offered(self, role: RoleEntry, revision: RevisionEntry) -> Sequence[ToolSpec]:
+        """All that there are for this Role. Raises RolehostError; its code is in the turn's `degraded` then."""
+
+    async def call(self, role: RoleEntry, revision: RevisionEntry, name: str, arguments: str, key: str) -> str:
+        """What it gives back, for the model to read. `arguments` is JSON of an object, and not checked for its schema.
+
+        `key` is this call's in this turn, and the same where the turn is given anew: an idempotency key.
+        Raises RolehostError: the model is told its code, if it is one of `core.tooling`, else `tool_failed`.
+        """
+
+
+class NoToolbox:
+    """Implements Toolbox: there are no tools but the logic's own."""
+
+    async def offered(self, role: RoleEntry, revision: RevisionEntry) -> Sequence[ToolSpec]:
+        return ()
+
+    async def call(self, role: RoleEntry, revision: RevisionEntry, name: str, arguments: str, key: str) -> str:
+        raise NotFound("there is no such tool", code="unknown_tool")
+
+
+class TokenLedger(Protocol):
+    async def take(self, tenant_uid: str, backend: str, day: int, want: Amount, bound: Amount) -> Amount:
+        """Hand out of a tenant's budget of that day (its number, UTC) as much of `want` as `bound` leaves, each part by
+        itself; 0 of what is not bounded. Negative parts give back. Raises Unavailable `state_unavailable`."""
+
+
+Vector = array
+"""Of type code `f`: 32-bit floats, as the server gave them; numpy.frombuffer reads one without a copy."""
+
+
+class Embedder(Protocol):
+    async def embed(
+        self, tenant: Tenant, backend: str, texts: Sequence[str], *, model: str = "", session: str = ""
+    ) -> "list[Vector[float]]":
+        """One vector for each text, in order, by the ModelBackend of type Embeddings with that name.
+
+        `model` is one of the backend's own names, empty: its first. Calls of one `session` end in the order in
+        which they were made. Texts of several calls of one tenant travel together, of two tenants never; where a
+        server refuses some of them, only their own calls fail. Raises BadRequest `embedding_refused`, or for a text
+        over MAX_EMBEDDED_CHARS or too many at once; Unavailable and Overloaded as a ModelProvider does, and
+        Overloaded `budget_exhausted`, Unavailable `backend_not_found`.
         """
 
 
@@ -486,6 +659,8 @@ NEWEST_BYTES = 32_768
 """Of the newest records that come with a session which is opened unread, in all."""
 RAISE_MS = 1000
 """Between two takeovers of one session from owners that did not give it away."""
+NOBODY: Mapping[str, int] = MappingProxyType({})
+"""Owners that gave a session away, by the epoch in which they did."""
 
 
 USER_BYTES = ROOM * MAX_STATE_BYTES
@@ -494,11 +669,14 @@ USER_BYTES = ROOM * MAX_STATE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a turn's change of user-scope state came to."""
+    """What a turn's change of user-scope state, and of what is remembered, came to."""
 
-    version: int
+    version: int = 0
+    """Of user-scope state; 0: the turn did not change it."""
     overridden: int = 0
     """Values that it overrode without having seen them."""
+    memory: int = 0
+    """The version of what is remembered; 0: it did not change it, or that is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,18 +694,24 @@ class Compensation:
     turn: int
 
 
-class SessionStore(Library, Protocol):
+class SessionStore(Library, MemoryStore, TimerStore, Protocol):
     """The log of sessions. Every method: Unavailable `state_unavailable` in ≤2 s where Redis is away."""
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
+        self,
+        key: str,
+        yield_to: Collection[str] = (),
+        given: Mapping[str, int] = NOBODY,
+        newest: int = 0,
+        mine: int = 0,
     ) -> tuple[Head, list[Record]]:
         """Take the session over: raise its epoch, so that whoever held it is fenced; read what makes it.
 
         That is the newest good snapshot (`Head.kept`) and the records from its `past_from` on; without one, all of
-        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`. From an owner
-        that is neither this one nor one of `given`, who gave it away, it is taken once in RAISE_MS at most: who comes
-        too early waits, and is refused with Moving where others keep coming first.
+        them. Raises HeldElsewhere, and nothing is changed, where its last owner is one of `yield_to`, but for one of
+        `given`: who gave it away, and in which epoch. One that took it up again since is yielded to. From an owner that
+        is neither this one nor gave it away it is taken once in RAISE_MS at most: who comes too early waits, and is
+        refused with Moving where others keep coming first.
 
         With `newest`, at most so many of the newest records, of NEWEST_BYTES in all, are enough: where there are any and
         no turn was left open, they come alone, and `Head.unread` says so. Who reads such a session later names the epoch
@@ -569,12 +753,16 @@ class SessionStore(Library, Protocol):
         """Append one record, if epoch, place and `seq` are still right; one server-side call. A turn's clears the note
         of the open turn in the same step, and all of the session is kept for `keep_seconds` from now on: then it is
         gone, all at once to whoever asks, with the user-scope state that nobody has read or changed for as long.
+        A turn without a message keeps nothing longer than it was to be kept.
 
         Raises Conflict `superseded` where another owner took over. Idempotent: the same
         record again is accepted.
 
         A turn that changes user-scope state merges it in the same step (`core.merge`), and is told what that came to.
         Raises InvalidPatch `counter_too_large`, or StateTooLarge over USER_BYTES; nothing is written then.
+
+        What a turn remembers and forgets is written in the same step as well (`core.memory.atoms`). Raises MemoryFull
+        where there is no room for it before the partition is tidied; nothing is written then.
         """
 
     async def user(self, tag: str, known: Stored, keep_seconds: int = 0) -> Stored:
@@ -586,10 +774,10 @@ class SessionStore(Library, Protocol):
     async def compensations(self, tag: str, count: int) -> list[Compensation]:
         """Values that turns overrode without having seen them, newest first; the store keeps the last 1,024."""
 
-    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> bool:
         """Note in the head that this turn is open, or (None) that it is given up, if epoch and turn are still right.
 
-        Nothing where they are not: a note never comes after the turn's own commit, nor from who was fenced.
+        False, and nothing, where they are not: a note never comes after the turn's own commit, nor from who was fenced.
         """
 
 

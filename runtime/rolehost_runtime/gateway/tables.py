@@ -13,6 +13,9 @@ from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import RoleSpec
 from rolehost_api.observed import HostFacts
+from rolehost_runtime.core.assignment import TO_STABLE, Traffic
+from rolehost_runtime.core.departing import Departing
+from rolehost_runtime.core.warming import Warming
 
 V = TypeVar("V")
 KINDS = ("tenants", "images", "roles", "revisions", "pods", "backends", "gateways", "keys")
@@ -47,6 +50,14 @@ class RoleEntry:
     """Open sessions move to `stable` at their next turn (development only)."""
     created_at: int = 0
     """When it was declared, seconds of Unix time; 0 where that is not known."""
+    traffic: Traffic = TO_STABLE
+    """Where new sessions go; without shares all to `stable`."""
+    leaving: tuple[Departing, ...] = ()
+    """Revisions that lost their new sessions, and what becomes of those that they have."""
+    quarantined: tuple[str, ...] = ()
+    """Revisions that were given up, and whose memories are not recalled."""
+    warming: Warming | None = None
+    """What is to be warmed now, before its first session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,28 +13,42 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from rolehost_api.crd.modelbackend import BackendType
 from rolehost_api.errors import BadRequest
+from rolehost_runtime.core.reach.addresses import Reachable
 from rolehost_runtime.gateway.app import Adapters, Gateway, Options, wall_ms
 from rolehost_runtime.gateway.broker.models.keys import KeyRing
-from rolehost_runtime.gateway.broker.models.openai import OpenAIProvider
-from rolehost_runtime.gateway.broker.models.router import Models
-from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
+from rolehost_runtime.gateway.broker.models.metrics import PrometheusModelSink
+from rolehost_runtime.gateway.broker.models.plugins import PluginProvider
+from rolehost_runtime.gateway.broker.models.provider import HttpProvider
+from rolehost_runtime.gateway.broker.models.service import ModelService
+from rolehost_runtime.gateway.broker.reach.metrics import PrometheusReachSink
+from rolehost_runtime.gateway.broker.reach.opening import Outside, ReachSettings
+from rolehost_runtime.gateway.broker.state.redis_ledger import RedisLedger
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.edge.auth import OpenAuth, Tokens
+from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.tables import Tables
 from rolehost_runtime.local.banner import Facts, banner
 from rolehost_runtime.local.dialer import ProcessDialer, runsc
+from rolehost_runtime.local.embeddings import embedding
 from rolehost_runtime.local.model import Choice, choose
 from rolehost_runtime.local.redis import EmbeddedRedis
 from rolehost_runtime.local.reload import Follower, folders_of
 from rolehost_runtime.local.tables import LOCAL, FileTables
+from rolehost_runtime.plugins.finding import SETTING, find, words
+from rolehost_runtime.plugins.kinds import GUARD, IN_GATEWAY, MEMORY_STORE, PROMPT_TEMPLATE
 
+TOOL_KEYS = "ROLEHOST_TOOL_KEYS_DIR"
+ALLOWED_CIDRS = "ROLEHOST_REACH_ALLOWED_CIDRS"
+HOME_SETTING = "ROLEHOST_MEMORY_STORE"
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 TYPING_SECONDS = 0.015
 """Between two pieces of a scripted answer, so that a stream looks like one."""
+TIMER_LOOK_SECONDS = 0.5
+"""Whoever tries a timer of seconds out watches for it."""
 FIRST_PATIENCE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
+INSPECT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +62,20 @@ class Running:
     sandbox: str
 
 
-async def run(paths: Sequence[Path], port: int, data: Path, wish: str, grpc_port: int | None = None) -> None:
-    """Until SIGINT or SIGTERM; gRPC where it has a port. Raises RolehostError or OSError where it cannot start."""
+async def run(
+    paths: Sequence[Path],
+    port: int,
+    data: Path,
+    wish: str,
+    grpc_port: int | None = None,
+    embeddings: str = "",
+    metrics_port: int | None = None,
+) -> None:
+    """Until SIGINT or SIGTERM; gRPC and metrics where they have a port. Raises RolehostError or OSError where it cannot start."""
     asked = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    async with local(paths, port, data, wish, os.environ, grpc_port) as running:
+    async with local(paths, port, data, wish, os.environ, grpc_port, embeddings, metrics_port) as running:
         entries = sorted(running.files.tables.roles.values(), key=lambda entry: entry.name)
         facts = Facts(
             port=running.gateway.port,
@@ -77,10 +99,13 @@ async def local(
     wish: str,
     environment: Mapping[str, str],
     grpc_port: int | None = None,
+    embeddings: str = "",
+    metrics_port: int | None = None,
 ) -> AsyncIterator[Running]:
     """Local mode for as long as the block runs."""
     watched = folders_of(paths)
     _refuse_beside(data, watched)
+    plugins = find(words(environment.get(SETTING, "")), IN_GATEWAY)
     async with contextlib.AsyncExitStack() as held:
         redis = EmbeddedRedis(data / "redis")
         await redis.start()
@@ -93,6 +118,8 @@ async def local(
         keys = KeyRing(_key_folder(scratch / "keys", choice.keys or {}))
         tables, signing_key = Tables(), Ed25519PrivateKey.generate()
         files = FileTables(tables, data / "ordinals.json", choice.backend)
+        if embeddings:
+            files.embeddings = await held.enter_async_context(embedding(embeddings))
         follower = Follower(paths, files, _tell)
         faults = follower.read()
         if faults and not files.newest:
@@ -100,23 +127,49 @@ async def local(
         for fault in faults:
             _tell(f"✗ {fault}")
         store = RedisSessionStore.connect(redis.url)
-        model = OpenAIProvider(keys)
+        ledger, metrics = RedisLedger.connect(redis.url), Metrics()
+        models = ModelService(
+            HttpProvider(keys),
+            tables,
+            wall_ms,
+            ledger,
+            PrometheusModelSink(metrics.registry),
+            script_pause_seconds=TYPING_SECONDS,
+            plugins=PluginProvider.of(plugins, keys),
+        )
+        outside = Outside.of(_reach(environment), PrometheusReachSink(metrics.registry), _tool_keys(environment))
         dialer = ProcessDialer(tables.pods, signing_key.public_key().public_bytes_raw(), scratch / "pods", prefix)
         adapters = Adapters(
             tables=tables,
             dialer=dialer,
             bundles=files,
             store=store,
-            models=Models({BackendType.OPENAI: model, BackendType.SCRIPTED: ScriptedProvider(TYPING_SECONDS)}),
+            models=models.provider,
+            embedder=models.embedder,
+            web=outside.web,
+            toolbox=outside.toolbox,
+            guards=plugins.made(GUARD),
+            layouts=plugins.made(PROMPT_TEMPLATE),
+            home=plugins.get(MEMORY_STORE, home).make() if (home := environment.get(HOME_SETTING, "")) else None,
             auth=OpenAuth(LOCAL, Tokens(secrets.token_bytes(32), wall_ms)),
             signing_key=signing_key,
             store_answers=store.answers,
             store_facts=store.facts,
             require_gvisor=False,
-            closing=(model.close, store.close, dialer.close),
+            closing=(outside.close, models.close, ledger.close, store.close, dialer.close),
         )
-        options = Options(port=port, allowed_hosts=HOSTS, page=True, drain_seconds=DRAIN_SECONDS, grpc_port=grpc_port)
-        gateway = Gateway(options, adapters)
+        options = Options(
+            port=port,
+            allowed_hosts=HOSTS,
+            page=True,
+            drain_seconds=DRAIN_SECONDS,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            timer_min_seconds=1,
+            timer_look_seconds=TIMER_LOOK_SECONDS,
+            inspect_bytes=INSPECT_BYTES,
+        )
+        gateway = Gateway(options, adapters, metrics)
         await gateway.start()
         held.push_async_callback(gateway.stop)
         tasks = [asyncio.create_task(follower.promote(gateway.report)), asyncio.create_task(follower.watch(watched))]
@@ -134,6 +187,25 @@ def _refuse_beside(data: Path, watched: Sequence[Path]) -> None:
             raise BadRequest(
                 f"--data {data} lies among the files of a Role", hint="Use .rolehost, or a folder elsewhere"
             )
+
+
+def _tool_keys(environment: Mapping[str, str]) -> KeyRing:
+    """Files as a cluster's Secret has them: `local.weather` holds what a Role here calls `weather`."""
+    folder = environment.get(TOOL_KEYS)
+    return KeyRing(Path(folder) if folder else None)
+
+
+def _reach(environment: Mapping[str, str]) -> ReachSettings:
+    """The same checks as in a cluster; a server on this machine is reached where the variable of the cluster's gateways
+    says so. Raises BadRequest `invalid_settings`."""
+    allowed = tuple(one.strip() for one in environment.get(ALLOWED_CIDRS, "").split(",") if one.strip())
+    try:
+        Reachable.of(allowed)
+    except ValueError:
+        raise BadRequest(
+            f"{ALLOWED_CIDRS} is not a list of networks", hint="e.g. 127.0.0.0/8,::1/128", code="invalid_settings"
+        ) from None
+    return ReachSettings(allowed_cidrs=allowed)
 
 
 def _key_folder(folder: Path, keys: Mapping[str, str]) -> Path | None:

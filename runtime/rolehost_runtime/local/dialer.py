@@ -22,7 +22,7 @@ from rolehost_runtime.local.signals import send
 
 GRACE_SECONDS = 3.0
 RUNSC = ("--rootless", "--network=none", "--ignore-cgroups", "do", "--")
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "ROLEHOST_PLUGINS")
 """Of our own environment; a model's key is not among them."""
 
 Spawned = tuple[asyncio.subprocess.Process, Path]

@@ -1,4 +1,5 @@
-"""What answers on this machine: --model, else a key in the environment, else an Ollama, else a script."""
+"""What answers on this machine: --model, else a key in the environment (OpenAI's, then Anthropic's), else an Ollama, else a
+script."""
 
 import asyncio
 import json
@@ -9,12 +10,16 @@ from urllib.parse import urlsplit
 import click
 
 from rolehost_api.crd.modelbackend import ApiKey, BackendSpec, BackendType, ScriptLine, ServedModel
+from rolehost_runtime.core.models.abilities import able
 
 OPENAI = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4o-mini"
+ANTHROPIC = "https://api.anthropic.com/v1"
+ANTHROPIC_MODEL = "claude-haiku-4-5"
 OLLAMA = "http://127.0.0.1:11434"
-KEY = "openai"
+KEY = "model"
 """The entry of the key ring by which the environment's key is known."""
+FORMS = "is scripted, ollama/NAME, openai/NAME, anthropic/NAME or NAME@URL"
 MAX_TAGS = 1_048_576
 
 SCRIPT = (
@@ -46,7 +51,9 @@ class Choice:
 
 
 async def choose(wish: str, environment: Mapping[str, str], ollama: str = OLLAMA) -> Choice:
-    """The model by the order above. `wish` is `scripted`, `ollama/NAME`, `openai/NAME` or `NAME@URL`."""
+    """The model by the order above. `wish` is `scripted`, `ollama/NAME`, `openai/NAME`, `anthropic/NAME` or `NAME@URL`."""
+    anthropic_key = environment.get("ANTHROPIC_API_KEY", "")
+    anthropic = environment.get("ANTHROPIC_BASE_URL", "").rstrip("/") or ANTHROPIC
     key = environment.get("OPENAI_API_KEY", "")
     base = environment.get("OPENAI_BASE_URL", "").rstrip("/") or OPENAI
     kind, _, name = wish.partition("/")
@@ -57,31 +64,41 @@ async def choose(wish: str, environment: Mapping[str, str], ollama: str = OLLAMA
         return _openai(_checked(address), name, key)
     if kind == "openai" and name:
         return _openai(base, name, key)
+    if kind == "anthropic" and name:
+        return _served(BackendType.ANTHROPIC, anthropic, name, anthropic_key)
     if kind == "ollama" and name:
-        return _openai(f"{ollama}/v1", name, "", label=f"{name} by Ollama")
+        return _served(BackendType.OLLAMA, ollama, name, "")
     if wish:
-        raise click.BadParameter("is scripted, ollama/NAME, openai/NAME or NAME@URL", param_hint="--model")
+        raise click.BadParameter(FORMS, param_hint="--model")
     if key:
         return _openai(base, environment.get("OPENAI_MODEL") or OPENAI_MODEL, key)
+    if anthropic_key:
+        model = environment.get("ANTHROPIC_MODEL") or ANTHROPIC_MODEL
+        return _served(BackendType.ANTHROPIC, anthropic, model, anthropic_key)
     found = await _first_of(ollama)
     if found:
-        return _openai(f"{ollama}/v1", found, "", label=f"{found} by Ollama")
-    return scripted("export OPENAI_API_KEY=…   or start Ollama, or give --model NAME@URL")
+        return _served(BackendType.OLLAMA, ollama, found, "")
+    return scripted("export OPENAI_API_KEY=… or ANTHROPIC_API_KEY=…, or start Ollama, or give --model NAME@URL")
 
 
 def scripted(advice: str = "") -> Choice:
     return Choice(BackendSpec(type=BackendType.SCRIPTED, script=list(SCRIPT)), "scripted (no model)", advice)
 
 
-def _openai(base: str, name: str, key: str, *, label: str = "") -> Choice:
-    host = urlsplit(base).hostname
+def _openai(base: str, name: str, key: str) -> Choice:
+    return _served(BackendType.OPENAI, base, name, key)
+
+
+def _served(kind: BackendType, base: str, name: str, key: str) -> Choice:
     backend = BackendSpec(
-        type=BackendType.OPENAI,
+        type=kind,
         base_url=base,
         api_key=ApiKey(key=KEY) if key else None,
         models=[ServedModel(name=name, model=name)],
     )
-    return Choice(backend, label or f"{name} at {host}", keys={KEY: key} if key else None)
+    host = urlsplit(base).hostname
+    label = f"{name} by Ollama, on this machine" if able(backend, name).local else f"{name} at {host}"
+    return Choice(backend, label, keys={KEY: key} if key else None)
 
 
 def _checked(address: str) -> str:

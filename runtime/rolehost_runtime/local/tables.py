@@ -107,6 +107,8 @@ class FileTables:
         self._ordinals, self._model = ordinals, model
         self._archives: dict[str, bytes] = {}
         self._backends: dict[str, BackendSpec] = {}
+        self.embeddings: BackendSpec | None = None
+        """What tells meanings on this machine, for every name that a Role's memory asks for and nobody declared."""
         self.newest: dict[str, str] = {}
         """Role → the revision that its files make now."""
         tables.tenants.replace_all({(LOCAL.name,): LOCAL})
@@ -176,6 +178,9 @@ class FileTables:
         """Declared backends as they are; for every other name that a Role uses, the model of this machine."""
         asked = {template.model.name for template in templates if template.model.backend not in self._backends}
         served = dict.fromkeys((template.model.backend for template in templates), standing_in(self._model, asked))
+        if self.embeddings is not None:
+            named = (template.memory.embeddings.backend for template in templates)
+            served |= dict.fromkeys(filter(None, named), self.embeddings)
         served |= self._backends
         self.tables.backends.replace_all({(name,): backend for name, backend in served.items()})
 

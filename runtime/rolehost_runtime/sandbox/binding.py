@@ -74,6 +74,9 @@ class Binding:
                 role=bind.role,
                 personas=len(bind.persona) if any(bind.persona) else 0,
                 max_state_bytes=bind.state_max_bytes,
+                behavior=bind.behavior,
+                permissions=bind.permissions,
+                timer_min_seconds=bind.timer_min_seconds,
             )
             loaded = await self._pool.load(load, bind.max_workers)
             bound = Bound(
@@ -82,6 +85,9 @@ class Binding:
                 hooks=loaded.hooks,
                 state_fields=loaded.state_fields,
                 user_fields=loaded.user_fields,
+                tools=loaded.tools,
+                timers=loaded.timers,
+                deltas=loaded.deltas,
             )
             turns = Turns(self._pool, hook_seconds=bind.hook_wall_ms / 1000)
             self.serving = Serving(bind, bound, turns)

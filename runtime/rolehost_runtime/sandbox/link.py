@@ -22,23 +22,29 @@ from rolehost_api.link.messages import (
     Bind,
     Bound,
     BundleChunk,
-    CallModel,
     Commit,
     Committed,
     Credit,
+    Delta,
     Evicted,
+    Fetched,
     Hello,
     LoadError,
     LogBatch,
     Message,
     ModelResult,
     NeedState,
+    Noticed,
     Probe,
     Prove,
+    Question,
+    QuestionAnswer,
     ReadLogs,
+    Recalled,
     StartTurn,
     StateGiven,
     StopLogs,
+    ToolResult,
     ToPod,
     TurnFailed,
     proof_text,
@@ -58,6 +64,8 @@ MAX_TURNS = 256
 MAX_LOG_READERS = 16
 LOG_PAUSE_SECONDS = 0.05
 READ_BYTES = 65_536
+Heard = QuestionAnswer | StateGiven | Committed | Delta
+"""What a turn is told."""
 
 
 @dataclass(slots=True)
@@ -102,7 +110,7 @@ class Pod:
 @dataclass(slots=True)
 class _Turn:
     task: asyncio.Task[None]
-    inbox: asyncio.Queue[ModelResult | StateGiven | Committed]
+    inbox: asyncio.Queue[Heard]
 
 
 @dataclass(slots=True)
@@ -235,7 +243,7 @@ class Link:
             case Abort():
                 if turn is not None:
                     turn.task.cancel()
-            case ModelResult() | StateGiven() | Committed():
+            case ModelResult() | Recalled() | ToolResult() | Fetched() | StateGiven() | Committed() | Delta():
                 if turn is not None:  # else it crossed with our TurnFailed
                     turn.inbox.put_nowait(message)
             case _:
@@ -283,7 +291,7 @@ class Link:
         elif len(self.turns) >= MAX_TURNS:
             self._spawn(self.send(channel, TurnFailed(code="overloaded")))
         else:
-            inbox: asyncio.Queue[ModelResult | StateGiven | Committed] = asyncio.Queue()
+            inbox: asyncio.Queue[Heard] = asyncio.Queue()
             task = self._spawn(self._turn(serving, channel, start, inbox))
             self.turns[channel] = _Turn(task, inbox)
             task.add_done_callback(lambda _: self._turn_over(channel))
@@ -297,7 +305,7 @@ class Link:
         serving: Serving,
         channel: int,
         start: StartTurn,
-        inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]",
+        inbox: "asyncio.Queue[Heard]",
     ) -> None:
         key: Key = (self.id, start.session)
         state, shared = await self._state(channel, start, key, inbox)
@@ -305,10 +313,10 @@ class Link:
         turn = OpenTurn(self._pod.number(), start.session_id, bare, state, shared)
         try:
             out = await serving.turns.begin(turn)
-            while isinstance(out[-1], CallModel):
+            while isinstance(out[-1], Question):
                 await self._tell(channel, out)
-                answer = await inbox.get()
-                if not isinstance(answer, ModelResult) or answer.index != turn.waiting_for():
+                answer = await self._noticing(serving, channel, turn, inbox)
+                if not isinstance(answer, QuestionAnswer) or answer.index != turn.waiting_for():
                     raise ProtocolViolation("an answer that nobody asked for")
                 out = await serving.turns.resume(turn, answer)
             await self._tell(channel, out)
@@ -319,6 +327,15 @@ class Link:
         finally:
             serving.turns.end(turn)
 
+    async def _noticing(self, serving: Serving, channel: int, turn: OpenTurn, inbox: "asyncio.Queue[Heard]") -> Heard:
+        """The next word for the turn that is no piece of an answer; those are shown to its hooks."""
+        while isinstance(heard := await inbox.get(), Delta):
+            if heard.index != turn.waiting_for():
+                raise ProtocolViolation("a piece of an answer that nobody asked for")
+            stop = await serving.turns.notice(turn, heard.text)
+            await self.send(channel, Noticed(index=heard.index, stop=stop))
+        return heard
+
     async def _tell(self, channel: int, out: Sequence[Out]) -> None:
         """What a step came to. A message that the link cannot carry fails its turn, not the link."""
         try:
@@ -328,7 +345,7 @@ class Link:
             raise _TurnOver from None
 
     async def _state(
-        self, channel: int, start: StartTurn, key: Key, inbox: "asyncio.Queue[ModelResult | StateGiven | Committed]"
+        self, channel: int, start: StartTurn, key: Key, inbox: "asyncio.Queue[Heard]"
     ) -> tuple[bytes, bytes | None]:
         """The session's state and the person's (None: none is shared), encoded: given, remembered, or asked for."""
         held = self._held(start.state, key, start.version)

@@ -4,6 +4,7 @@ import importlib
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -11,8 +12,16 @@ from typing import Any
 import msgspec
 
 from rolehost import Role, State
-from rolehost_api.errors import RolehostError
-from rolehost_api.link.messages import LoadError
+from rolehost.timers import written
+from rolehost_api.errors import InvalidManifest, RolehostError
+from rolehost_api.link.messages import LoadError, TimerSpec
+from rolehost_runtime.core.behavior.choosing import BehaviorPolicy
+from rolehost_runtime.core.behavior.declaring import graph_of
+from rolehost_runtime.core.behavior.graph import Graph, InvalidBehavior
+from rolehost_runtime.core.behavior.stating import bare
+from rolehost_runtime.core.dsl.compiled import Compiled
+from rolehost_runtime.core.dsl.compiling import Surroundings, compile_behavior
+from rolehost_runtime.core.dsl.expressions import Names
 from rolehost_runtime.core.guard import error_type
 
 INLINE_MODULE = "logic"
@@ -28,14 +37,16 @@ class NotLoaded(RolehostError):
         self.error = error
 
 
-def load(folder: str, entrypoint: str, role: str, *, persona_bound: bool) -> Role[Any]:
+def load(
+    folder: str, entrypoint: str, role: str, *, persona_bound: bool, compiled: Compiled | None = None
+) -> Role[Any]:
     """The Role that `entrypoint` names in the code under `folder`. Raises NotLoaded.
 
     Without a folder it is a Role without hooks. Without an entrypoint the module is
     `logic` and the Role is found by its type.
     """
     if not folder:
-        return Role(role)
+        return bare(role, compiled)
     module_name, _, attribute = (entrypoint or INLINE_MODULE).partition(":")
     module = _import(folder, module_name)
     found = _find(module, attribute)
@@ -45,6 +56,47 @@ def load(folder: str, entrypoint: str, role: str, *, persona_bound: bool) -> Rol
             "declared_twice", f"persona is in spec.template.persona and in {at}; remove one of them", where=at
         )
     return found
+
+
+def behavior(said: bytes, *, has_logic: bool, names: Names | None = None) -> Compiled | None:
+    """The manifest's behaviour, compiled; None where it has none. `names` are the types of what the logic keeps, where
+    it is loaded. Raises NotLoaded."""
+    if not said:
+        return None
+    try:
+        around = Surroundings(has_logic=has_logic, names=names)
+        return compile_behavior(msgspec.json.decode(said, type=dict[str, Any]), around)
+    except (InvalidManifest, msgspec.MsgspecError, RecursionError) as error:
+        first = f"{error.findings[0]}" if isinstance(error, InvalidManifest) and error.findings else ""
+        raise _refused("invalid_behavior", first, where="") from error
+
+
+def graph(
+    role: Role[Any], folder: str, compiled: Compiled | None = None, policy: BehaviorPolicy | None = None
+) -> Graph | None:
+    """The Role's behaviour graph, in which `policy` chooses; None where it has none. Raises NotLoaded."""
+    try:
+        found = graph_of(role, compiled, placed=lambda at: f"{relative(at[0], folder)}:{at[1]}")
+        return found if found is None or policy is None else replace(found, policy=policy)
+    except InvalidBehavior as error:
+        file, line = error.declared_at
+        at = f"{relative(file, folder)}:{line}" if file else ""
+        raise _refused(error.code, f"{error.message}. {error.hint}", where=at) from error
+
+
+def timers_of(role: Role[Any], folder: str, least_seconds: int) -> tuple[TimerSpec, ...]:
+    """What the gateway has to know of the Role's timers. Raises NotLoaded for one that is shorter than may be."""
+    found = []
+    for hook in role.hooks:
+        if hook.event not in ("on_idle", "every"):
+            continue
+        if hook.seconds < least_seconds:
+            code = hook.function.__code__
+            at = f"{relative(code.co_filename, folder)}:{code.co_firstlineno}"
+            short = f"{hook.event}({written(hook.seconds)!r}) is shorter than {written(least_seconds)}"
+            raise _refused("invalid_timer", short, where=at)
+        found.append(TimerSpec(hook.name, "on_idle" if hook.event == "on_idle" else "every", hook.seconds))
+    return tuple(found)
 
 
 def fields(state: type[State] | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rolehost_api.link.messages import LoadError
 from rolehost_runtime.sandbox.pipes import Pipe, Printed
+from rolehost_runtime.sandbox.policies import SETTING
 from rolehost_runtime.sandbox.processes import NoWorkers, Template, Worker
 from rolehost_runtime.sandbox.procs import parent, sweep
 from rolehost_runtime.sandbox.steps import Fork, Forked, Load, Loaded
@@ -320,7 +321,7 @@ def _start_template(memory_bytes: int) -> tuple[socket.socket, int, int, subproc
 
 def _environment() -> dict[str, str]:
     """All that the tenant's processes see of the environment: nothing of the agent's own."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "PYTHONPATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "PYTHONPATH", SETTING) if name in os.environ}
     return kept | {
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",

@@ -13,14 +13,25 @@ import msgspec
 from msgspec import Struct
 
 from rolehost_api.errors import ProtocolViolation
-from rolehost_api.link.messages import CallModel, Commit, LoadError, ModelResult, Say, StartTurn, TurnFailed
+from rolehost_api.link.messages import (
+    Commit,
+    LoadError,
+    Question,
+    QuestionAnswer,
+    Say,
+    StartTurn,
+    TimerSpec,
+    TurnFailed,
+    Word,
+)
+from rolehost_api.link.tools import ToolSpec
 from rolehost_runtime.core.journal import Entry, Stop
 
 LENGTH = Packed(">I")
 MAX_FRAME = 16 * 1_048_576
 """A journal of a whole turn with all of its answers fits; what a worker may say is less."""
 
-Out = Say | CallModel | Commit | TurnFailed
+Out = Say | Question | Commit | TurnFailed
 
 
 class Said(Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
@@ -36,6 +47,10 @@ class Load(Said, frozen=True, kw_only=True, tag="load"):
     role: str
     personas: int
     max_state_bytes: int
+    behavior: bytes = b""
+    """Of the manifest, as JSON."""
+    permissions: tuple[Word, ...] | None = None
+    timer_min_seconds: int = 1
 
 
 class Loaded(Said, frozen=True, kw_only=True, tag="loaded"):
@@ -43,6 +58,9 @@ class Loaded(Said, frozen=True, kw_only=True, tag="loaded"):
     hooks: tuple[str, ...] = ()
     state_fields: tuple[str, ...] = ()
     user_fields: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    timers: tuple[TimerSpec, ...] = ()
+    deltas: bool = False
 
 
 class Fork(Said, frozen=True, kw_only=True, tag="fork"):
@@ -72,7 +90,9 @@ class Step(Said, frozen=True, kw_only=True, tag="step"):
     user_state: bytes | None = None
     journal: tuple[Entry, ...] = ()
     stops: tuple[Stop, ...] = ()
-    result: ModelResult | None = None
+    result: QuestionAnswer | None = None
+    delta: str | None = None
+    """More of the answer that it waits for, in place of all that."""
 
 
 class Drop(Said, frozen=True, kw_only=True, tag="drop"):
@@ -95,6 +115,8 @@ class LogNote(Said, frozen=True, kw_only=True, tag="log"):
 class Stepped(Said, frozen=True, kw_only=True, tag="stepped"):
     turn: int
     out: tuple[Out, ...] = ()
+    stop: bool = False
+    """Of a delta: the hooks want no more of the answer."""
 
 
 class Missing(Said, frozen=True, kw_only=True, tag="missing"):

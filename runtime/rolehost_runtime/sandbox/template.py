@@ -12,15 +12,17 @@ import socket
 import sys
 from contextlib import suppress
 
+from rolehost_runtime.core.dsl.declared import names_of
 from rolehost_runtime.sandbox import limits, seccomp
-from rolehost_runtime.sandbox.loading import NotLoaded, fields, load, show
+from rolehost_runtime.sandbox.loading import NotLoaded, behavior, fields, graph, load, show, timers_of
+from rolehost_runtime.sandbox.policies import SETTING, Policies
 from rolehost_runtime.sandbox.steps import Died, Fork, Forked, Frames, Load, Loaded, Said, ToTemplate, pack
 from rolehost_runtime.sandbox.worker import Logic, Worker
 
 
 class Template:
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, policies: Policies | None = None) -> None:
+        self._sock, self._policies = sock, policies or Policies()
         self._frames: Frames[Load | Fork] = Frames(ToTemplate)
         self._fds: list[int] = []
         self._logic: Logic | None = None
@@ -60,20 +62,28 @@ class Template:
 
     def _load(self, asked: Load) -> Loaded:
         try:
-            role = load(asked.folder, asked.entrypoint, asked.role, persona_bound=asked.personas > 0)
+            compiled = behavior(asked.behavior, has_logic=bool(asked.folder))
+            role = load(asked.folder, asked.entrypoint, asked.role, persona_bound=asked.personas > 0, compiled=compiled)
+            if asked.folder:  # only now it is known what a `state.x` of the manifest is
+                compiled = behavior(asked.behavior, has_logic=True, names=names_of(role))
+            walked = graph(role, asked.folder, compiled, self._policies.named(compiled))
+            timers = timers_of(role, asked.folder, asked.timer_min_seconds)
         except NotLoaded as error:
             if error.__cause__ is not None:
                 show(error.__cause__, asked.folder)
             return Loaded(error=error.error)
         finally:
             sys.stdout.flush()
-        self._logic = Logic(role, asked.folder, asked.personas, asked.max_state_bytes)
+        self._logic = Logic(role, asked.folder, asked.personas, asked.max_state_bytes, walked, asked.permissions)
         gc.collect()
         gc.freeze()  # pages that no collector touches stay shared with the workers
         return Loaded(
-            hooks=tuple(hook.name for hook in role.hooks),
+            hooks=(*(hook.name for hook in role.hooks), *(edge.name for edge in role.edges if edge.name)),
             state_fields=fields(role.state),
             user_fields=fields(role.user_state),
+            tools=tuple(tool.spec for tool in role.tools.values()),
+            timers=timers,
+            deltas=bool(role.of("on_delta")),
         )
 
     def _fork(self, fds: list[int]) -> int:
@@ -124,7 +134,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     with socket.socket(fileno=fd) as sock, suppress(ConnectionError):
-        Template(sock).serve()
+        Template(sock, Policies(os.environ.get(SETTING, ""))).serve()
     os._exit(0)
 
 

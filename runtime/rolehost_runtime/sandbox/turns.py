@@ -4,7 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rolehost_api.link.messages import CallModel, Commit, ModelResult, Say, StartTurn, TurnFailed
+from msgspec.structs import replace
+
+from rolehost_api.link.messages import (
+    Commit,
+    Question,
+    QuestionAnswer,
+    Say,
+    StartTurn,
+    TurnFailed,
+)
 from rolehost_runtime.core.journal import Entry, Stop, entry
 from rolehost_runtime.sandbox.pool import Pool
 from rolehost_runtime.sandbox.processes import NoWorkers, Worker, WorkerLost
@@ -36,6 +45,8 @@ class OpenTurn:
     losses: int = 0
     kills: int = 0
     """Of the losses those that nobody else can be blamed for."""
+    deaf: bool = False
+    """Its `on_delta` cost a worker."""
     spent: float = 0.0
     """Seconds in hooks and in the queue; time in the model is not among them."""
 
@@ -46,11 +57,11 @@ class OpenTurn:
     def waiting_for(self) -> int | None:
         """Index of the question that has no answer yet."""
         last = len(self.journal) - 1
-        pending = last >= 0 and self.journal[last].kind == "call_model" and self.journal[last].result is None
+        pending = last >= 0 and self.journal[last].kind != "say" and self.journal[last].result is None
         return last if pending else None
 
-    def answered(self, result: ModelResult) -> None:
-        self.journal[result.index] = Entry("call_model", self.journal[result.index].mark, result)
+    def answered(self, result: QuestionAnswer) -> None:
+        self.journal[result.index] = replace(self.journal[result.index], result=result)
 
 
 class Turns:
@@ -68,15 +79,41 @@ class Turns:
     async def begin(self, turn: OpenTurn) -> Sequence[Out]:
         return await self._timed(turn, None)
 
-    async def resume(self, turn: OpenTurn, result: ModelResult) -> Sequence[Out]:
+    async def resume(self, turn: OpenTurn, result: QuestionAnswer) -> Sequence[Out]:
         turn.answered(result)
         return await self._timed(turn, result)
+
+    async def notice(self, turn: OpenTurn, text: str) -> bool:
+        """Show the hooks more of the answer that the turn waits for; True: they want no more of it. Nothing where the
+        turn is suspended nowhere, as it is where its session runs apart.
+
+        Where that costs the worker, the hook is not called any more in this turn, which runs again by its journal.
+        """
+        if turn.holder is None or turn.deaf or turn.left <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(turn.left):
+                worker = await self._pool.acquire(turn.holder)
+            step = Step(turn=turn.key, delta=text)
+            said = await worker.run(step, turn.owner, wall=self._hook_seconds, left=turn.left)
+        except (TimeoutError, NoWorkers):
+            return False
+        except WorkerLost as lost:
+            turn.holder, turn.deaf = None, True
+            turn.losses += 1
+            self._pool.printed("log", f"(on_delta was ended: {lost.code}. The turn goes on without it.)", turn.owner)
+            return False
+        finally:
+            turn.spent += loop.time() - began
+        return isinstance(said, Stepped) and said.stop
 
     def end(self, turn: OpenTurn) -> None:
         """Nobody goes on with this turn."""
         self._let_go(turn)
 
-    async def _timed(self, turn: OpenTurn, result: ModelResult | None) -> Sequence[Out]:
+    async def _timed(self, turn: OpenTurn, result: QuestionAnswer | None) -> Sequence[Out]:
         """The effects of one step; the turn's last one is Commit or TurnFailed."""
         loop = asyncio.get_running_loop()
         while True:
@@ -107,7 +144,7 @@ class Turns:
         async with asyncio.timeout(turn.left):
             return await (self._pool.acquire_apart() if apart else self._pool.acquire(turn.holder))
 
-    async def _on(self, worker: Worker, turn: OpenTurn, result: ModelResult | None) -> Stepped | Missing | None:
+    async def _on(self, worker: Worker, turn: OpenTurn, result: QuestionAnswer | None) -> Stepped | Missing | None:
         """What the worker says; None: it died on its way here. Raises WorkerLost."""
         try:
             if not worker.alive:
@@ -119,7 +156,7 @@ class Turns:
                 turn.holder = None
                 self._pool.part(worker)
 
-    def _step(self, worker: Worker, turn: OpenTurn, result: ModelResult | None) -> Step:
+    def _step(self, worker: Worker, turn: OpenTurn, result: QuestionAnswer | None) -> Step:
         """On from where the worker holds the turn, else from its start by the journal."""
         if turn.holder is worker and result is not None:
             return Step(turn=turn.key, result=result)
@@ -159,13 +196,13 @@ class Turns:
     def _accept(self, turn: OpenTurn, worker: Worker, said: Stepped) -> Sequence[Out]:
         """What a worker says decides nothing: a step that no engine makes ends the worker and the turn."""
         *first, last = said.out or (None,)
-        whole = isinstance(last, CallModel | Commit | TurnFailed) and all(isinstance(one, Say) for one in first)
-        effects = [one for one in said.out if isinstance(one, Say | CallModel)]
+        whole = isinstance(last, Question | Commit | TurnFailed) and all(isinstance(one, Say) for one in first)
+        effects = [one for one in said.out if isinstance(one, Say | Question)]
         if not whole or [one.index for one in effects] != [*range(len(turn.journal), len(turn.journal) + len(effects))]:
             worker.kill("hook_died")
             return [TurnFailed(code="logic_unavailable")]
         turn.journal += (entry(one) for one in effects)
-        if not isinstance(last, CallModel):
+        if not isinstance(last, Question):
             turn.holder = None
             if not turn.losses:
                 self._quarantine.ended_well(turn.start.session)

@@ -13,6 +13,7 @@ import msgspec
 from rolehost import Role
 from rolehost.role import Hook
 from rolehost_api.link.messages import TurnFailed
+from rolehost_runtime.core.behavior.graph import Graph
 from rolehost_runtime.core.engine import Reporter, TurnEngine
 from rolehost_runtime.sandbox.loading import show, where
 from rolehost_runtime.sandbox.steps import (
@@ -43,6 +44,8 @@ class Logic:
     folder: str
     personas: int
     max_state_bytes: int
+    graph: Graph | None = None
+    permissions: tuple[str, ...] | None = None
 
 
 class _Output:
@@ -129,6 +132,8 @@ class Worker:
     def _answer(self, step: Step) -> Stepped | Missing:
         if step.start is None and step.turn not in self._suspended:
             return Missing(turn=step.turn)
+        if step.delta is not None:
+            return Stepped(turn=step.turn, stop=self._suspended[step.turn].notice(step.delta))
         if step.journal:
             self._output.mute()
         try:
@@ -154,6 +159,8 @@ class Worker:
                 journal=step.journal,
                 stops=step.stops,
                 reporter=self._telling,
+                graph=self._logic.graph,
+                permissions=self._logic.permissions,
             )
             out = engine.begin()
         elif step.result is not None:

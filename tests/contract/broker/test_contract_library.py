@@ -324,3 +324,11 @@ async def test_what_a_persons_sessions_share_is_forgotten_with_what_was_overridd
     assert await store.forget_user("u") == 2
     assert (await store.user("u", {}), await store.compensations("u", 9)) == ({}, [])
     assert await store.forget_user("u") == 0
+
+
+async def test_one_is_the_first_to_name_a_unit_whichever_gateway_it_is(stores: Stores) -> None:
+    one, other, unit = stores("a"), stores("b"), f"{'a' * 32}/1"
+    assert await one.claim_unit(unit, 60)
+    assert not await other.claim_unit(unit, 60)
+    assert not await one.claim_unit(unit, 60)
+    assert await other.claim_unit(f"{'a' * 32}/2", 60)

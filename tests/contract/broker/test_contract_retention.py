@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 from tests.contract.broker.test_contract_library import talk, turn
+from tests.contract.broker.test_contract_memory import remembering
 from tests.support.rooms import Clock
 
 from rolehost_api.errors import Conflict
 from rolehost_api.link.messages import PatchOp
 from rolehost_api.wire import ForkedFrom
+from rolehost_runtime.core.memory.atoms import Atom, Changes, atoms_of
 from rolehost_runtime.core.merge import view_of
 from rolehost_runtime.core.record import Record, last_seq
 from rolehost_runtime.core.snapshot import Snapshot
+from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.memory_shortened import MemoryShortenedLog
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore, Shelf
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
@@ -157,6 +160,54 @@ async def test_what_is_shared_lasts_as_long_as_somebody_reads_it(world: World) -
     assert await world.store.user("u", known, 7_000) is known
     assert await world.store.user("u", known) is known
     assert 7_000 < (await world.lives())["rh:{u}:user"] <= 7_060
+
+
+@pytest.mark.parametrize("key", ["u:s", "k"])
+async def test_what_is_remembered_lasts_as_long_as_somebody_speaks(world: World, key: str) -> None:
+    head, _ = await world.store.open(key)
+    await world.store.commit(key, remembering(head, "likes tea"), 600)
+    one = head
+    if key == "u:s":  # any session of the person's, with a turn that remembers nothing
+        key = "u:t"
+        one, _ = await world.store.open(key)
+    record = turn(one, 1 if key == "u:t" else 2, 1 if key == "u:t" else 3)
+    if world.redis is None:
+        await world.pass_seconds(599)
+        await world.store.commit(key, record, 600)
+        await world.pass_seconds(600)
+        assert [atom.text for atom in atoms_of(await world.store.memories(key, {}))] == ["likes tea"]
+        await world.store.memories(key, {})
+        await world.store.change_memories(key, Changes(confirmed=("nobody",)))
+        await world.pass_seconds(60)
+        assert await world.store.memories(key, {}) == {}, "neither looking nor correcting prolongs it"
+        return
+    name = keys.memories(key)
+    assert 600 < (await world.lives())[name] <= 660
+    await world.store.commit(key, record, 7_000)
+    assert 7_000 < (await world.lives())[name] <= 7_060
+    await world.store.memories(key, {})
+    await world.store.change_memories(key, Changes(confirmed=("nobody",)), 90_000)
+    assert 6_000 < (await world.lives())[name] <= 7_060
+
+
+async def test_a_memory_that_no_turn_made_goes_too(world: World) -> None:
+    atom = Atom(id="a1", text="likes tea", at_ms=1)
+    await world.store.change_memories("u:s", Changes(added=(atom,)), 600)
+    if world.redis is not None:
+        assert 600 < (await world.lives())[keys.memories("u:s")] <= 660
+        return
+    await world.pass_seconds(659)
+    assert len(atoms_of(await world.store.memories("u:s", {}))) == 1
+    await world.pass_seconds(1)
+    assert await world.store.memories("u:s", {}) == {}
+
+
+async def test_a_session_that_begins_anew_does_not_remember_the_one_that_lasted_its_time(world: World) -> None:
+    head, _ = await world.store.open("k")
+    await world.store.commit("k", remembering(head, "likes tea"), KEEP)
+    await world.until_gone("k")
+    await world.store.open("k")
+    assert await world.store.memories("k", {}) == {}
 
 
 @pytest.mark.parametrize("world", ["server", "sentinels", "cluster"], indirect=True)

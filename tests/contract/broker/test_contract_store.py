@@ -182,12 +182,27 @@ async def test_who_yields_to_the_owner_changes_nothing(stores: Stores) -> None:
 
 async def test_it_is_said_how_a_session_came_to_its_owner(stores: Stores) -> None:
     a, b, c = stores("a/1"), stores("b/1"), stores("c/1")
-    came = [(await a.open("k"))[0], (await a.open("k", ("b/1", "c/1")))[0], (await b.open("k", ("c/1",), ("a/1",)))[0]]
-    came.append((await c.open("k", ("a/1",), ("a/1",)))[0])
+    came = [
+        (await a.open("k"))[0],
+        (await a.open("k", ("b/1", "c/1")))[0],
+        (await b.open("k", ("a/1", "c/1"), {"a/1": 2}))[0],
+    ]
+    came.append((await c.open("k", ("a/1",), {"a/1": 3}))[0])
     assert [(head.how, head.epoch) for head in came] == [("new", 1), ("own", 2), ("handover", 3), ("takeover", 4)]
     looked_at = await a.head("k")
     assert looked_at is not None
     assert looked_at.epoch == 4
+
+
+async def test_who_gave_a_session_away_and_took_it_up_again_did_not_give_that(stores: Stores) -> None:
+    a, b = stores("a/1"), stores("b/1")
+    await a.open("k")
+    again, _ = await a.open("k", ("b/1",))  # somebody came to `a` after it had told `b` that it may have it
+    with pytest.raises(HeldElsewhere) as raised:
+        await b.open("k", ("a/1",), {"a/1": 1})
+    assert (raised.value.owner, raised.value.epoch) == ("a/1", 2)
+    await a.commit("k", after(again))
+    assert (await b.open("k", ("a/1",), {"a/1": 2}))[0].how == "handover"
 
 
 async def raised_ms(store: SessionStore) -> int:
@@ -204,8 +219,8 @@ async def test_a_session_is_taken_over_once_a_second_and_given_away_as_often_as_
     await a.open("k")
     await b.open("k")
     first = await raised_ms(a)
-    await a.open("k", given=("b/1",))
-    await b.open("k", given=("a/1",))
+    await a.open("k", given={"b/1": 2})
+    await b.open("k", given={"a/1": 3})
     assert await raised_ms(a) == first
     await c.open("k")
     assert await raised_ms(a) - first >= RAISE_MS
@@ -393,8 +408,8 @@ async def test_an_amend_leaves_the_open_turn_noted(stores: Stores) -> None:
 async def test_a_turn_that_was_given_up_is_not_found(stores: Stores) -> None:
     a, b = stores("a/1"), stores("b/1")
     head, _ = await a.open("k")
-    await a.note("k", head.log_id, head.epoch, 1, opened())
-    await a.note("k", head.log_id, head.epoch, 1, None)
+    assert await a.note("k", head.log_id, head.epoch, 1, opened())
+    assert await a.note("k", head.log_id, head.epoch, 1, None)
     taken, _ = await b.open("k")
     assert (taken.open, taken.deaths) == (None, 0)
 
@@ -407,9 +422,9 @@ async def test_a_note_that_comes_too_late_changes_nothing(stores: Stores) -> Non
     await a.note("k", head.log_id, head.epoch, 1, opened())  # its commit overtook it
     taken, _ = await b.open("k")
     assert taken.open is None
-    await a.note("k", taken.log_id, taken.epoch, 2, opened(2))  # another's epoch
-    await a.note("k", head.log_id, head.epoch, 2, opened(2))  # fenced
-    await b.note("k", taken.log_id, taken.epoch, 3, opened(3))  # not the next turn
+    assert not await a.note("k", taken.log_id, taken.epoch, 2, opened(2))  # another's epoch
+    assert not await a.note("k", head.log_id, head.epoch, 2, opened(2))  # fenced
+    assert not await b.note("k", taken.log_id, taken.epoch, 3, opened(3))  # not the next turn
     assert (await b.open("k"))[0].open is None
 
 
@@ -483,33 +498,33 @@ async def test_who_is_content_with_the_newest_records_gets_them_alone(stores: St
     store = stores()
     head = await lived(store, 9)
     await store.keep("k", snap(head, 6, past_from=4))
-    taken, records = await store.open("k", (), (), 4)
+    taken, records = await store.open("k", (), {}, 4)
     assert (taken.unread, taken.kept, taken.how, taken.epoch) == (True, None, "own", 2)
     assert (taken.turn, taken.seq, [record.turn for record in records]) == (9, 18, [6, 7, 8, 9])
     assert records == await store.read("k", (6, 0))
-    again, records = await store.open("k", (), (), 0, taken.epoch)
+    again, records = await store.open("k", (), {}, 0, taken.epoch)
     assert (again.unread, again.how, again.epoch) == (False, "", 2), "it is only read now"
     assert (again.kept is not None, [record.turn for record in records]) == (True, [4, 5, 6, 7, 8, 9])
     await store.commit("k", after(again, 10))
-    other, _ = await stores().open("k", (), (), 4)
+    other, _ = await stores().open("k", (), {}, 4)
     assert (other.how, other.epoch) == ("takeover", 3)
-    back, _ = await store.open("k", (), (), 0, taken.epoch)
+    back, _ = await store.open("k", (), {}, 0, taken.epoch)
     assert (back.how, back.epoch) == ("takeover", 4), "meanwhile it was another's"
 
 
 async def test_newest_records_do_not_come_alone_where_that_would_not_do(stores: Stores) -> None:
     store = stores()
-    fresh, records = await store.open("k", (), (), 4)
+    fresh, records = await store.open("k", (), {}, 4)
     assert (fresh.unread, records) == (False, [])
     await store.commit("k", after(fresh))
     await store.commit("k", after(fresh, 2, seq_first=3, reply="x" * NEWEST_BYTES))
-    large, records = await store.open("k", (), (), 4)
+    large, records = await store.open("k", (), {}, 4)
     assert (large.unread, [record.turn for record in records]) == (False, [1, 2]), "the newest one alone is too much"
     await store.commit("k", replace(after(large, 3), epoch=large.epoch, seq_first=5))
-    some, records = await store.open("k", (), (), 4)
+    some, records = await store.open("k", (), {}, 4)
     assert (some.unread, [record.turn for record in records]) == (True, [3])
     await store.note("k", some.log_id, some.epoch, 4, opened(4))
-    left, records = await store.open("k", (), (), 4)
+    left, records = await store.open("k", (), {}, 4)
     assert (left.unread, left.open, len(records)) == (False, opened(4), 3)
 
 

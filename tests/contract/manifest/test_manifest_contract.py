@@ -59,6 +59,10 @@ def stretched(value: str, length: int) -> str:
 def items(value: list[Any], count: int) -> list[Any]:
     """So many, and none twice by its name."""
     first = value[0]
+    if (
+        isinstance(first, dict) and "id" in first
+    ):  # with no more than it must have: so many whole ones are another fault
+        return [{"id": f"n{n}", "content": "x"} for n in range(count)]
     return [{**first, "name": f"n{n}"} if isinstance(first, dict) and "name" in first else first for n in range(count)]
 
 
@@ -69,6 +73,8 @@ def values(schema: Object, value: Any) -> Iterator[tuple[str, Any]]:
             low, high = schema["minimum"], schema["maximum"]
             yield from (("least", low), ("too-little", low - 1), ("most", high), ("too-much", high + 1))
             yield from (("text", "many"), ("digits", str(low)), ("fraction", low + 0.5), ("truth", True))
+        case "boolean":
+            yield from (("true", True), ("false", False), ("word", "true"), ("one", 1))
         case "string":
             if "enum" in schema:
                 yield from ((word, word) for word in schema["enum"])

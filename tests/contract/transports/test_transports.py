@@ -19,14 +19,23 @@ from tests.support.transports import WAYS, Facade, Gap, Heard, Way
 
 from rolehost_api import wire
 from rolehost_api.errors import Unavailable
-from rolehost_api.link.messages import CallModel, Commit, ModelResult, PatchOp, StartTurn, TurnFailed
+from rolehost_api.link.messages import (
+    CallModel,
+    Commit,
+    ModelResult,
+    PatchOp,
+    Remember,
+    StartTurn,
+    Transition,
+    TurnFailed,
+)
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 KEPT = (
     "type", "seq", "status", "message", "truncated_at", "client_msg_id", "finish_reason", "version", "is_urgent",
-    "patch",
+    "patch", "from", "to", "edge", "subgraph", "atoms",
 )  # fmt: skip
 """Fields that are the same at every run."""
 Event = dict[str, Any]
@@ -72,7 +81,12 @@ async def count_dragons(pod: FakePod, channel: int, start: StartTurn) -> None:
         pod.send(channel, TurnFailed(code=result.error))
         return
     patch = (PatchOp("incr", "/dragons", 1),) if "dragon" in start.message else ()
-    pod.send(channel, Commit(patch=patch, urgent="fire" in start.message))
+    steps: tuple[Transition, ...] = ()
+    if "explore" in start.message:
+        patch = (*patch, PatchOp("add", "/@behavior", {"main": {"node": "Explore"}}))
+        steps = (Transition(subgraph="main", source="Idle", target="Explore", weight=0.5, of=2.0, why="hears_it"),)
+    atoms = (Remember(text="met a dragon"),) if "remember" in start.message else ()
+    pod.send(channel, Commit(patch=patch, urgent="fire" in start.message, transitions=steps, atoms=atoms))
 
 
 @pytest.fixture
@@ -93,7 +107,11 @@ def kept(events: list[Event]) -> list[Event]:
 
 
 def _told(value: Any) -> Any:
-    return {name: part for name, part in value.items() if part is not None} if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return [_told(one) for one in value]
+    if isinstance(value, dict):  # an id is another one with every run; what is not so is not said by every way in
+        return {name: part for name, part in value.items() if part is not None and part is not False and name != "id"}
+    return value
 
 
 async def log_of(house: Talkers) -> list[Event]:
@@ -114,7 +132,12 @@ def golden_log(steps: list[Event]) -> list[Event]:
 def expected(way: type[Way], step: Event) -> list[Event]:
     """What of a step's events this way in can show."""
     hidden = Gap.STATE_AGAIN if step.get("answered") else Gap.STATE
-    unseen = {"role.state.delta": hidden, "response.amended": Gap.AMENDS}
+    unseen = {
+        "role.state.delta": hidden,
+        "role.behavior.transition": hidden,
+        "role.memory.committed": hidden,
+        "response.amended": Gap.AMENDS,
+    }
     return [event for event in step["heard"] if unseen.get(event["type"]) not in way.cannot]
 
 

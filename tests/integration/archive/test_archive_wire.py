@@ -117,7 +117,7 @@ async def test_gateways_die_between_writing_a_segment_and_naming_it_and_no_objec
 
         with pytest.raises(Died):
             await Archive(Past(past.log, Mortal())).move(Old("u-1", "k", head.log_id, head.epoch, (before, 0)))
-        head, _ = await stores[stores.index(store) + 1].open("k", given=[store._owner])
+        head, _ = await stores[stores.index(store) + 1].open("k", given={store._owner: head.epoch})
     past, segments = s3_past(stores[-1], wire, tmp_path)
     assert set(await segments.list("u-1/k/", 1000)) > set(named(server)), "somebody died just there"
     await Archive(past).move(Old("u-1", "k", head.log_id, head.epoch, (40, 0)))
@@ -141,7 +141,7 @@ async def test_an_answer_is_lost_and_another_owner_comes_and_what_was_named_stay
         async def taken() -> None:
             while not named(server):
                 await asyncio.sleep(0.01)
-            await other.open("k", given=[store._owner])
+            await other.open("k", given={store._owner: head.epoch})
             between.flow()
 
         def harm(number: int) -> str:

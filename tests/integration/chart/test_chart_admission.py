@@ -519,6 +519,53 @@ def test_what_the_operator_keeps_nobody_else_touches(site: Site, who: str, one: 
         assert USERS[who] in answer.message
 
 
+def noted(**annotations: str | None) -> Object:
+    return {
+        "metadata": {
+            "annotations": {key.replace("__", "/").replace("_", "."): said for key, said in annotations.items()}
+        }
+    }
+
+
+def test_that_a_revision_passed_a_gate_is_a_word_of_the_tenants_editors(site: Site) -> None:
+    """Whom RBAC lets change it, and nobody else."""
+    tenant, one = site.somebody("tenant"), role_revision()
+    for said in ("Failed", "Passed", "Passed", None):
+        assert tenant.patch(one, noted(gate_rolehost_io__evals=said)).good, said
+    assert tenant.patch(one, noted(gate_rolehost_io__evals="Passed", gate_rolehost_io__red_team="Failed")).good
+    assert site.somebody("stranger").patch(one, noted(gate_rolehost_io__evals="Passed")).code == 403
+    assert not tenant.patch(one, noted(gate_rolehost_io__evals="Passed"), subresource="status").good
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(noted(gate_rolehost_io__evals="Perhaps"), id="another-word"),
+        pytest.param(noted(gate_rolehost_io="Passed"), id="no-name"),
+        pytest.param(noted(touched=""), id="an-empty-one"),
+        pytest.param(noted(xgate_rolehost_io__evals="Passed"), id="another-prefix"),
+        pytest.param(noted(gate_rolehost_io__evals="Failed", touched="yes"), id="an-annotation-more"),
+        pytest.param({"metadata": {**noted(gate_rolehost_io__evals="Failed")["metadata"], "labels": {"touched": "yes"}}}, id="a-label"),
+        pytest.param({"metadata": {**noted(gate_rolehost_io__evals="Failed")["metadata"], "finalizers": ["touched.example/x"]}}, id="a-finalizer"),
+        pytest.param({"metadata": {**noted(gate_rolehost_io__evals="Failed")["metadata"], "ownerReferences": owner("Pod", "x", "v1", controller=False)}}, id="an-owner"),
+        pytest.param({**noted(gate_rolehost_io__evals="Failed"), "spec": {"sequence": 99}}, id="the-spec"),
+        pytest.param({**noted(gate_rolehost_io__evals="Failed"), "spec": {"template": {"persona": {"system": "You are mine."}}}}, id="the-template"),
+    ],
+)  # fmt: skip
+def test_a_gates_word_is_all_that_they_change(site: Site, change: Object) -> None:
+    refused = site.somebody("tenant", might=True).patch(role_revision(), change)
+    assert refused.code in (403, 422)
+    assert "RoleRevision" in refused.message or "never changes" in refused.message
+
+
+def test_an_annotation_of_the_operators_is_not_taken_away(site: Site) -> None:
+    operator = site.somebody("operator", might=True, lasting=True)
+    assert operator.patch(role_revision(), noted(kept="yes", gate_rolehost_io__evals="Failed")).good
+    assert site.somebody("tenant").patch(role_revision(), noted(gate_rolehost_io__evals=None)).good, "a gate's own is"
+    assert site.somebody("tenant", might=True).patch(role_revision(), noted(kept=None)).code == 403
+    assert site.somebody("tenant", might=True).patch(role_revision(), noted(kept="no")).code == 403
+
+
 @pytest.mark.parametrize("one", [one for one, _ in KEPT_BY_THE_OPERATOR], ids=IDS)
 def test_the_operator_keeps_and_the_controllers_clean_up(site: Site, one: Object) -> None:
     assert site.somebody("operator", might=True).patch(one, TOUCH).good

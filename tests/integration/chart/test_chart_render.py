@@ -3,10 +3,13 @@
 import os
 from typing import Any
 
+import click
 import pytest
 from tests.integration.chart.helm import CHART, Helm
 
 from rolehost_api import names
+from rolehost_operator.commands import operator as operator_command
+from rolehost_runtime.embedder.settings import read
 from rolehost_runtime.gateway.settings import GatewaySettings, UploadSettings, load
 
 pytestmark = pytest.mark.timeout(120)
@@ -62,13 +65,37 @@ def test_values_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -
         "--set",
         "gateway.allowedOrigins={https://a.example,https://b.example},playground.enabled=true,logLevel=warning",
         "--set",
-        "redis.url=rediss://redis.data:6379/1",
+        "redis.url=rediss://redis.data:6379/1,playground.inspectMebibytes=8",
     )
+    assert gateway.inspect_mebibytes == 8
     assert gateway.allowed_origins == ("https://a.example", "https://b.example")
     assert gateway.page
     assert gateway.redis_url == "rediss://redis.data:6379/1"
     assert gateway.redis_password is None, "no Secret was named"
     assert upload.log_level == gateway.log_level == "WARNING"
+
+
+def test_what_logic_may_reach_is_the_operators_to_say(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare, _ = settings_of(helm, monkeypatch)
+    assert bare.reach().enabled
+    assert (bare.reach().allowed_cidrs, bare.reach().refused_cidrs) == ((), ())
+    told, _ = settings_of(
+        helm,
+        monkeypatch,
+        "--set",
+        "reach.enabled=false,reach.allowedCidrs={10.1.0.0/16,fd00:1::/64},reach.refusedCidrs={203.0.113.0/24}",
+        "--set",
+        "reach.perMinute=60,reach.perRole=2,reach.toolKeysSecret=mine",
+    )
+    reach = told.reach()
+    assert not reach.enabled
+    assert (reach.allowed_cidrs, reach.refused_cidrs) == (("10.1.0.0/16", "fd00:1::/64"), ("203.0.113.0/24",))
+    assert (reach.per_minute, reach.per_role) == (60, 2)
+    [gateway] = [one for one in helm.template("--set", "reach.toolKeysSecret=mine")
+                 if one["kind"] == "Deployment" and one["metadata"]["name"] == "rolehost-gateway"]  # fmt: skip
+    [keys] = [one for one in gateway["spec"]["template"]["spec"]["volumes"] if one["name"] == "tool-keys"]
+    assert (keys["secret"]["secretName"], keys["secret"]["optional"]) == ("mine", True)
+    assert told.tool_keys_dir.as_posix() == "/etc/rolehost/tool-keys"
 
 
 def test_an_archive_reaches_the_gateway_and_nobody_else(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +218,33 @@ def test_names_that_the_operator_keeps_are_the_ones_that_it_may_write(helm: Helm
         ("secrets", names.LINK_SECRET): {"get", "create", "patch"},
         ("configmaps", names.PLATFORM_KEYS): {"create", "patch"},
     }
+
+
+def test_a_prometheus_reaches_the_operator_as_its_options_take_it(helm: Helm) -> None:
+    """The very values that its command reads, through its own parser."""
+
+    def operator(*values: str) -> tuple[dict[str, str], dict[str, object]]:
+        spec = pods(helm.template(*values))["rolehost-operator"]["spec"]
+        environment = {one["name"]: one.get("value", "") for one in spec["containers"][0]["env"]}
+        mounts = {one["name"]: one["mountPath"] for one in spec["containers"][0]["volumeMounts"]}
+        secrets = {one["name"]: one["secret"]["secretName"] for one in spec["volumes"] if "secret" in one}
+        return environment, {mounts[name]: secret for name, secret in secrets.items()}
+
+    variables = {
+        option.envvar
+        for option in operator_command.params
+        if isinstance(option, click.Option) and "prometheus" in str(option.name)
+    }
+    environment, secrets = operator()
+    assert environment["ROLEHOST_PROMETHEUS_URL"] == ""
+    assert "ROLEHOST_PROMETHEUS_TOKEN" not in environment
+    matchers = 'namespace="rolehost-system"'
+    given = f"prometheus.url=http://prometheus:9090,prometheus.existingSecret=reader,prometheus.matchers={matchers}"
+    environment, secrets = operator("--set", given)
+    assert environment["ROLEHOST_PROMETHEUS_URL"] == "http://prometheus:9090"
+    assert environment["ROLEHOST_PROMETHEUS_MATCHERS"] == matchers
+    assert secrets[environment["ROLEHOST_PROMETHEUS_TOKEN"].rpartition("/")[0]] == "reader"
+    assert variables == {name for name in environment if "PROMETHEUS" in name}
 
 
 def test_the_upgrades_share_reaches_the_operator_and_crds_come_before_it(helm: Helm) -> None:
@@ -436,3 +490,33 @@ def test_a_way_that_cannot_work_is_refused_by_the_fields_name(helm: Helm, settin
     done = helm.run(*shown, check=False)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+def test_the_embedder_is_off_by_default_and_stands_beside_nothing(helm: Helm) -> None:
+    off, on = helm.template(), helm.template("--set", "embedder.enabled=true")
+    assert not [one for one in off if one["metadata"]["name"] == "rolehost-embedder"]
+    found = {one["kind"]: one for one in on if one["metadata"]["name"] == "rolehost-embedder"}
+    assert set(found) == {"Deployment", "NetworkPolicy", "Service", "ServiceAccount"}
+    assert len(on) == len(off) + len(found)
+    spec = found["Deployment"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert "volumes" not in spec
+    assert "envFrom" not in container
+    settings = read({entry["name"]: entry["value"] for entry in container["env"]})
+    assert (settings.host, settings.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
+    policy = found["NetworkPolicy"]["spec"]
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
+    [entry] = policy["ingress"]
+    assert entry["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+
+
+def test_plugins_reach_the_gateway(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, _ = settings_of(
+        helm, monkeypatch, "--set", "gateway.plugins={acme-models,shelf},gateway.memoryStore=shelf"
+    )
+    assert (gateway.plugins, gateway.memory_store) == (("acme-models", "shelf"), "shelf")
+    gateway, _ = settings_of(helm, monkeypatch)
+    assert (gateway.plugins, gateway.memory_store) == ((), "")

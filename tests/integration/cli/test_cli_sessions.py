@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.house import playing
-from tests.support.rooms import ACME, Ear
+from tests.support.rooms import ACME, Ear, revision_entry, serve
 from tests.support.talking import KEYS, USER_KEY, Talkers
 
 from rolehost import Role, State, Turn
 from rolehost.cli import checkout
+from rolehost_api.crd.role import Persona, RoleTemplate
+from rolehost_api.crd.safety import Category, GuardRule, GuardSpec, Safety
 from rolehost_api.wire import Said
 from rolehost_runtime.gateway.kept import Whose
 
@@ -83,6 +85,20 @@ async def test_sessions_are_listed_and_shown_without_their_words(house: Talkers)
     _, said, _ = await rolehost(house, "show", "cat", "s-7", "--text")
     assert f"you › {SECRET}" in said
     assert f"it › You said {SECRET}." in said
+
+
+async def test_what_guards_decided_is_shown_without_the_word_that_they_found(house: Talkers) -> None:
+    rule = GuardRule(category=Category.SECRETS, words=("hunter2",))
+    safety = Safety(guards=[GuardSpec(name="house", rules=[rule])])
+    template = RoleTemplate(persona=Persona(system="You are a cat."), safety=safety)
+    serve(house.tables, revision_entry(template=template))
+    await house.say("s-8", "it is hunter2")
+    _, said, _ = await rolehost(house, "show", "cat", "s-8", "--text")
+    assert "(house: block in the input, Secrets)" in said
+    _, said, _ = await rolehost(house, "export", "cat", "s-8")
+    (turn,) = [json.loads(line) for line in said.splitlines() if '"kind": "turn"' in line]
+    assert turn["decisions"] == [{"guard": "house", "stage": "input", "category": "Secrets", "action": "block"}]
+    assert turn["status"] == "filtered"
 
 
 async def test_a_replay_is_what_clients_saw(house: Talkers) -> None:

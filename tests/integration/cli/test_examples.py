@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from rolehost.cli import checkout, main
 from rolehost_api.manifest import check
+from rolehost_runtime.core.dsl.manifests import COMPILER
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 pytestmark = pytest.mark.timeout(90)
@@ -26,17 +27,18 @@ def passes_its_own_tests(folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["storyteller", "cat", "lighthouse"])
+@pytest.mark.parametrize("name", ["storyteller", "cat", "lighthouse", "tutor", "diary", "almanac"])
 def test_kubectl_could_apply_the_example_as_it_is(name: str) -> None:
-    assert check((EXAMPLES / name / "role.yaml").read_text()) == []
+    assert check((EXAMPLES / name / "role.yaml").read_text(), compiler=COMPILER) == []
 
 
-def test_the_digest_in_the_example_is_that_of_its_files() -> None:
-    here = checkout.read(EXAMPLES / "storyteller" / "role.yaml")
+@pytest.mark.parametrize("name", ["storyteller", "diary", "almanac"])
+def test_the_digest_in_the_example_is_that_of_its_files(name: str) -> None:
+    here = checkout.read(EXAMPLES / name / "role.yaml")
     (role,) = here.roles
     assert role.spec.template.logic is not None
     assert role.spec.template.logic.bundle == checkout.pack(here, role).digest, (
-        "run: rolehost push --no-push --write examples/storyteller"
+        f"run: rolehost push --no-push --write examples/{name}"
     )
 
 
@@ -52,8 +54,9 @@ def test_the_cat_is_six_lines() -> None:
     assert len((EXAMPLES / "cat" / "role.yaml").read_text().splitlines()) == 6
 
 
-def test_the_storyteller_passes_its_own_tests() -> None:
-    passes_its_own_tests(EXAMPLES / "storyteller")
+@pytest.mark.parametrize("name", ["storyteller", "tutor", "diary", "almanac", "lighthouse"])
+def test_an_example_passes_its_own_tests(name: str) -> None:
+    passes_its_own_tests(EXAMPLES / name)
 
 
 def test_a_new_role_passes_its_own_test_and_check(tmp_path: Path) -> None:
@@ -72,6 +75,12 @@ def test_a_new_role_passes_its_own_test_and_check(tmp_path: Path) -> None:
         pytest.param("import sys\nsys.exit(0)\n", "ends the process", id="exits"),
         pytest.param("import os\nos._exit(3)\n", "exit code 3", id="exits-hard"),
         pytest.param("def f(:\n", "my_cat.py:1: ", id="does-not-parse"),
+        pytest.param(
+            "from rolehost import Role\nmy_cat = Role('my-cat')\nmy_cat.edge('Idle', 'Explore')\n"
+            "@my_cat.enter('Explor')\ndef f(t): ...\n",
+            "my_cat.py:4: the graph has no node Explor. Did you mean Explore?",
+            id="invented-node",
+        ),
     ],
 )
 def test_check_says_why_logic_does_not_load(code: str, told: str, tmp_path: Path) -> None:
@@ -80,6 +89,21 @@ def test_check_says_why_logic_does_not_load(code: str, told: str, tmp_path: Path
     done = CliRunner().invoke(main, ["check", str(tmp_path / "my-cat")])
     assert done.exit_code == 1
     assert told in done.output
+
+
+def test_check_refuses_what_the_manifest_does_not_grant(tmp_path: Path) -> None:
+    CliRunner().invoke(main, ["new", "my-cat", str(tmp_path / "my-cat")])
+    code = (
+        "from rolehost import Role\nmy_cat = Role('my-cat')\n@my_cat.on_message\n"
+        "async def a(t):\n    await t.memory.recall('x')\n    await t.memory.forget('x')\n"
+    )
+    (tmp_path / "my-cat" / "my_cat.py").write_text(code)
+    (tmp_path / "my-cat" / "my_dog.py").write_text(code.replace("cat", "dog"))
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "my-cat")])
+    assert done.exit_code == 1
+    assert "my_dog" not in done.output, "it is another Role's"
+    assert "my_cat.py:6:11: t.memory.forget: needs the permission memory.forget [permission_missing]" in done.output
+    assert "memory.read" not in done.output
 
 
 def test_a_command_without_its_extra_says_what_to_install(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +73,10 @@ ACCEPTED = {
         ROLE, "template.model", {"params": {"temperature": 0.7, "stop": ["a"], "x": {"y": 1}}}
     ),
     "an-slo": with_value(
-        ROLE, "slo", {"objectives": [OBJECTIVE, {"name": "good", "type": "Success", "target": "99.95"}]}
+        ROLE, "slo", {"objectives": [OBJECTIVE, {"name": "good", "type": "Success", "target": "93.056"}]}
+    ),
+    "a-template": with_value(
+        ROLE, "template", {"persona": {"template": "tutor_v1", "variables": {"subject": "the tides"}}}
     ),
     "a-revision": REVISION,
     "a-scripted-backend": BACKEND,
@@ -82,6 +87,10 @@ ACCEPTED = {
     ),
 }
 
+SHOWN = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+for manifest in yaml.safe_load_all("---\n".join(re.findall(r"```yaml\n(.*?)```", SHOWN, re.DOTALL))):
+    ACCEPTED[f"the-page-of-models-{manifest['metadata']['name']}"] = manifest
+
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_good_manifests_are_accepted(role_api: ApiServer, namespace: str, case: str) -> None:
@@ -91,6 +100,7 @@ def test_good_manifests_are_accepted(role_api: ApiServer, namespace: str, case: 
 REFUSED = {
     "a-typo": (with_value(ROLE, "template.personna", {"system": "x"}), 'unknown field "spec.template.personna"'),
     "no-persona": (with_value(ROLE, "template", {}), "give persona.system, or personaFrom"),
+    "no-templates-name": (with_value(ROLE, "template", {"persona": {"template": "Tutor"}}), "template"),
     "two-personas": (
         with_value(ROLE, "template.personaFrom", {"configMapRef": {"name": "cat"}}),
         "give persona or personaFrom, not both",
@@ -101,7 +111,11 @@ REFUSED = {
     ),
     "a-target-of-words": (
         with_value(ROLE, "slo", {"objectives": [OBJECTIVE | {"target": "most"}]}),
-        "target must be at least 50 and below 100",
+        "target must be at least 93.056 and below 100",
+    ),
+    "a-target-that-can-never-page": (
+        with_value(ROLE, "slo", {"objectives": [OBJECTIVE | {"target": "93.055"}]}),
+        "an outage of everything would page nobody",
     ),
     "latency-without-threshold": (
         with_value(ROLE, "slo", {"objectives": [{"name": "fast", "type": "Latency", "target": "99"}]}),
@@ -125,7 +139,36 @@ REFUSED = {
     ),
     "a-name-with-dots": (ROLE | {"metadata": {"name": "a.b"}}, "a Role's name is a DNS label"),
     "a-word-for-a-number": (with_value(ROLE, "scaling", {"minReplicas": "two"}), "spec.scaling.minReplicas"),
-    "a-backend-without-url": (BACKEND | {"spec": {"type": "OpenAI"}}, "an OpenAI backend needs baseURL"),
+    "ollama-without-url": (BACKEND | {"spec": {"type": "Ollama"}}, "http://ollama.models:11434 for Ollama"),
+    "anthropic-without-models": (
+        BACKEND | {"spec": {"type": "Anthropic", "baseURL": "https://api.anthropic.com/v1"}},
+        "this backend needs at least one model",
+    ),
+    "a-fallback-of-vectors": (
+        BACKEND
+        | {
+            "spec": {
+                "type": "Embeddings",
+                "baseURL": "http://x/v1",
+                "models": [{"name": "e", "model": "e"}],
+                "fallbacks": ["other"],
+            }
+        },
+        "vectors of two models do not compare",
+    ),
+    "a-fallback-that-is-no-name": (with_value(BACKEND, "fallbacks", ["Not A Name"]), "spec.fallbacks[0]"),
+    "two-budgets-of-one-tenant": (
+        with_value(BACKEND, "budgets", {"tenants": [{"name": "acme"}, {"name": "acme"}]}),
+        "Duplicate value",
+    ),
+    "a-budget-below-nothing": (
+        with_value(BACKEND, "budgets", {"perTenant": {"tokensPerDay": -1}}),
+        "spec.budgets.perTenant.tokensPerDay",
+    ),
+    "a-backend-without-url": (
+        BACKEND | {"spec": {"type": "OpenAI"}},
+        "give baseURL: http://vllm.models:8000/v1 for OpenAI",
+    ),
 }
 
 
@@ -189,5 +232,5 @@ def test_columns_tell_what_matters(role_api: ApiServer) -> None:
         f"-p={json.dumps(status)}",
     )
     header, row = role_api.kubectl("get", "rhr", "-n", namespace, "-o", "wide").stdout.splitlines()
-    assert header.split() == ["NAME", "READY", "REVISION", "REASON", "AGE", "LATEST", "MESSAGE"]
+    assert header.split() == ["NAME", "READY", "REVISION", "CANARY", "PERCENT", "REASON", "AGE", "LATEST", "MESSAGE"]
     assert row.split()[:4] == ["storyteller", "False", "x-1", "NoGateway"]

@@ -275,3 +275,11 @@ async def test_calls_and_waiting_questions_end_with_their_session() -> None:
         assert await talking.ending() == await ending(watching) == ("NOT_FOUND", "session_forgotten")
         status, told = await waiting
         assert (status, told["error"]["code"]) == (404, "session_not_found")
+
+
+async def test_a_conversation_is_ended_by_whose_it_is(house: Talkers) -> None:
+    await say(house, KEYS[ACME], "own", "hi")
+    assert (await ask(house, "POST", f"{ROOT}/sessions/own/end", KEYS[EVIL]))[0] == 404
+    assert (await ask(house, "POST", f"{ROOT}/sessions/other/end", KEYS[ACME]))[0] == 404
+    assert await ask(house, "POST", f"{ROOT}/sessions/own/end", KEYS[ACME]) == (202, {"session_id": "own"})
+    assert await house.store.timers(Whose(ACME.uid, "cat"), "own") != b""

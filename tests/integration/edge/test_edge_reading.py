@@ -76,7 +76,7 @@ async def test_a_poll_without_news_ends_empty(house: Talkers) -> None:
 async def test_the_state_comes_where_it_is_another_version(house: Talkers) -> None:
     await house.say("s", "one")
     told = {"session_id": "s", "version": 1, "seq": 2, "state": {"turns": 1}, "is_urgent": False}
-    told |= {"user_state": None, "user_version": None}
+    told |= {"user_state": None, "user_version": None, "nodes": {}}
     assert await get(house, STATE) == (200, told)
     assert await get(house, f"{STATE}?after_version=0") == (200, told)
     assert await get(house, f"{STATE}?after_version=7") == (200, told), "what the client holds is lost"

@@ -126,6 +126,26 @@ async def test_what_is_no_token_request_is_told_so(house: Talkers, body: Any, st
     assert (got, answer["error"]["code"]) == (status, code)
 
 
+async def test_only_a_testers_token_comes_to_a_revision_that_others_do_not(house: Talkers) -> None:
+    put(house.tables, newer := revision_entry(sequence=2), pod_entry("pod-newer", revision=newer.name))
+    house.dialer.add("pod-newer", turn=ask_or_fail)
+    asked = {"user": "u-17", "role": "cat", "revision": "@r2"}
+    _, answer = await ask(house, "POST", "/v1/tokens", USER_KEY, asked)
+    assert answer["revision"] == "r2"
+    for path in ("/role/cat", "/role/cat@r2"):
+        async with socket(house, answer["token"], path) as opened:
+            await opened.send('{"message": "hi", "session_id": "t"}')
+            assert (await heard(opened, "response.done"))[0]["role"] == "cat@r2"
+    plain = await token(house, "u-18")
+    assert await say(house, plain, "hi", revision="r2") == (403, "revision_not_allowed")
+    assert await say(house, plain, "hi") == "You said hi."
+    async with socket(house, plain, "/role/cat@r2") as opened:
+        await opened.send('{"message": "hi", "session_id": "t"}')
+        assert (await heard(opened, "error"))[-1]["error"]["code"] == "revision_not_allowed"
+    assert (await ask(house, "POST", "/v1/tokens", USER_KEY, {"user": "u", "revision": "r2"}))[0] == 400
+    assert (await ask(house, "POST", "/v1/tokens", USER_KEY, asked | {"revision": "r9"}))[0] == 404
+
+
 async def test_only_a_key_that_may_act_as_a_user_gets_any(house: Talkers) -> None:
     admin = "rh_7_acme"
     add_key(house.tables, admin, ACME, Scope.ADMIN)

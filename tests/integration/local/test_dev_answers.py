@@ -192,7 +192,7 @@ def test_nothing_can_be_uploaded(started: Dev, method: str, path: str) -> None:
 
 def test_the_page_and_its_parts_are_served_under_a_strict_policy(started: Dev) -> None:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", started.port, timeout=10)) as client:
-        for path in ("/", "/app.js", "/style.css"):
+        for path in ("/", "/app.js", "/panes.js", "/underneath.js", "/style.css"):
             client.request("GET", path)
             answer = client.getresponse()
             body = answer.read().decode()

@@ -230,6 +230,139 @@ def test_what_a_model_or_a_user_writes_stays_text(page: Browser) -> None:
     assert "<b>bold</b>" in answers(page)[-1]
 
 
+HOSTILE = "<img src=x onerror=alert(1)>"
+HOSTILE_MANIFEST = """
+apiVersion: rolehost.io/v1alpha1
+kind: Role
+metadata: {{name: hostile}}
+spec:
+  displayName: "{hostile}"
+  template:
+    permissions: [model.call, memory.read, memory.write]
+    memory: {{prompt: {{enabled: true}}}}
+    persona: {{system: "You are {hostile} <script>alert(2)</script>"}}
+    behavior:
+      initial: Idle
+      nodes: {{Idle: {{prompt: "{hostile} idle"}}, Bold b: {{}}}}
+      edges:
+      - {{from: Idle, to: Bold b, weight: 0.5, when: "message != '{hostile}x'"}}
+      - {{from: Bold b, to: Idle}}
+    logic:
+      inline: |
+        from rolehost import Role, State
+
+        class Mind(State):
+            notes: dict[str, str] = {{}}
+
+        role = Role("hostile", state=Mind)
+
+        @role.on_message
+        async def hear(t):
+            t.state.notes = {{"{hostile}": t.message}}
+            t.memory.remember(t.message, asserted=True)
+            t.memory.remember(t.message + " for sure")
+            t.prompt.add("{hostile} is near")
+            await t.reply(t.ask())
+
+        @role.on_reply(required=True)
+        async def check(t):
+            assert t.message != "break"
+"""
+
+
+def test_the_panes_show_a_turn_from_underneath_whatever_is_written_in_it(tmp_path: Path) -> None:
+    """In one browser: text stays text, memories are confirmed, edited and forgotten, a fork leaves the original alone."""
+    (tmp_path / "hostile").mkdir()
+    (tmp_path / "hostile" / "role.yaml").write_text(HOSTILE_MANIFEST.format(hostile=HOSTILE))
+    with dev(str(tmp_path / "hostile"), "--port", "0", "--model", "scripted", folder=tmp_path) as running:
+        browser = Browser(tmp_path / "panes", 390, 844, dark=True)
+        try:
+            browser.open(f"http://localhost:{running.port}/")
+            connected(browser)
+            browser.read("document.querySelector('[data-pane=prompt]').open = true")
+            say(browser, f"{HOSTILE} one")
+            say(browser, f"{HOSTILE} two")
+            browser.until("document.querySelector('#looking').textContent === 'turn 2 of 2'")
+            browser.until("document.querySelectorAll('#memories li').length === 4")
+            assert (
+                browser.read("document.querySelectorAll('#turns img, aside img, aside b > *, aside script').length")
+                == 0
+            )
+            assert HOSTILE in texts(browser, "#state tbody th")[0]
+            assert texts(browser, "#behavior p.now") == ["Bold b → Idle"]
+            assert texts(browser, "#behavior .graph .now text") == ["Idle"]
+            assert texts(browser, "#behavior .ways tbody td")[:2] == ["→ Idle", "taken (100 %)"]
+            kinds = [kind.partition(" · ")[0] for kind in texts(browser, "#prompt .kind")]
+            assert kinds[:2] == ["persona", "history"]
+            assert kinds[-3:] == ["the logic and the graph", "what is remembered", "message"]
+            assert any(f"{HOSTILE} is near" in said for said in texts(browser, "#prompt .said"))
+            assert len(texts(browser, "#prompt .edge")) == 1
+            # an older turn
+            browser.click("#older")
+            browser.until("document.querySelector('#looking').textContent === 'turn 1 of 2'")
+            assert texts(browser, "#behavior p.now") == ["Idle → Bold b"]
+            assert HOSTILE in texts(browser, "#behavior .ways code")[-1]
+            browser.click("#newer")
+            # memories
+            browser.click("#memories .asserted .deeds button")
+            browser.until("document.querySelectorAll('#memories .asserted').length === 1")
+            browser.read(
+                "[...document.querySelectorAll('#memories li button')].find((one) => one.textContent === 'Edit').click()"
+            )
+            browser.read("document.querySelector('#memories textarea').select()")
+            browser.type(f"{HOSTILE} edited")
+            browser.until(
+                "[...document.querySelectorAll('#memories .text')].some((one) => one.textContent.endsWith('edited'))"
+            )
+            for _ in range(2):
+                browser.read(
+                    "[...document.querySelectorAll('#memories li button')].find((one) => one.textContent.startsWith('Forget')).click()"
+                )
+            browser.until("document.querySelectorAll('#memories li').length === 3")
+            # a fork
+            first = texts(browser, "#session")
+            browser.click(".turns .deeds button:last-child")
+            browser.until(f"document.querySelector('#session').textContent !== {json.dumps(first[0])}")
+            connected(browser)
+            browser.until("document.querySelectorAll('.turns .deeds').length === 1")
+            assert texts(browser, ".mine") == [f"{HOSTILE} one"]
+            browser.until("document.querySelector('#looking').textContent === 'turn 1 of 1'")
+            say(browser, "another way")
+            browser.until("document.querySelector('#looking').textContent === 'turn 2 of 2'")
+            browser.click("#back")
+            browser.until(f"document.querySelector('#session').textContent === {json.dumps(first[0])}")
+            connected(browser)
+            browser.until("document.querySelectorAll('.turns .deeds').length === 2")
+            assert texts(browser, ".mine") == [f"{HOSTILE} one", f"{HOSTILE} two"]
+            # a turn that fails is looked at all the same
+            browser.read("document.querySelector('#message').focus()")
+            browser.type("break")
+            browser.until("document.querySelector('.turns .deeds .bad') !== null")
+            browser.read("document.querySelector('.turns .deeds:has(.bad) button').click()")
+            browser.until("document.querySelector('#looking').textContent === 'turn 3, not answered'")
+            assert texts(browser, "#prompt .said")[-1].endswith("break")
+            # by keyboard, and as wide as a phone
+            browser.read("document.querySelector('[data-pane=state] summary').focus()")
+            browser.type("")
+            assert browser.read("document.querySelector('[data-pane=state]').open") is False
+            browser.click("#beneath")
+            assert browser.read("getComputedStyle(document.querySelector('#underneath')).display") == "none"
+            assert browser.read("document.querySelector('#beneath').getAttribute('aria-expanded')") == "false"
+            browser.click(".turns .deeds button")
+            assert browser.read("document.activeElement.id") == "underneath"
+            assert browser.read("document.documentElement.scrollWidth") <= 390
+            unnamed = (
+                "[...document.querySelectorAll('button, textarea, select, meter, svg[role=img]')].filter((one) => "
+            )
+            unnamed += "!one.textContent.trim() && !one.getAttribute('aria-label') && !one.labels?.length).length"
+            assert browser.read(unnamed) == 0
+            if folder := os.environ.get("ROLEHOST_PICTURES"):
+                browser.picture(Path(folder) / "page-underneath.png")
+            assert browser.complaints == []
+        finally:
+            browser.close()
+
+
 def test_nothing_is_wider_than_a_phone(page: Browser) -> None:
     say(page, "x" * 300)
     assert page.read("document.documentElement.scrollWidth") <= 400

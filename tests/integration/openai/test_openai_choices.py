@@ -2,17 +2,24 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from tests.integration.openai.test_openai_facade import Answer, ask, logs, saying
+from tests.support.rooms import ACME, put
 from tests.support.talking import USER_KEY, Talkers
 
+from rolehost_api.crd.modelbackend import BackendSpec, Budgets, Concurrency, TokenBudget
 from rolehost_api.errors import Unavailable
 from rolehost_api.wire import Usage
+from rolehost_runtime.gateway.broker.models.dispatcher import Desks, Dispatcher
+from rolehost_runtime.gateway.broker.models.metrics import NoModelSink
+from rolehost_runtime.gateway.broker.models.purse import Purses
+from rolehost_runtime.gateway.broker.state.memory_ledger import MemoryLedger
 from rolehost_runtime.gateway.edge.openai import routes
-from rolehost_runtime.gateway.ports import ModelEnd, ModelRequest
+from rolehost_runtime.gateway.ports import ModelEnd, ModelProvider, ModelRequest
 from rolehost_runtime.gateway.sessions import room
 
 KEYED = {"Idempotency-Key": "k1"}
@@ -25,6 +32,8 @@ class Numbering:
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
         self.shown: list[list[str]] = []
+        self.most: list[int | None] = []
+        """Tokens that each answer may have."""
         self.fails: dict[int, int] = {}
         self.gate = asyncio.Event()
         """What is past the first word."""
@@ -33,6 +42,7 @@ class Numbering:
     async def stream(self, backend: Any, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
         number = next(self.numbers)
         self.shown.append([message.content for message in request.messages])
+        self.most.append(request.max_tokens)
         for place, word in enumerate((f"{number}: ", request.messages[-1].content, ".")):
             if self.fails.get(number) == place:
                 raise Unavailable("away", code="model_unavailable")
@@ -236,3 +246,110 @@ async def test_with_a_users_token_the_branches_are_theirs(house: Talkers) -> Non
         path = f"/v1/roles/cat/sessions/{branch}?user={user}"
         assert (await ask(house, None, key=USER_KEY, path=path)).status == status
     assert (await ask(house, None, path=f"/v1/roles/cat/sessions/{branch}")).status == 404
+
+
+# ── what each may take ──────────────────────────────────────────────────────────────
+
+
+class Governed:
+    """ports.ModelProvider: what is set later."""
+
+    by: ModelProvider
+
+    def stream(self, backend: BackendSpec, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
+        return self.by.stream(backend, request)
+
+
+class Refusals(NoModelSink):
+    """Counts calls that no budget was left for."""
+
+    refused = 0
+
+    def over_budget(self, tenant: str, backend: str) -> None:
+        self.refused += 1
+
+
+class Budgeted:
+    """A house whose calls of the model are governed as the cluster's are."""
+
+    def __init__(self, model: Numbering) -> None:
+        self.model, self.ledger, governed = model, MemoryLedger(), Governed()
+        self.house = Talkers(model=governed)
+        tables, self.sink = self.house.tables, Refusals()
+        self.purses = Purses(self.ledger, self.house.clock)
+        self.desks = Desks(tables, self.sink)
+        governed.by = Dispatcher(model, tables, self.desks, self.purses, self.sink)
+
+    @property
+    def spec(self) -> BackendSpec:
+        spec = self.house.tables.backends.get("default")
+        assert spec is not None
+        return spec
+
+    def declare(self, **fields: Any) -> None:
+        self.house.tables.backends.put(("default",), msgspec.structs.replace(self.spec, **fields))
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not so():
+                await asyncio.sleep(0.001)
+
+    async def spent(self) -> int:
+        """Of today's budget; what is left of leases is given back first."""
+        await self.purses.close()
+        return sum((amount.tokens for amount in self.ledger.board.values()), 0)
+
+
+@pytest.fixture
+async def budgeted(model: Numbering) -> AsyncIterator[Budgeted]:
+    made = Budgeted(model)
+    async with made.house:
+        yield made
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_each_is_paid_from_the_tenants_budget(budgeted: Budgeted, kept: bool) -> None:
+    budgeted.declare(budgets=Budgets(per_tenant=TokenBudget(tokens_per_day=100_000)))
+    answer = await ask(budgeted.house, saying("one", n=3, **({"session_id": "s"} if kept else {})))
+    assert (answer.status, answer.json["usage"]["total_tokens"]) == (200, 45)
+    assert await budgeted.spent() == 45
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_the_budget_has_not_enough_for_is_not_begun(
+    budgeted: Budgeted, model: Numbering, kept: bool
+) -> None:
+    budgeted.declare(
+        budgets=Budgets(per_tenant=TokenBudget(tokens_per_day=2_500))
+    )  # each may take 1,024, and its prompt
+    model.gate.clear()
+    more = {"session_id": "s"} if kept else {}
+    asking = asyncio.create_task(ask(budgeted.house, saying("one", n=3, **more)))
+    await budgeted.until(lambda: len(model.shown) == 2 and budgeted.sink.refused == 1)
+    model.gate.set()
+    answer = await asking
+    assert (answer.status, answer.code, len(model.shown)) == (429, "budget_exhausted", 2)
+    assert await budgeted.spent() == 30
+
+
+async def test_each_has_a_place_in_the_line_of_the_model(budgeted: Budgeted, model: Numbering) -> None:
+    budgeted.declare(concurrency=Concurrency(max_calls=2))
+    model.gate.clear()
+    asking = asyncio.create_task(ask(budgeted.house, saying("one", n=3)))
+    line = budgeted.desks.of("default", budgeted.spec).turnstile
+    await budgeted.until(lambda: line.waiting == 1 and len(model.shown) == 2)
+    model.gate.set()
+    assert ((await asking).status, len(model.shown)) == (200, 3)
+
+
+async def test_each_has_the_tokens_of_a_turn(budgeted: Budgeted, model: Numbering) -> None:
+    role = budgeted.house.tables.roles.get(ACME.name, "cat")
+    assert role is not None
+    sessions = msgspec.structs.replace(role.spec.sessions, max_turn_tokens=100)
+    spec = msgspec.structs.replace(role.spec, sessions=sessions)
+    put(budgeted.house.tables, type(role)(role.tenant, role.name, spec, role.stable))
+    answer = await ask(budgeted.house, saying("one", n=3))
+    assert answer.status == 200
+    (most,) = set(model.most)
+    assert most is not None
+    assert 80 < most < 100

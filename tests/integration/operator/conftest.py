@@ -24,7 +24,7 @@ from tests.support.apiserver import BINARIES, ApiServer
 from tests.support.ports import free_port
 
 from rolehost_api.names import COMPONENT, GATEWAY_SERVICE, LEASE, OPERATOR_WRITER, TENANT
-from rolehost_api.observed import Observed, PodReport, RevisionReport
+from rolehost_api.observed import Observed, PodReport, RevisionReport, WarmReport
 
 ROOT = Path(__file__).parents[3]
 PLATFORM = "rolehost-system"
@@ -58,6 +58,7 @@ class FakeGateway:
         self._number = 1
         self._pods: dict[str, PodReport] = {}
         self._revisions: dict[str, RevisionReport] = {}
+        self._warmed: dict[tuple[str, str], WarmReport] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -89,6 +90,7 @@ class FakeGateway:
                     listening=True,
                     pods=tuple(self._pods.values()),
                     revisions=tuple(self._revisions.values()),
+                    warmed=tuple(self._warmed.values()),
                 )
             )
         try:
@@ -99,11 +101,13 @@ class FakeGateway:
         except OSError:
             return  # the operator is gone
 
-    def say(self, *pods: PodReport, sessions: RevisionReport | None = None) -> None:
+    def say(self, *pods: PodReport, sessions: RevisionReport | None = None, warmed: WarmReport | None = None) -> None:
         with self._news:
             self._pods |= {pod.uid: pod for pod in pods}
             if sessions is not None:
                 self._revisions[sessions.revision] = sessions
+            if warmed is not None:
+                self._warmed[warmed.namespace, warmed.role] = warmed
             self._number += 1
             self._news.notify_all()
 
@@ -149,6 +153,11 @@ class Operator:
         """Resident."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def cpu_seconds(self) -> float:
+        """Of its own, so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.alive():
@@ -252,6 +261,12 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
+    gateway = installed(role_api)
+    yield role_api, gateway
+    gateway.close()
+
+
+def installed(role_api: ApiServer) -> FakeGateway:
     """The platform's namespace with the chart's RBAC, a RuntimeClass, a backend, and one gateway."""
     helm = BINARIES / "helm"
     if not helm.is_file():
@@ -302,8 +317,7 @@ def platform(role_api: ApiServer) -> Iterator[tuple[ApiServer, FakeGateway]]:
     status = {"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "phase": "Running"}}
     arguments = ("-n", PLATFORM, "--subresource=status", "--type=merge", f"-p={json.dumps(status)}")
     role_api.kubectl("patch", "pod", "gw", *arguments)
-    yield role_api, gateway
-    gateway.close()
+    return gateway
 
 
 @pytest.fixture

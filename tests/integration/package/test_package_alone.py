@@ -52,6 +52,8 @@ def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(built: Path) -
     assert packaged >= {
         f"{page}/index.html",
         f"{page}/app.js",
+        f"{page}/panes.js",
+        f"{page}/underneath.js",
         f"{page}/style.css",
         f"{page}/rolehost.js",
         "rolehost/py.typed",

@@ -1,18 +1,14 @@
 """The gateway's inside with real parts at its ends: the sandbox's agent over TLS, and Redis."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
-from tests.support.identities import ROOT, make_identity, mount_keys
-from tests.support.ports import free_port
+from tests.support.agents import Agents
+from tests.support.identities import ROOT
 from tests.support.redis import RedisServer, running
 from tests.support.rooms import (
     ACME,
@@ -20,7 +16,6 @@ from tests.support.rooms import (
     Ear,
     PodDialer,
     Shelves,
-    pod_entry,
     principal,
     put,
     revision_entry,
@@ -50,7 +45,7 @@ from rolehost_runtime.gateway.link.dialer import TlsDialer
 from rolehost_runtime.gateway.link.pool import LinkPool
 from rolehost_runtime.gateway.ports import ModelEnd, ModelProvider, ModelRequest
 from rolehost_runtime.gateway.sessions.service import SessionService
-from rolehost_runtime.gateway.tables import PodEntry, Tables
+from rolehost_runtime.gateway.tables import Tables
 
 LOGIC = """
 from rolehost import Role, State, Turn
@@ -106,42 +101,6 @@ class Slow:
         yield ModelEnd("stop", Usage())
 
 
-class Agents:
-    """Sandbox agents as processes of this machine."""
-
-    def __init__(self, folder: Path, public_key: Ed25519PublicKey) -> None:
-        self._folder = folder
-        self._keys = mount_keys(folder / "keys", [public_key])
-        self._running: dict[str, asyncio.subprocess.Process] = {}
-
-    async def start(self, uid: str) -> PodEntry:
-        scratch = self._folder / uid
-        scratch.mkdir()
-        port = free_port()
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            "ROLEHOST_POD_UID": uid,
-            "ROLEHOST_PLATFORM_KEYS_DIR": str(self._keys),
-            "ROLEHOST_IDENTITY_DIR": str(make_identity(self._folder / f"{uid}-identity", ACME.uid, uid)),
-            "ROLEHOST_SCRATCH": str(scratch),
-        }
-        self._running[uid] = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rolehost_runtime.sandbox", "--listen", f"127.0.0.1:{port}",
-            "--health", f"127.0.0.1:{free_port()}", env=environment, start_new_session=True,
-        )  # fmt: skip
-        entry = pod_entry(uid, revision=REVISION.name)
-        return PodEntry(entry.tenant, uid, entry.name, entry.role, entry.revision, f"127.0.0.1:{port}")
-
-    async def kill(self, uid: str) -> None:
-        process = self._running.pop(uid)
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-    async def stop(self) -> None:
-        for uid in tuple(self._running):
-            await self.kill(uid)
-
-
 class House:
     def __init__(self, redis: RedisServer, tables: Tables, agents: Agents, key: Any) -> None:
         self.redis, self.tables, self.agents, self.key = redis, tables, agents, key
@@ -185,7 +144,7 @@ async def house(redis: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
     serve(tables, REVISION)
     built = House(redis, tables, agents, key)
     await built.pool.start()
-    put(tables, await agents.start("p1"))
+    put(tables, await agents.start("p1", REVISION.name))
     yield built
     await built.close()
     await agents.stop()
@@ -213,7 +172,7 @@ async def test_a_session_survives_its_pod(house: House) -> None:
     await handle.say(Said(message="a dragon"))
     await house.agents.kill("p1")
     house.tables.pods.drop(("p1",))
-    put(house.tables, await house.agents.start("p2"))
+    put(house.tables, await house.agents.start("p2", REVISION.name))
     await handle.say(Said(message="again"))
     assert ear.of(ResponseDone)[1].message == "Before: a dragon Dragons: 1."
 
@@ -225,7 +184,7 @@ async def test_a_pod_killed_in_mid_turn_is_replaced_in_mid_turn(house: House) ->
     await asyncio.sleep(0.3)
     await house.agents.kill("p1")
     house.tables.pods.drop(("p1",))
-    put(house.tables, await house.agents.start("p2"))
+    put(house.tables, await house.agents.start("p2", REVISION.name))
     await turn
     done = ear.of(ResponseDone)[1]
     assert (done.status, done.message) == ("completed", "Before: a dragon")

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.integration.state.helpers import turn
 from tests.support.redis_fleet import DURABLE, Server
 
+from rolehost_api.link.messages import PatchOp
 from rolehost_api.wire import ForkedFrom
 from rolehost_runtime.core.lapse import Active
+from rolehost_runtime.core.memory.atoms import Atom, Changes, atoms_of
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.broker.state.redis_store import RedisSessionStore
 from rolehost_runtime.gateway.broker.state.redis_tables import RedisLastGood
@@ -18,7 +21,7 @@ from rolehost_runtime.gateway.broker.state.resp.address import Address
 from rolehost_runtime.gateway.broker.state.resp.greeting import Greeting, ask
 from rolehost_runtime.gateway.broker.state.resp.refusals import Refusal
 from rolehost_runtime.gateway.kept import Beginning, Whose
-from rolehost_runtime.gateway.ports import Head, Place
+from rolehost_runtime.gateway.ports import Head, Place, Shared
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operating.md"
 SECRET = "a-dragon"
@@ -56,6 +59,7 @@ async def use(server: Server, user: str = "rolehost@", admin: tuple[str, ...] = 
     named = await store.rename("k", head)
     await store.commit("k", turn(named, 2, SECRET))
     await snapshots(server, store, named)
+    await memories(store)
     assert [record.reply for record in records] == [SECRET]
     there = await store.head("k")
     assert there is not None
@@ -90,6 +94,20 @@ async def use(server: Server, user: str = "rolehost@", admin: tuple[str, ...] = 
     await store.open("k")
     await store.close()
     await tables.close()
+
+
+async def memories(store: RedisSessionStore) -> None:
+    """A turn that remembers and changes what a person's sessions share; both are read, corrected and deleted."""
+    head, _ = await store.open("m:s")
+    atom = Atom(id="a1", text=SECRET, at_ms=1)
+    patch = (PatchOp("replace", "/secret", SECRET),)
+    record = replace(turn(head, 1, SECRET), atoms=(atom,), user_patch=patch, seq_count=3)
+    assert await store.commit("m:s", record) == Shared(version=1, memory=1)
+    assert atoms_of(await store.memories("m:t", {})) == [atom]
+    assert await store.change_memories("m:s", Changes(forgotten=("a1",), at_ms=2)) == 1
+    assert await store.change_memories("other:s", Changes(added=(atom,))) == 0
+    assert await store.drop_memories("other:s") == 1
+    assert await store.forget_user("m") > 0
 
 
 async def snapshots(server: Server, store: RedisSessionStore, head: Head) -> None:

@@ -13,6 +13,7 @@ from tests.support.apiserver import ApiServer
 
 from rolehost_api import names
 from rolehost_api.observed import Observed
+from rolehost_runtime.core.assignment import Traffic
 from rolehost_runtime.gateway.edge.internal import OperatorOnly, SmallServer, internal_app
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.tables import Table, Tables, Tenant
@@ -105,6 +106,39 @@ def role(namespace: str, text: str = "You are a cat.") -> dict[str, Any]:
         "apiVersion": names.API_VERSION, "kind": "Role", "metadata": {"name": "cat", "namespace": namespace},
         "spec": {"template": {"persona": {"system": text}}},
     }  # fmt: skip
+
+
+async def test_where_new_sessions_go_is_known_to_every_gateway_by_its_own_watch(cluster: Cluster) -> None:
+    """A write of the Role's status is all that it takes, and all that there is to see."""
+    tenant = await asyncio.to_thread(cluster.server.namespace, "tenant", {names.TENANT: "t"})
+    await cluster.apply(role(tenant))
+    other = Tables()
+    feed = asyncio.create_task(ClusterFeed(cluster.api, other, Metrics(), namespace=cluster.platform).run())
+    gateways = (cluster.tables, other)
+    for tables in gateways:
+        assert (await row(tables.roles, tenant, "cat")).traffic == Traffic()
+    news = [asyncio.Event() for _ in gateways]
+    for tables, one in zip(gateways, news, strict=True):
+        tables.roles.listen(lambda _, one=one: one.set())  # type: ignore[misc]
+    status = {
+        "traffic": [{"revision": "cat-2", "percent": 5, "tag": "canary", "arm": "Candidate"}],
+        "leaving": [
+            {"revision": "cat-0", "policy": "MigrateAtTurn", "reason": "rollback", "since": "2030-01-01T00:00:00Z"}
+        ],
+        "rollout": {"id": "cat-7", "epoch": 3},
+    }
+    patch = json.dumps({"status": status})
+    await cluster.kubectl(
+        "patch", "hostedroles", "cat", "-n", tenant, "--subresource=status", "--type=merge", "-p", patch
+    )
+    for tables, one in zip(gateways, news, strict=True):
+        async with asyncio.timeout(20):
+            await one.wait()
+        known = tables.roles.get(tenant, "cat")
+        assert known is not None
+        assert (known.traffic.rollout, known.traffic.epoch, known.traffic.shares[0].percent) == ("cat-7", 3, 5)
+        assert [one.revision for one in known.leaving] == ["cat-0"]
+    feed.cancel()
 
 
 async def test_what_is_applied_is_known_and_what_is_deleted_is_not(cluster: Cluster) -> None:
@@ -217,6 +251,8 @@ async def test_only_the_operators_token_for_our_audience_reads_the_report(cluste
                             "pods": [],
                             "revisions": [],
                             "stale": False,
+                            "rollouts": [],
+                            "warmed": [],
                         }
     finally:
         await server.stop()

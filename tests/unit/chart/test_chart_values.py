@@ -64,6 +64,10 @@ def test_every_setting_of_the_schema_has_its_default_in_values() -> None:
         pytest.param({"admission": {"controllerUsers": {"replicaSet": []}}}, id="no-controller-at-all"),
         pytest.param({"admission": {"controllerUsers": {"replicaset": ["x"]}}}, id="controller-typo"),
         pytest.param({"metrics": {"serviceMonitor": {"interval": "often"}}}, id="interval-in-words"),
+        pytest.param({"prometheus": {"url": "prometheus:9090"}}, id="prometheus-without-scheme"),
+        pytest.param({"prometheus": {"url": "http://me:secret@prometheus"}}, id="password-of-a-prometheus"),
+        pytest.param({"prometheus": {"matchers": "namespace=rolehost-system"}}, id="matchers-without-quotes"),
+        pytest.param({"prometheus": {"matchers": 'a="b"} or x{c="d"'}}, id="matchers-that-go-on"),
     ],
 )
 def test_a_wrong_value_is_refused(wrong: dict[str, Any]) -> None:
@@ -84,3 +88,10 @@ def test_a_wrong_value_is_refused(wrong: dict[str, Any]) -> None:
 def test_a_redis_is_named_as_the_gateway_takes_it(url: str) -> None:
     jsonschema.validate({"redis": {"url": url}}, SCHEMA)
     assert not url or parse(url).addresses
+
+
+def test_a_prometheus_is_named() -> None:
+    url = "https://thanos.monitoring:9090/prefix"
+    jsonschema.validate(
+        {"prometheus": {"url": url, "matchers": 'namespace="rolehost-system",job=~"roles|hosts"'}}, SCHEMA
+    )

@@ -32,8 +32,9 @@ async def test_the_whole_has_its_receipt() -> None:
     one = pending()
     one.feed(delta("Once"))
     usage = {"input_tokens": 7, "output_tokens": 2, "of_tomorrow": 1}
-    one.feed(done("Once upon", usage=usage, metrics={"ttft_ms": 310.0}, revision="cat-1"))
+    one.feed(done("Once upon", usage=usage, metrics={"ttft_ms": 310.0}, revision="cat-1", trace_id="4bf9"))
     reply = await one
+    assert reply.trace_id == "4bf9"
     assert (reply.text, reply.status, reply.seq, reply.revision) == ("Once upon", "completed", 2, "cat-1")
     assert (reply.usage.input_tokens, reply.metrics.ttft_ms) == (7, 310.0)
     assert await one is reply, "it may be awaited again"
@@ -132,12 +133,14 @@ async def test_a_failure_is_raised_with_its_code_and_hint(
 ) -> None:
     one = pending()
     error = {"code": code, "message": "it failed", "hint": "Do this", "retryable": retryable}
-    if by_turn:
-        one.feed({"type": "response.done", "status": "failed", "message": "", "seq": None, "error": error})
+    for tried in ("4bf8", "4bf9") if by_turn else ():
+        end = {"type": "response.done", "status": "failed", "message": "", "seq": None, "trace_id": tried}
+        one.feed({**end, "error": error})
     one.feed({"type": "client.failed", "client_msg_id": "m1", "error": error})
     with pytest.raises(kind) as raised:
         await one
     assert (raised.value.code, raised.value.hint) == (code, "Do this")  # type: ignore[attr-defined]
+    assert raised.value.trace_id == ("4bf9" if by_turn else ""), "of the last try"  # type: ignore[attr-defined]
     with pytest.raises(kind):
         await pieces(one)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolehost_api.link.messages import Degraded, PatchOp
-from rolehost_api.wire import HeardPart, ResponseAmended, ResponseDone, StateDelta, Usage
+from rolehost_api.link.messages import Degraded, PatchOp, Transition
+from rolehost_api.wire import BehaviorTransition, HeardPart, ResponseAmended, ResponseDone, StateDelta, Usage
 from rolehost_runtime.core import record
 from rolehost_runtime.core.record import Amend, CorruptRecord, JournalEntry, Record, TurnRecord
 
@@ -105,6 +105,55 @@ def test_a_change_of_user_scope_state_is_told_with_its_scope_before_the_end() ->
     alone = msgspec.structs.replace(RECORD, patch=(PatchOp("incr", "/@user/dragons", 1),))
     ends = [one for one in record.render(alone, "abc") if isinstance(one, ResponseDone)]
     assert [one.user_state for one in ends] == ["session"]
+
+
+MOVED = msgspec.structs.replace(
+    RECORD,
+    seq_count=4,
+    patch=(PatchOp("incr", "/dragons", 1), PatchOp("replace", "/@behavior/main/node", "Explore")),
+    rng_seed=7,
+    transitions=(
+        Transition(
+            subgraph="main",
+            source="Idle",
+            target="Explore",
+            weight=0.8,
+            of=1.0,
+            why="hears_dragon",
+            place=1,
+            draw=2**64 - 1,
+        ),
+        Transition(subgraph="mood", source="gone", target="calm", why="node_gone"),
+    ),
+)
+
+
+def test_a_recorded_step_of_the_behavior_graph_is_still_read() -> None:
+    found = json.loads(Path(__file__).with_name("recorded").joinpath("records-v1-behavior.json").read_text())
+    fields = {name.encode(): base64.b64decode(value) for name, value in found[0].items()}
+    assert record.decode(fields) == MOVED
+    assert stored(MOVED) == fields
+
+
+def test_steps_are_told_before_what_they_changed_and_where_they_lead_is_kept_to_ourselves() -> None:
+    one, other, state, done = record.render(MOVED, "abc", replay=True)
+    assert isinstance(one, BehaviorTransition)
+    assert isinstance(other, BehaviorTransition)
+    assert isinstance(state, StateDelta)
+    assert [event.seq for event in (one, other, state, done)] == [5, 6, 7, 8]
+    assert (one.from_, one.to, one.edge.why, one.subgraph, one.replay) == (
+        "Idle",
+        "Explore",
+        "hears_dragon",
+        "main",
+        True,
+    )
+    assert (other.edge.weight, other.edge.why) == (0.0, "node_gone")
+    assert state.patch == (PatchOp("incr", "/dragons", 1),)
+    assert record.event_count(MOVED.patch, (), 2) == MOVED.seq_count
+    alone = msgspec.structs.replace(MOVED, patch=MOVED.patch[1:])
+    empty = [one for one in record.render(alone, "abc") if isinstance(one, StateDelta)]
+    assert [(one.version, one.patch) for one in empty] == [(2, ())]
 
 
 @given(st.integers(0), st.integers(1, 255))

@@ -17,6 +17,7 @@ from rolehost_runtime.core.export import decode_line, encode_line, exported, rec
 from rolehost_runtime.core.patch import apply
 from rolehost_runtime.core.record import JournalEntry, TurnRecord
 from rolehost_runtime.core.rerun import Differs, Same, Unchecked, Verdict, rerun
+from rolehost_runtime.core.safety.guards import Decision
 
 
 class Tale(State):
@@ -52,11 +53,12 @@ def storyteller(
 
 
 def play(role: Role[Any], turn: int, state: dict[str, Any], *, text: str = "Once.", heard: int | None = None,
-         error: str = "") -> TurnRecord:  # fmt: skip
+         error: str = "", first: bool = False) -> TurnRecord:  # fmt: skip
     """The record that a gateway would keep of one turn."""
     start = StartTurn(
         session="s", session_id="s", turn=turn, version=turn - 1, message=f"m{turn}", user="u-17",
         now_ms=1_730_000_000_000 + turn, rng_seed=turn * 7, deadline_ms=1,
+        first=first,
     )  # fmt: skip
     engine = TurnEngine(role, start, state, max_state_bytes=65_536)
     said, journal = "", []
@@ -151,6 +153,43 @@ def test_what_the_record_does_not_hold_is_said_and_the_rest_is_checked() -> None
     digest = JournalEntry(index=0, kind="call_model", outcome="sha256:" + "a" * 64)
     verdicts = judged(role, [replace(one, journal=(digest,)), replace(two, joined=("c-9",)), three])
     assert [type(verdict) for verdict in verdicts] == [Unchecked, Unchecked, Same]
+
+
+def test_turns_that_guards_answered_are_passed_over_and_the_session_begins_behind_them() -> None:
+    role = Role("storyteller", state=Tale)
+
+    @role.on_start
+    def start(t: Turn[Tale]) -> None:
+        t.state.dragons = 7
+
+    @role.on_message
+    async def answer(t: Turn[Tale]) -> None:
+        await t.reply(t.ask())
+
+    record = play(role, 1, {})
+    blocked = replace(
+        record,
+        status="filtered",
+        patch=(),
+        journal=(),
+        reply="No.",
+        finish_reason="content_filter",
+        decisions=(Decision("house", "input", "Other", "block"),),
+    )
+    verdicts = judged(role, [blocked, play(role, 2, {}, first=True)])
+    assert isinstance(verdicts[0], Unchecked)
+    assert verdicts[1] == Same(2)
+
+
+def test_what_a_guard_changed_of_an_answer_is_checked_and_of_what_the_logic_said_is_not() -> None:
+    changed = (Decision("house", "output", "Other", "replace"),)
+    answered = replace(play(storyteller(), 1, {}, text="*** Once."), decisions=changed)
+    assert judged(storyteller(), [answered]) == [Same(1)]
+    (verdict,) = judged(
+        storyteller(prefix="Damn. "), [replace(play(storyteller(prefix="Damn. "), 1, {}), decisions=changed)]
+    )
+    assert isinstance(verdict, Unchecked)
+    assert "a guard changed" in verdict.why
 
 
 def digested(record: TurnRecord) -> TurnRecord:

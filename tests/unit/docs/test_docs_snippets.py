@@ -8,6 +8,7 @@ import pytest
 
 from rolehost.testing import RoleSession
 from rolehost_api.manifest import check
+from rolehost_runtime.core.dsl.manifests import COMPILER
 
 REPOSITORY = Path(__file__).parents[3]
 PAGES = [
@@ -51,7 +52,7 @@ def test_code_answers_and_counts_dragons(source: str, role_session: Callable[...
 
 @pytest.mark.parametrize("text", cases("yaml", "apiVersion: rolehost.io"))
 def test_a_manifest_is_valid(text: str) -> None:
-    assert check(text) == []
+    assert check(text, compiler=COMPILER) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

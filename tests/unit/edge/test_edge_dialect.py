@@ -202,6 +202,14 @@ async def test_who_makes_no_room_in_time_is_let_go_of(monkeypatch: pytest.Monkey
     assert talk.wire.closed == 1013
 
 
+async def test_after_the_last_word_of_a_session_the_socket_is_closed_as_it_says() -> None:
+    for code, closes in (("session_forgotten", 4404), ("revision_withdrawn", 1012), ("busy", None)):
+        talk = Talk()
+        error = wire.ErrorBody(code=code, message="no")
+        talk.conversation.emit(wire.Error(session_id="s", seq=None, ts=NOW_MS, error=error))
+        assert (talk.wire.errors(), talk.wire.closed) == ([code], closes)
+
+
 async def test_bare_hears_no_more_than_it_knows_but_a_lost_history_is_said() -> None:
     talk = Talk(dialect=Dialect.BARE)
     base: dict[str, Any] = {"session_id": "s", "seq": None, "ts": NOW_MS}

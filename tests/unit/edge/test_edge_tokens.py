@@ -207,6 +207,14 @@ def test_a_key_that_may_act_as_a_user_issues_what_it_then_vouches_for() -> None:
     assert (principal.user, principal.role, minted.expires_ms) == ("u-17", "", NOW_MS + 3_600_000)
 
 
+def test_a_testers_token_names_its_revision() -> None:
+    door = auth()
+    assert door.tokens is not None
+    minted = door.tokens.mint(door.principal(ISSUER), "storyteller", "u-17", 60, sequence=3)
+    assert door.principal(minted.token).revision == "r3"
+    assert auth().principal(TOKEN).revision == ""
+
+
 @pytest.mark.parametrize("scopes", [{Scope.CHAT, Scope.PUSH}, {Scope.ADMIN}, set()])
 def test_no_other_key_issues_any(scopes: set[Scope]) -> None:
     with pytest.raises(Forbidden):

@@ -606,6 +606,8 @@ def test_a_hook_that_was_interrupted_with_a_state_that_cannot_be_kept_is_left_ou
     @cat.on_message
     async def answer(t: Turn[Tale]) -> None:
         t.state.dragons = "many"  # type: ignore[assignment]
+        t.memory.remember("has seen many dragons")
+        t.memory.remember("many dragons", kind="short")
         await t.reply(t.ask())
 
     @cat.on_interrupt

@@ -37,6 +37,9 @@ def test_a_password_is_not_shown(environ: pytest.MonkeyPatch) -> None:
         pytest.param({"ROLEHOST_PROT": "1"}, "ROLEHOST_PROT", id="misspelt"),
         pytest.param({"ROLEHOST_GATEWAY_SERVICE_HOST": "x"}, "enableServiceLinks", id="service-links"),
         pytest.param({"ROLEHOST_PORT": "secret"}, "ROLEHOST_PORT", id="no-number"),
+        pytest.param(
+            {"ROLEHOST_REACH_ALLOWED_CIDRS": "10.0.0.0/8,secret"}, "ROLEHOST_REACH_ALLOWED_CIDRS", id="no-network"
+        ),
         pytest.param({"ROLEHOST_REDIS_URL": "redis://:secret@r"}, "ROLEHOST_REDIS_URL", id="password-in-the-url"),
     ],
 )

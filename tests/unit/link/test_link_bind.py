@@ -1,15 +1,18 @@
 """A revision is bound only where its content is what its hash and its name say."""
 
 from dataclasses import replace as changed
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.support.rooms import revision_entry
+from tests.support.rooms import EVIL, revision_entry
 
+from rolehost_api.canonical import template_hash
 from rolehost_api.crd.role import Model, Persona, RoleTemplate
+from rolehost_api.names import revision_name
 from rolehost_runtime.gateway.link import bind
-from rolehost_runtime.gateway.link.bind import Verdicts, mismatch
-from rolehost_runtime.gateway.tables import RevisionEntry
+from rolehost_runtime.gateway.link.bind import Verdicts, greeting_of, mismatch, persona_of
+from rolehost_runtime.gateway.tables import RevisionEntry, Tenant
 
 GOOD = revision_entry()
 
@@ -38,6 +41,51 @@ def test_what_differs_from_its_hash_or_name_is_refused(revision: RevisionEntry) 
     assert fault is not None
     assert fault.code == "revision_mismatch"
     assert len(fault.hint) <= 256
+
+
+def templated(tenant: Tenant = GOOD.tenant, **persona: Any) -> RevisionEntry:
+    """As the operator makes one: its hash is that of what the Role says."""
+    template = RoleTemplate(persona=Persona(**persona))
+    digest = template_hash(template, {})
+    spec = replace(GOOD.spec, template=template, frozen={}, hash=digest)
+    return changed(GOOD, tenant=tenant, name=revision_name(spec.role_name, digest), spec=spec)
+
+
+def test_a_template_is_filled_in_where_its_revision_is_served() -> None:
+    revision = templated(template="tutor_v1", variables={"subject": "tides"}, greeting="{{ subject }}?")
+    assert mismatch(revision) is None
+    (system,) = persona_of(revision)
+    assert "a patient tutor of tides." in system
+    assert greeting_of(revision) == "tides?"
+    assert persona_of(revision)[0] is system, "it is filled in once"
+
+
+def test_two_tenants_with_the_same_persona_share_nothing_of_it() -> None:
+    same: dict[str, Any] = {"system": "You are {{ who }}.", "variables": {"who": "a cat"}}
+    ours, theirs = templated(**same), templated(EVIL, **same)
+    assert ours.spec.hash == theirs.spec.hash
+    assert persona_of(ours) == persona_of(theirs)
+    assert persona_of(ours)[0] is not persona_of(theirs)[0]
+
+
+@pytest.mark.parametrize(
+    ("persona", "where"),
+    [
+        ({"system": "{{ ''.__class__ }}", "variables": {"a": "b"}}, "spec.template.persona.system"),
+        ({"template": "tutor_v99"}, "spec.template.persona.template"),
+        ({"template": "tutor_v1"}, "spec.template.persona.variables"),
+        ({"system": "{{ a }}" * 9_000, "variables": {"a": "x" * 8_192}}, "spec.template.persona.system"),
+    ],
+)
+def test_a_persona_that_cannot_be_filled_in_is_bound_nowhere_and_says_nothing(
+    persona: dict[str, Any], where: str
+) -> None:
+    revision = templated(**persona)
+    fault = mismatch(revision)
+    assert fault is not None
+    assert (fault.code, fault.where) == ("invalid_persona", where)
+    assert len(fault.hint) <= 256
+    assert (persona_of(revision), greeting_of(revision)) == (("",), "")
 
 
 def test_an_unknown_recipe_is_refused_as_such() -> None:

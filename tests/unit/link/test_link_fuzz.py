@@ -33,10 +33,13 @@ from rolehost_api.link.framing import HEADER, encode
 from rolehost_api.link.messages import (
     Bound,
     CallModel,
+    CallTool,
     Commit,
     Credit,
     Draining,
+    Emitted,
     Evicted,
+    Fetch,
     Hello,
     HistorySegment,
     InputSegment,
@@ -44,13 +47,17 @@ from rolehost_api.link.messages import (
     LogLine,
     Message,
     NeedState,
+    Noticed,
     PatchOp,
     PersonaSegment,
     Probe,
+    Recall,
+    Remember,
     Say,
     TextSegment,
     TurnFailed,
 )
+from rolehost_api.link.tools import ToolOutcome, ToolSpec
 from rolehost_api.wire import ResponseDone, Said
 from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
@@ -85,17 +92,42 @@ SEGMENTS = st.lists(
     max_size=4,
 ).map(tuple)
 WORDS = st.text(max_size=8)
+SPECS = st.builds(
+    ToolSpec,
+    name=st.sampled_from(["stars", "maps__route", "*"]),
+    description=WORDS,
+    parameters=st.sampled_from([b"", b"{", b"[]", b'{"type": "object"}']) | st.binary(max_size=8),
+)
 LINES = st.lists(
     st.builds(LogLine, number=INDEX, at_ms=INDEX, stream=st.just("stdout"), text=WORDS, session=WORDS), max_size=2
 )
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Say, index=INDEX, text=WORDS),
     st.builds(CallModel, index=INDEX, segments=SEGMENTS, stream=st.booleans()),
+    st.builds(
+        CallModel,
+        index=INDEX,
+        segments=st.just(()),
+        stream=st.booleans(),
+        tools=st.sampled_from([(), ("*",), ("stars",)]),
+        continues=INDEX,
+        results=st.lists(st.builds(ToolOutcome, id=st.just("c1"), text=WORDS, error=WORDS), max_size=2).map(tuple),
+    ),
     st.just(NeedState()),
-    st.builds(Commit, patch=st.lists(OPS, max_size=3).map(tuple)),
+    st.builds(
+        Commit,
+        emitted=st.lists(st.builds(Emitted, WORDS, st.dictionaries(WORDS, JSON, max_size=2)), max_size=2).map(tuple),
+        patch=st.lists(OPS, max_size=3).map(tuple),
+        atoms=st.lists(st.builds(Remember, text=WORDS, subject=WORDS, asserted=st.booleans()), max_size=3).map(tuple),
+        forgotten=st.lists(WORDS, max_size=2).map(tuple),
+    ),
+    st.builds(CallTool, index=INDEX, name=st.sampled_from(["stars", "maps__route"]), arguments=WORDS),
+    st.builds(Recall, index=INDEX, query=WORDS, k=st.integers(1, 3), to_forget=st.booleans()),
+    st.builds(Fetch, index=INDEX, url=WORDS, body=st.binary(max_size=8)),
     st.builds(TurnFailed, code=WORDS, where=WORDS),
+    st.builds(Noticed, index=INDEX, stop=st.booleans()),
     st.builds(Hello, protocols=st.just((1,)), nonce=st.just(NONCE), probe=st.just(Probe(gvisor=True, token=False))),
-    st.builds(Bound, hash=WORDS),
+    st.builds(Bound, hash=WORDS, tools=st.lists(SPECS, max_size=3).map(tuple)),
     st.builds(Evicted, sessions=st.lists(WORDS, max_size=2).map(tuple)),
     st.just(Draining()),
     st.builds(Credit, bytes=st.integers(1, 16_777_216)),
@@ -125,9 +157,9 @@ def test_a_turn_only_ever_moves_by_its_table(said: list[Message], left_out: bool
             rules.heard(message)
         except ProtocolViolation:
             continue
-        if isinstance(message, Say | CallModel):
+        if isinstance(message, Say | CallModel | Recall | CallTool | Fetch):
             effects.append(message.index)
-        if isinstance(message, CallModel):
+        if isinstance(message, CallModel | Recall | CallTool | Fetch):
             rules.answered(message.index)
     assert effects == list(range(len(effects)))
 
@@ -196,7 +228,8 @@ def test_the_messages_of_this_test_are_the_messages_there_are() -> None:
     from rolehost_api.link import messages
 
     covered = {
-        Hello, Bound, LogBatch, Evicted, Draining, Credit, Say, CallModel, NeedState, Commit, TurnFailed
+        Hello, Bound, LogBatch, Evicted, Draining, Credit, Say, CallModel, NeedState, Commit, TurnFailed,
+        Recall, CallTool, Fetch, Noticed,
     }  # fmt: skip
     assert set(messages.ToGateway.__args__) == covered
     assert replace(Credit(bytes=1), bytes=2).bytes == 2

@@ -9,7 +9,8 @@ KNOWN = [
     "already_bound", "bundle_digest_mismatch", "bundle_duplicate", "bundle_forbidden_name", "bundle_link",
     "bundle_malformed", "bundle_path", "bundle_ratio", "bundle_too_large", "bundle_too_many_files", "declared_twice",
     "entrypoint_not_found", "entrypoint_shadowed", "import_deadline", "invalid_bundle", "invalid_hook", "invalid_role",
-    "invalid_state", "logic_died", "logic_error", "logic_raised", "not_a_role", "scope_not_supported",
+    "invalid_state", "logic_died", "logic_error", "logic_raised", "not_a_role", "plugin_not_found",
+    "plugin_not_installed", "plugin_not_loaded", "plugin_protocol", "scope_not_supported",
     "state_needs_defaults",
 ]  # fmt: skip
 

@@ -53,6 +53,7 @@ from rolehost_api.link.messages import (
     StopLogs,
     TurnFailed,
 )
+from rolehost_api.observed import RolloutReport
 from rolehost_runtime.gateway.link.link import MAX_LOG_READERS, session_ref
 from rolehost_runtime.gateway.link.logs import MAX_CHARS, LogReader
 from rolehost_runtime.gateway.link.pool import MAX_STRANGERS, LinkPool
@@ -578,6 +579,36 @@ async def test_logs_that_are_off_are_not_read(bench: Bench) -> None:
     role = role_entry()
     with pytest.raises(Forbidden):
         await anext(bench.pool.follow(changed(role, spec=replace(role.spec, logs=LogPolicy.OFF)), after=0, follow=True))
+
+
+async def test_a_revision_that_is_left_is_left_by_those_who_are_silent_too(bench: Bench) -> None:
+    for key in ("s1", "s2", "s3"):
+        bench.pool.pin(role_entry(), CAT_1, key)
+    bench.pool.leave(role_entry(), CAT_1, {"s2"})
+    assert [one.sessions for one in (await bench.pool.observed(-1, 0)).revisions] == [1]
+
+
+async def test_who_falls_silent_is_told_of(bench: Bench) -> None:
+    silent: list[tuple[str, ...]] = []
+    bench.pool.on_silent(lambda *where: silent.append(where))
+    bench.pool.pin(role_entry(), CAT_1, "s1")
+    bench.clock.now_ms += 901_000
+    await bench.pool.observed(-1, 0)
+    assert silent == [("acme", "cat", CAT_1, "s1")]
+
+
+async def test_the_report_tells_of_rollouts_and_wakes_its_reader_for_a_candidate_that_is_held_back(
+    bench: Bench,
+) -> None:
+    report = RolloutReport(namespace="acme", role="cat", rollout="cat-1", migrated=1)
+    bench.pool.rollouts = lambda: (report,)
+    first = await bench.pool.observed(-1, 0)
+    report = replace(report, migrated=2)
+    second = await bench.pool.observed(-1, 0)
+    assert (second.number, second.rollouts) == (first.number, (report,))
+    report = replace(report, breaker=True)
+    bench.pool.news()
+    assert (await bench.pool.observed(first.number, 5)).rollouts == (report,)
 
 
 async def test_the_report_grows_with_news_only(bench: Bench) -> None:

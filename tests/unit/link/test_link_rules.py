@@ -13,6 +13,7 @@ from rolehost_api.link.messages import (
     LogBatch,
     Message,
     NeedState,
+    Noticed,
     Probe,
     Say,
     TurnFailed,
@@ -99,3 +100,23 @@ def test_an_answered_question_lets_the_turn_go_on() -> None:
 def test_the_link_may_not_go(stage: LinkStage, message: Message) -> None:
     with pytest.raises(ProtocolViolation):
         moved(stage, message)
+
+
+def test_a_piece_of_an_answer_is_noticed_once_and_only_where_it_was_shown() -> None:
+    rules = TurnRules(state_left_out=False)
+    with pytest.raises(ProtocolViolation):
+        rules.heard(Noticed(index=0))
+    rules.heard(CallModel(index=0, segments=(), stream=True))
+    with pytest.raises(ProtocolViolation):
+        rules.heard(Noticed(index=0))
+    rules.shown(0)
+    with pytest.raises(ValueError, match="on its way"):
+        rules.shown(0)
+    with pytest.raises(ProtocolViolation):
+        rules.heard(Noticed(index=1))
+    rules.answered(0)
+    rules.heard(Noticed(index=0, stop=True))  # it crossed with the answer
+    with pytest.raises(ProtocolViolation):
+        rules.heard(Noticed(index=0))
+    with pytest.raises(ValueError, match="on its way"):
+        rules.shown(0)

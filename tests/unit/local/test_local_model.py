@@ -16,13 +16,31 @@ from rolehost_runtime.local.model import choose, scripted
         pytest.param("", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "gpt-4o-mini", id="key"),
         pytest.param("", {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://p/v1/"}, "http://p/v1", "gpt-4o-mini", id="proxy"),
         pytest.param("openai/big", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "big", id="named"),
-        pytest.param("ollama/qwen3:4b", {}, "http://127.0.0.1:11434/v1", "qwen3:4b", id="ollama"),
         pytest.param("a/b@http://h:1/v1", {}, "http://h:1/v1", "a/b", id="address"),
     ],
 )  # fmt: skip
 async def test_the_wish_wins_then_the_environment(wish: str, environment: dict[str, str], url: str, model: str) -> None:
     backend = (await choose(wish, environment)).backend
     assert (backend.type, backend.base_url, backend.models[0].model) == (BackendType.OPENAI, url, model)
+
+
+@pytest.mark.parametrize(
+    ("wish", "environment", "kind", "url", "model"),
+    [
+        pytest.param("", {"ANTHROPIC_API_KEY": "k"}, "Anthropic", "https://api.anthropic.com/v1", "claude-haiku-4-5", id="key"),
+        pytest.param("", {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_MODEL": "m"}, "Anthropic", "https://api.anthropic.com/v1", "m", id="key-and-model"),
+        pytest.param("", {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k"}, "OpenAI", "https://api.openai.com/v1", "gpt-4o-mini", id="both-keys"),
+        pytest.param("anthropic/big", {"OPENAI_API_KEY": "k"}, "Anthropic", "https://api.anthropic.com/v1", "big", id="named"),
+        pytest.param("ollama/qwen3:4b", {}, "Ollama", "http://127.0.0.1:11434", "qwen3:4b", id="ollama"),
+    ],
+)  # fmt: skip
+async def test_each_vendor_is_spoken_to_by_its_own_wire(
+    wish: str, environment: dict[str, str], kind: str, url: str, model: str
+) -> None:
+    chosen = await choose(wish, environment)
+    backend = chosen.backend
+    assert (backend.type.value, backend.base_url, backend.models[0].model) == (kind, url, model)
+    assert ("on this machine" in chosen.label) == (kind == "Ollama")
 
 
 async def test_a_key_goes_to_its_own_server_only_and_is_never_shown() -> None:

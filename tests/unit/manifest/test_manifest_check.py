@@ -51,11 +51,18 @@ def test_a_fault_names_its_place_and_the_cure(body: str, path: str, line: int, s
     assert said in str(finding)
 
 
+def test_a_host_that_cannot_be_granted_is_told_in_words() -> None:
+    (finding,) = check(CAT + '    permissions: [model.call, "http:api.acme.com", "http:*.com"]\n')
+    assert (finding.path, finding.line) == ("spec.template.permissions[2]", 7)
+    assert "names no host that can be granted" in str(finding)
+    assert "http:*.acme.com" in str(finding)
+
+
 @pytest.mark.parametrize(
     ("objective", "field", "said"),
     [
         pytest.param("type: Success, target: '100'", "target", "can never be kept", id="hundred"),
-        pytest.param("type: Success, target: '49.9'", "target", "is below 50", id="below-fifty"),
+        pytest.param("type: Success, target: '93.055'", "target", "can never page", id="too-low-to-page"),
         pytest.param("type: Success, target: 99.5", "target", 'Put it in quotes: "99.5"', id="float"),
         pytest.param("type: Success, target: nan", "target", "is no number", id="nan"),
         pytest.param("type: Success, target: '99.1234'", "target", "does not match", id="too-fine"),

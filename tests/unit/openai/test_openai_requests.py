@@ -83,10 +83,11 @@ def test_no_word_of_a_conversation_is_lost_and_none_gets_above_the_persona(said:
     message, told = conversation(messages)
     prompt = build(SEGMENTS, ["You are a cat."], told, message)
     system = [text for role, text in said if role in ("system", "developer")]
-    assert prompt[0] == Spoken("system", "\n\n".join(["You are a cat.", "It rains.", *system]))
-    spoken = "\n\n".join([text for role, text in said if role in ("user", "assistant")] + ["now"])
-    assert "\n\n".join(one.text for one in prompt[1:]) == spoken
-    assert [one.speaker for one in prompt[1:]] == alternating([*said, ("user", "now")])
+    assert prompt[0] == Spoken("system", "\n\n".join(["You are a cat.", *system]))
+    assert prompt[-2:] == (Spoken("system", "It rains.", late=True), Spoken("user", "now"))
+    spoken = [text for role, text in said if role in ("user", "assistant")]
+    assert "\n\n".join(one.text for one in prompt[1:-2]) == "\n\n".join(spoken)
+    assert [one.speaker for one in prompt[1:-2]] == alternating(said)
 
 
 def alternating(said: list[tuple[str, str]]) -> list[str]:

@@ -9,9 +9,10 @@ from tests.support.observing import GOOD_PROBE, NOON, observed, report, role
 
 from rolehost_api.link.messages import LoadError, Probe
 from rolehost_api.names import EXTERNAL, READY, REPLICAS
+from rolehost_operator.living import MOST_LIVE
 from rolehost_operator.observed import Observed, read_deployment, read_role
 from rolehost_operator.plan import Plan
-from rolehost_operator.reconcile import MOST_LIVE, reconcile
+from rolehost_operator.reconcile import reconcile
 from rolehost_operator.rehearsal import carried_out
 
 BREACHED = Probe(gvisor=False, token=False, tried=("10.96.0.1:443",))

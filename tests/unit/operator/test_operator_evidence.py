@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 from tests.support.observing import NOON, report
 
-from rolehost_api.observed import Observed, PodReport, RevisionReport
+from rolehost_api.observed import Observed, PodReport, RevisionReport, RolloutReport, WarmReport
 from rolehost_operator.evidence.sightings import GRACE, Sightings
 
 SECOND = timedelta(seconds=1)
@@ -176,3 +176,79 @@ def test_a_blind_gateways_pods_are_no_news_and_make_nothing_idle_but_its_session
     assert seen.idle_since("acme", ["r1", "r2"]) == {}
     seen.heard("b", said(number=3), NOON + SECOND)
     assert seen.idle_since("acme", ["r1"]) == {"r1": NOON + SECOND}
+
+
+# ── what rollouts did to sessions ───────────────────────────────────────────────────
+
+
+def counted(life: str, number: int, migrated: int, *, breaker: bool = False) -> Observed:
+    one = RolloutReport(namespace="acme", role="cat", rollout="1-ab", migrated=migrated, breaker=breaker)
+    return Observed(gateway=life, number=number, rollouts=(one,))
+
+
+def test_sessions_are_counted_over_all_gateways_and_their_lives() -> None:
+    seen, cat = reporting("a", "b"), ("acme", "cat")
+    seen.heard("a", counted("a/1", 1, 3), NOON)
+    seen.heard("b", counted("b/1", 1, 2), NOON)
+    assert seen.rollouts(cat)["1-ab"].counts.migrated == 5
+    assert seen.moved() == {cat}
+    seen.heard("a", counted("a/2", 1, 1), NOON)  # it was started anew, and counts from nothing
+    assert seen.rollouts(cat)["1-ab"].counts.migrated == 6
+    seen.expect({"b"}, NOON)
+    seen.expect({"b"}, NOON + GRACE + SECOND)  # and is gone for good
+    assert seen.rollouts(cat)["1-ab"].counts.migrated == 6
+    assert seen.rollouts(("acme", "dog")) == {}
+
+
+def test_a_breaker_is_open_as_long_as_its_gateway_says_so() -> None:
+    seen, cat = reporting("a"), ("acme", "cat")
+    seen.heard("a", counted("a/1", 1, 0, breaker=True), NOON)
+    assert seen.rollouts(cat)["1-ab"].breaker
+    seen.heard("a", counted("a/2", 1, 0), NOON)
+    assert not seen.rollouts(cat)["1-ab"].breaker
+
+
+def test_rollouts_that_are_long_over_are_forgotten() -> None:
+    seen, cat = reporting("a"), ("acme", "cat")
+    for number in range(20):
+        one = RolloutReport(namespace="acme", role="cat", rollout=f"{number}-ab", migrated=1)
+        seen.heard("a", Observed(gateway="a/1", number=number, rollouts=(one,)), NOON)
+    assert sorted(seen.rollouts(cat)) == ["16-ab", "17-ab", "18-ab", "19-ab"]
+
+
+# ── what was warmed ─────────────────────────────────────────────────────────────────
+
+
+def warmed(*rollouts: str, number: int = 1) -> Observed:
+    done = tuple(WarmReport(namespace="acme", role="cat", rollout=one) for one in rollouts)
+    return Observed(gateway="gw", number=number, warmed=done)
+
+
+def test_gateways_that_are_done_are_counted_and_each_is_news_of_its_role() -> None:
+    seen = reporting("a", "b")
+    assert (seen.expected, seen.warmed(("acme", "cat"))) == (2, {})
+    assert seen.heard("a", warmed("1-ab"), NOON) == {("acme", "cat")}
+    assert seen.heard("a", warmed("1-ab", number=2), NOON) == set()
+    assert seen.warmed(("acme", "cat")) == {"1-ab": 1}
+    assert seen.heard("b", warmed("1-ab", "2-cd"), NOON) == {("acme", "cat")}
+    assert seen.warmed(("acme", "cat")) == {"1-ab": 2, "2-cd": 1}
+    assert seen.warmed(("acme", "dog")) == {}
+    assert seen.heard("a", warmed(number=3), NOON) == {("acme", "cat")}
+    assert seen.warmed(("acme", "cat")) == {"1-ab": 1, "2-cd": 1}
+
+
+def test_who_is_gone_is_neither_waited_for_nor_counted() -> None:
+    seen = reporting("a", "b")
+    seen.heard("a", warmed("1-ab"), NOON)
+    seen.expect({"b", "c", "d"}, NOON + SECOND)
+    assert (seen.expected, seen.warmed(("acme", "cat"))) == (3, {})
+    seen.heard("b", warmed("1-ab"), NOON + SECOND)
+    assert seen.warmed(("acme", "cat")) == {"1-ab": 1}
+
+
+def test_a_gateway_that_is_gone_is_news_where_others_are_done() -> None:
+    """Else nobody would look again before the deadline."""
+    seen = reporting("a", "b")
+    seen.heard("a", warmed("1-ab"), NOON)
+    assert seen.expect({"a"}, NOON + SECOND) == {("acme", "cat")}
+    assert seen.expect({"a"}, NOON + SECOND) == set()

@@ -16,9 +16,10 @@ from rolehost_api.link.messages import LoadError, Probe
 from rolehost_api.names import LINK_SECRET, LINK_SECRET_KEY, PLATFORM_KEYS_ENTRY
 from rolehost_api.observed import HostFacts
 from rolehost_operator.desired.tenancy import link_secret
+from rolehost_operator.living import MOST_LIVE
 from rolehost_operator.observed import Memory, Namespace, Observed, read_deployment, read_role
 from rolehost_operator.plan import NOW, Plan
-from rolehost_operator.reconcile import MOST_LIVE, reconcile
+from rolehost_operator.reconcile import reconcile
 from rolehost_operator.rehearsal import carried_out
 from rolehost_operator.status.health import FACTS
 
@@ -148,11 +149,12 @@ def test_a_revision_keeps_the_template_as_it_was_declared() -> None:
 
 def test_numbers_go_up_and_are_not_used_twice() -> None:
     seen = ready(observed(role(revisionHistoryLimit=0)))
-    for name in ("dog", "cow", "owl"):
+    for number, name in enumerate(("dog", "cow", "owl"), 1):
         seen = ready(edited(seen, f"You are a {name}."))
         newest = seen.role.status.stable_revision
         long_ago = {one.meta.name: ago(120) for one in seen.revisions}
-        seen = settled(replace(seen, idle_since=long_ago, memory=Memory(None, long_ago)))
+        seen = replace(seen, idle_since=long_ago, memory=Memory(None, long_ago))
+        seen = settled(seen, NOON + timedelta(minutes=2 * number))
         assert newest in {one.meta.name for one in seen.revisions}
     assert [one.spec.sequence for one in seen.revisions] == [4]
 
@@ -396,6 +398,12 @@ def test_a_model_that_the_backend_lacks_is_told_with_those_it_has() -> None:
         backends={"default": msgspec.convert(spec, BackendSpec)},
     )
     assert "has no model large; it has: small" in condition(told(seen), "Accepted").message
+
+
+def test_nobody_talks_to_a_server_of_embeddings() -> None:
+    spec = {"type": "Embeddings", "baseURL": "http://x/v1", "models": [{"name": "small", "model": "s"}]}
+    seen = observed(role({"persona": {"system": "x"}}), backends={"default": msgspec.convert(spec, BackendSpec)})
+    assert "is of type Embeddings" in condition(told(seen), "Accepted").message
 
 
 def test_no_gateway_no_ready() -> None:

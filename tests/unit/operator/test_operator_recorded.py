@@ -98,7 +98,7 @@ def test_what_a_newer_version_stored_is_read_past_by_this_one() -> None:
     seen = guarded(stored())
     raw = seen.role.raw
     condition = {**raw["status"]["conditions"][0], "type": "FromTheFuture"}
-    status = {**raw["status"], "rollout": {"step": 2}, "conditions": [*raw["status"]["conditions"], condition]}
+    status = {**raw["status"], "fromTheFuture": {"step": 2}, "conditions": [*raw["status"]["conditions"], condition]}
     newer = {**raw, "spec": {**raw["spec"], "colour": "blue"}, "status": status}
     plan = reconcile(replace(seen, role=read_role(newer)), NOON)
     assert plan.writes == reconcile(seen, NOON).writes

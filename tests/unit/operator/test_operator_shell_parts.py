@@ -3,26 +3,29 @@
 import asyncio
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.observing import PLATFORM, role
+from tests.support.observing import NOON, PLATFORM, role
 
 from rolehost_api.errors import BadRequest, InvalidManifest
 from rolehost_api.link.root_secret import attestation_root
 from rolehost_api.names import LINK_SECRET_KEY
+from rolehost_operator import clock
 from rolehost_operator.commands import plan
 from rolehost_operator.handlers import shell
 from rolehost_operator.handlers.lanes import Lanes
-from rolehost_operator.handlers.queue import KeyedQueue
+from rolehost_operator.handlers.queue import KeyedQueue, Reason
 from rolehost_operator.handlers.upgrades import Upgrades
 from rolehost_operator.kube.lease import DURATION, MARGIN, Claim
 from rolehost_operator.observed import Key
@@ -53,6 +56,75 @@ async def test_a_ring_during_the_work_is_kept_and_nobody_else_gets_the_key() -> 
     assert await queue.take() == "a"
     queue.done("a")
     assert len(queue) == 0
+
+
+async def test_an_edit_goes_before_news_and_news_before_thousands_that_nothing_happened_to() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(lane=lambda key: key[0])
+    for number in range(9):
+        queue.ring(f"a{number}", Reason.NONE)
+    queue.ring("a7")
+    queue.ring("b")
+    queue.ring("a7", Reason.NONE)
+    queue.ring("a8", Reason.EDIT)
+    queue.ring("a8")
+    assert len(queue) == 10
+    taken = [await queue.take() for _ in range(10)]
+    assert taken == ["a8", "b", "a7", "a0", "a1", "a2", "a3", "a4", "a5", "a6"]
+    assert len(queue) == 0
+
+
+async def test_no_tenants_edits_hold_up_anothers_news() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(lane=lambda key: key[0])
+    for number in range(99):
+        queue.ring(f"a{number}", Reason.EDIT)
+    queue.ring("b")
+    assert "b" in [await queue.take(), await queue.take()]
+
+
+async def test_what_rings_during_the_work_comes_back_for_its_gravest_reason() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(lane=lambda key: key[0])
+    queue.ring("a", Reason.NONE)
+    queue.ring("b")
+    assert [await queue.take(), await queue.take()] == ["b", "a"]
+    queue.ring("a", Reason.NONE)
+    queue.ring("b", Reason.EDIT)
+    queue.ring("b")
+    queue.done("a")
+    queue.done("b")
+    assert [await queue.take(), await queue.take()] == ["b", "a"]
+
+
+RINGS = st.tuples(st.sampled_from("abcdef"), st.sampled_from(Reason))
+
+
+@given(st.lists(st.one_of(RINGS, st.sampled_from(["take", "done"])), max_size=60))
+def test_every_key_that_rings_is_taken_once_for_all_that_rang_before(steps: list[Any]) -> None:
+    async def walk() -> None:
+        queue: KeyedQueue[str] = KeyedQueue(lane=lambda key: "one")
+        rung: dict[str, Reason] = {}
+        again: dict[str, Reason] = {}
+        working: list[str] = []
+        for step in steps:
+            if step == "take" and rung:
+                key = await asyncio.wait_for(queue.take(), 5)
+                assert rung.pop(key) <= min(rung.values(), default=Reason.NONE)
+                working.append(key)
+            elif step == "done" and working:
+                key = working.pop(0)
+                queue.done(key)
+                if key in again:
+                    rung[key] = again.pop(key)
+            elif isinstance(step, tuple):
+                key, reason = step
+                queue.ring(key, reason)
+                held = again if key in working else rung
+                held[key] = min(reason, held.get(key, reason))
+            assert len(queue) == len(rung)
+        while rung:
+            key = await asyncio.wait_for(queue.take(), 5)
+            assert rung.pop(key) <= min(rung.values(), default=Reason.NONE)
+
+    asyncio.run(walk())
 
 
 async def test_a_key_that_failed_comes_again_when_it_was_told_to() -> None:
@@ -273,6 +345,33 @@ def test_a_preview_shows_no_key() -> None:
     assert secret["data"] == {LINK_SECRET_KEY: "<made of the platform's root secret>"}
 
 
+@pytest.mark.parametrize(
+    ("rollout", "says"),
+    [
+        ("{}", "cat: cat-{new} takes all new sessions as soon as it is Ready"),
+        ("{strategy: Progressive}", "begins as a canary beside cat-"),
+        ("{strategy: Manual, steps: [{percent: 10}]}", ": 10 % of new sessions, then all"),
+        ("{strategy: Progressive, analysis: {gates: [{name: evals}]}}", "the gate evals has not passed"),
+    ],
+)
+def test_plan_shows_how_an_edit_comes_to_serve(tmp_path: Path, rollout: str, says: str) -> None:
+    def written(name: str, system: str) -> str:
+        file = tmp_path / name
+        file.write_text(
+            "apiVersion: rolehost.io/v1alpha1\nkind: Role\nmetadata: {name: cat}\n"
+            f"spec:\n  template:\n    persona: {{system: {system}}}\n  rollout: {rollout}\n"
+        )
+        return str(file)
+
+    done = CliRunner().invoke(plan, [written("new.yaml", "dog"), "--before", written("old.yaml", "cat")])
+    assert done.exit_code == 0, done.output
+    made = [one for one in yaml.safe_load_all(done.output) if one]
+    assert [one["kind"] for one in made] == ["RoleRevision", "Deployment"]
+    name = made[0]["metadata"]["name"]
+    assert says.replace("cat-{new}", name) in done.output.splitlines()[0]
+    assert made[1]["spec"]["replicas"] == (1 if rollout == "{}" else 2)
+
+
 def test_plan_names_the_line_of_a_typo(tmp_path: Path) -> None:
     file = tmp_path / "role.yaml"
     file.write_text(
@@ -290,3 +389,12 @@ def test_plan_without_a_role_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(plan, [str(file)])
     assert done.exit_code == 1
     assert "no Role" in done.output
+
+
+def test_decisions_go_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F24: what the wall says after the start does not matter."""
+    passed = [100.0]
+    monkeypatch.setattr(clock, "_elapsed", lambda: passed[0])
+    ours = clock.Clock(NOON)
+    passed[0] += 7
+    assert ours.now() - NOON == timedelta(seconds=7)

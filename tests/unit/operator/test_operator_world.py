@@ -73,8 +73,22 @@ def test_the_deletion_of_a_former_object_leaves_its_successor() -> None:
 
 def test_a_listing_takes_away_what_is_not_in_it_but_not_what_is_newer() -> None:
     world = filled(deployment("r1", version=5), deployment("r2", version=20))
-    assert world.replace("Deployment", [], "10") == {KEY}
+    assert world.sweep("Deployment", (), "10") == {KEY}
     assert [one.revision for one in seen(world).deployments] == ["r2"]
+
+
+def test_a_role_is_edited_until_what_is_declared_was_looked_at() -> None:
+    world, raw = filled(), role()
+    world.looked_at(KEY)
+    assert not world.is_edited(KEY)
+    raw["metadata"] |= {"generation": 2, "resourceVersion": "50"}
+    world.put(raw)
+    assert world.is_edited(KEY)
+    world.looked_at(KEY)
+    world.put({**raw, "metadata": {**raw["metadata"], "resourceVersion": "51"}, "status": {"observedGeneration": 2}})
+    assert not world.is_edited(KEY)
+    world.drop({**raw, "metadata": {**raw["metadata"], "resourceVersion": "52"}})
+    assert not world.is_edited(KEY)
 
 
 def test_of_some_kinds_one_name_matters() -> None:
@@ -149,9 +163,8 @@ def test_a_role_with_references_waits_for_the_listing_of_config_maps() -> None:
     assert observe(world) is None
     assert world.awaits_config_maps(KEY)
     assert world.config_map_namespaces() == {"acme"}
-    world.replace(
-        "ConfigMap", [thing("ConfigMap", "text", data={"system": "x"}), thing("ConfigMap", "other")], "9", "acme"
-    )
+    world.put(thing("ConfigMap", "text", data={"system": "x"}))
+    world.put(thing("ConfigMap", "other"))
     world.listed_config_maps.add("acme")
     assert seen(world).config_maps == {"text": {"system": "x"}}
     world.forget_config_maps("acme")
@@ -217,3 +230,32 @@ def test_who_is_stuck_on_the_way_to_another_runtime_holds_up_none_on_the_way_to_
     world.put(running("r0", NOW_RUNS, 2, replicas=2, updatedReplicas=1, readyReplicas=1, conditions=gave_up))
     moved = replace(PLATFORM, gateway_targets=("10.96.0.3:8080",))
     assert [world.wave(one).halted for one in (PLATFORM, moved, PLATFORM)] == [True, False, True]
+
+
+def in_stage(stage: str, version: int, **status: Any) -> KubeObject:
+    raw = role()
+    raw["metadata"]["resourceVersion"] = str(version)
+    raw["status"] = {"rollout": {"id": "1-ab", "stage": stage}, **status}
+    return raw
+
+
+def test_rollouts_are_found_without_reading_the_other_roles() -> None:
+    world = filled(in_stage("Stepping", 2))
+    assert [key for key, _ in world.in_rollout({"Stepping"})] == [KEY]
+    assert list(world.in_rollout({"Watching"})) == []
+    assert (world.rollout_id(KEY, {"Stepping"}), world.rollout_id(KEY, {"Watching"})) == ("1-ab", "")
+    assert [one["metadata"]["name"] for one in world.with_rollouts()] == ["cat"]
+
+    world.put(in_stage("", 3))
+    assert list(world.in_rollout({"", "Stepping"})) == []
+    assert list(world.with_rollouts()) == []
+    world.put(in_stage("", 4, history=[{"revision": "r1", "action": "RolledBack", "at": "2030-01-01T12:00:00Z"}]))
+    assert len(list(world.with_rollouts())) == 1, "what ended is told of as well"
+    world.drop(in_stage("", 5))
+    assert list(world.with_rollouts()) == []
+
+
+def test_what_is_read_of_it_may_be_changed_without_harm() -> None:
+    world = filled(deployment("r1"))
+    seen(world).deployments[0].raw["metadata"]["labels"].clear()
+    assert seen(world).deployments[0].raw["metadata"]["labels"] == {ROLE: "cat", REVISION: "r1"}

@@ -227,3 +227,28 @@ async def test_a_route_ends_with_its_time(fleet: Fleet) -> None:
     asked = opens(fleet["b"])
     await fleet["b"].attach()
     assert asked == [SESSION]
+
+
+async def test_a_turn_that_began_after_the_session_was_given_away_is_not_ended(fleet: Fleet) -> None:
+    """Who was given it has not taken it yet, so it listens instead."""
+    at_a, _ = await fleet["a"].attach()
+    await at_a.say(Said(message="one"))
+    at_a.detach()  # from here on `a` gives it to whoever asks
+    release = fleet["a"].turns_wait()
+    store_open, begun = fleet["b"].store.open, list[tuple[asyncio.Task[None], Ear]]()
+
+    async def late(key: str, yield_to: object, given: dict[str, int], *more: object) -> object:
+        if given and not begun:
+            handle, ear = await fleet["a"].attach()
+            begun.append((asyncio.ensure_future(handle.say(Said(message="two"))), ear))
+            await settle(lambda: fleet["a"].pods_asked == 2)
+        return await store_open(key, yield_to, given, *more)  # type: ignore[arg-type]
+
+    fleet["b"].store.open = late  # type: ignore[method-assign, assignment]
+    _, ear_b = await fleet["b"].attach()
+    release.set()
+    [(turn, ear_a)] = begun
+    await turn
+    assert answers(ear_a) == ["You said two."]
+    await settle(lambda: answers(ear_b) == ["You said two."])
+    assert fleet.epoch() == 2

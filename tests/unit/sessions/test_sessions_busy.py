@@ -344,11 +344,22 @@ async def test_a_message_whose_time_is_up_in_line_never_begins(house: House) -> 
     await handle.say(Said(message="three"))
 
 
-async def test_a_running_turn_whose_time_is_up_stops_its_model_and_keeps_nothing(house: House) -> None:
+async def test_an_answer_ends_where_the_deadline_comes_and_says_so(house: House) -> None:
     handle, ear = await house.attach()
-    turn = await answering(house, handle, ear, "Once", deadline_ms=30, client_msg_id="c1")
+    turn = await answering(house, handle, ear, "Once", deadline_ms=400)
+    await turn
+    assert house.slow.closed == 1
+    (done,) = ear.of(ResponseDone)
+    assert (done.status, done.message, done.finish_reason) == ("completed", "Once", "length")
+    assert [(one.hook, one.code) for one in done.degraded] == [("model", "deadline")]
+    assert done.usage.estimated
+    assert [record.reply for record in await house.log()] == ["Once"]
+
+
+async def test_a_turn_whose_time_is_up_before_a_word_stops_its_model_and_keeps_nothing(house: House) -> None:
+    handle, ear = await house.attach()
     with pytest.raises(Unavailable):
-        await turn
+        await handle.say(Said(message="one", deadline_ms=30, client_msg_id="c1"))
     assert house.slow.closed == 1
     (failed,) = ear.of(ResponseDone)
     assert (failed.status, failed.error.code, failed.error.retryable) == ("failed", "deadline_exceeded", True)

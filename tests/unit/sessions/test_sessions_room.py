@@ -1,7 +1,7 @@
 """What sessions take of the process, and that it is bounded: by tenant, in all, and in revisions kept alive."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from rolehost_runtime.gateway.broker.models.router import Models
 from rolehost_runtime.gateway.broker.models.scripted import ScriptedProvider
 from rolehost_runtime.gateway.broker.state.memory_store import MemorySessionStore
 from rolehost_runtime.gateway.link.pool import LinkPool
-from rolehost_runtime.gateway.ports import Head
+from rolehost_runtime.gateway.ports import NOBODY, Head
 from rolehost_runtime.gateway.sessions.room import MAX_OF_USER, Room
 from rolehost_runtime.gateway.sessions.service import SessionService
 from rolehost_runtime.gateway.tables import Tenant
@@ -131,7 +131,12 @@ class Opened(MemorySessionStore):
         self.opened = 0
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
+        self,
+        key: str,
+        yield_to: Collection[str] = (),
+        given: Mapping[str, int] = NOBODY,
+        newest: int = 0,
+        mine: int = 0,
     ) -> tuple[Head, list[Record]]:
         self.opened += 1
         return await super().open(key, yield_to, given, newest, mine)

@@ -192,9 +192,9 @@ async def test_a_turn_goes_on_at_once_where_the_store_is_slow_to_note_it(town: T
     handle, ear = await first.attach()
     note, hold = first.store.note, asyncio.Event()
 
-    async def slow(*arguments: Any) -> None:
+    async def slow(*arguments: Any) -> bool:
         await hold.wait()
-        await note(*arguments)
+        return await note(*arguments)
 
     first.store.note = slow  # type: ignore[method-assign]
     first.slow.pieces.put_nowait(END)
@@ -214,12 +214,12 @@ async def test_a_store_that_is_away_when_a_turn_begins_is_told_later(
     handle, ear = await first.attach()
     note, tries = first.store.note, 0
 
-    async def away(*arguments: Any) -> None:
+    async def away(*arguments: Any) -> bool:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise Unavailable("away", code="state_unavailable")
-        await note(*arguments)
+        return await note(*arguments)
 
     first.store.note = away  # type: ignore[method-assign]
     await answering(first, handle, ear, "Once")

@@ -12,9 +12,14 @@ from rolehost_api.crd.common import ObjectMeta
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
 from rolehost_api.crd.role import Role
+from rolehost_api.crd.rollout import Arm, SessionPolicy, Share
 from rolehost_api.observed import HostFacts
+from rolehost_operator.rollout.table import Stage
+from rolehost_runtime.core.assignment import Traffic
+from rolehost_runtime.core.departing import Departing
+from rolehost_runtime.core.warming import Warming
 from rolehost_runtime.gateway.tables import KeyEntry, PodEntry, Scope, Tables, Tenant
-from rolehost_runtime.gateway.watch.filler import Filler
+from rolehost_runtime.gateway.watch.filler import Filler, role_entry
 from rolehost_runtime.gateway.watch.views import ConfigMapView, NamespaceView, PodView
 
 IMAGE = "registry/rolehost-sandbox:1"
@@ -98,6 +103,95 @@ def test_a_role_belongs_to_its_namespace_by_name_and_uid(tables: Tables, filler:
     entry = tables.roles.get("acme", "cat")
     assert entry is not None
     assert (entry.tenant, entry.stable, entry.follow) == (ACME, "cat-1", True)
+
+
+ROLLOUT: dict[str, Any] = {
+    "stableRevision": "cat-1",
+    "canaryRevision": "cat-2",
+    "traffic": [
+        {"revision": "cat-2", "percent": 5, "tag": "canary", "arm": "Candidate"},
+        {"revision": "cat-1", "percent": 95, "tag": "stable", "arm": "Baseline"},
+    ],
+    "leaving": [
+        {"revision": "cat-0", "policy": "Drain", "reason": "promotion", "since": "2030-01-01T00:00:00Z",
+         "until": "2030-01-01T02:00:00Z"},
+        {"revision": "cat-3", "policy": "MigrateAtTurn", "reason": "rollback", "since": "soon",
+         "memory": "Quarantine"},
+        {"revision": "cat-4", "policy": "Drain", "reason": "rollback", "since": "", "until": "later"},
+    ],
+    "rollout": {"id": "cat-7", "epoch": 3, "stage": "Stepping"},
+}  # fmt: skip
+
+
+def status(**changes: Any) -> Role:
+    return msgspec.convert({**ROLE, "status": {**ROLLOUT, **changes}}, Role)
+
+
+def test_a_roles_traffic_and_what_leaves_it_are_as_its_status_says() -> None:
+    entry = role_entry(status(), ACME)
+    assert entry.traffic == Traffic(
+        "cat-7",
+        3,
+        (
+            Share(revision="cat-2", percent=5, tag="canary", arm=Arm.CANDIDATE),
+            Share(revision="cat-1", percent=95, tag="stable", arm=Arm.BASELINE),
+        ),
+    )
+    assert entry.leaving == (
+        Departing("cat-0", SessionPolicy.DRAIN, "promotion", 1_893_463_200_000),
+        Departing("cat-3", SessionPolicy.MIGRATE_AT_TURN, "rollback", 0),
+        Departing("cat-4", SessionPolicy.DRAIN, "rollback", 0),
+    )
+    assert role_entry(role(), ACME).traffic == Traffic()
+
+
+def test_what_is_to_be_warmed_is_what_the_operator_waits_for() -> None:
+    def asked(**rollout: Any) -> Warming | None:
+        return role_entry(status(rollout={"id": "cat-7", "revision": "cat-2", **rollout}), ACME).warming
+
+    since = {"warmingSince": "2030-01-01T00:00:00Z"}
+    assert asked(stage=Stage.PREPARING.value, **since) == Warming("cat-7", ("cat-2",))
+    variants = [{"revision": "cat-2", "percent": 5}, {"revision": "cat-3", "percent": 5}]
+    assert asked(stage="Preparing", variants=variants, **since) == Warming("cat-7", ("cat-2", "cat-3"))
+    assert [asked(stage="Preparing"), asked(stage="Stepping", **since), asked(), role_entry(role(), ACME).warming] == [
+        None
+    ] * 4
+
+
+def test_a_changed_weight_is_news_of_the_role_and_an_unchanged_one_is_none(tables: Tables, filler: Filler) -> None:
+    filler.namespaces.replace([namespace()])
+    told: list[tuple[str, ...]] = []
+    filler.roles.put(status())
+    tables.roles.listen(told.append)
+    filler.roles.put(status())
+    assert told == []
+    filler.roles.put(status(rollout={"id": "cat-7", "epoch": 4}))
+    filler.roles.put(status(traffic=[]))
+    assert told == [("acme", "cat")] * 2
+
+
+PAST = [
+    {"revision": "cat-9", "action": "Promoted", "at": "5"},
+    {"revision": "cat-8", "action": "RolledBack", "at": "4"},
+    {"revision": "cat-9", "action": "RolledBack", "at": "3"},
+    {"revision": "cat-2", "action": "Aborted", "at": "2"},
+    {"revision": "cat-5", "action": "Aborted", "at": "1"},
+]
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        pytest.param("Quarantine", ("cat-3", "cat-5", "cat-8"), id="while-the-role-says-so"),
+        pytest.param("Keep", ("cat-3",), id="taken-back"),
+    ],
+)
+def test_memories_of_what_was_given_up_are_quarantined_until_it_comes_back(
+    memory: str, expected: tuple[str, ...]
+) -> None:
+    spec = {**ROLE["spec"], "rollout": {"rollback": {"memory": memory}}}
+    declared = msgspec.convert({**ROLE, "spec": spec, "status": {**ROLLOUT, "history": PAST}}, Role)
+    assert role_entry(declared, ACME).quarantined == expected
 
 
 def test_the_order_in_which_watches_arrive_does_not_matter(tables: Tables, filler: Filler) -> None:

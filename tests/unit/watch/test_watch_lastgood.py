@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 from rolehost_api.crd.modelbackend import BackendSpec
 from rolehost_api.crd.revision import RevisionSpec
 from rolehost_api.crd.role import Persona, RoleSpec, RoleTemplate
+from rolehost_api.crd.rollout import Arm, SessionPolicy, Share
+from rolehost_runtime.core.assignment import Traffic
+from rolehost_runtime.core.departing import Departing
+from rolehost_runtime.core.warming import Warming
 from rolehost_runtime.gateway.broker.state.memory_tables import MemoryLastGood
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import OUTLIVED_MS, Place
@@ -45,7 +49,19 @@ def filled() -> Tables:
     tables.tenants.replace_all({("acme",): ACME})
     tables.images.replace_all({("registry/sandbox:1",): "registry/sandbox:1"})
     tables.roles.replace_all(
-        {("acme", "cat"): RoleEntry(ACME, "cat", RoleSpec(template=TEMPLATE), "cat-1", follow=True)}
+        {
+            ("acme", "cat"): RoleEntry(
+                ACME,
+                "cat",
+                RoleSpec(template=TEMPLATE),
+                "cat-1",
+                follow=True,
+                warming=Warming("cat-7", ("cat-2",)),
+                traffic=Traffic("cat-7", 3, (Share(revision="cat-2", percent=5, tag="canary", arm=Arm.CANDIDATE),)),
+                leaving=(Departing("cat-0", SessionPolicy.DRAIN, "promotion", NOW + 60_000),),
+                quarantined=("cat-bad",),
+            )
+        }
     )
     tables.revisions.replace_all({("acme", "cat-1"): RevisionEntry(ACME, "cat-1", spec)})
     tables.pods.replace_all(

@@ -29,6 +29,16 @@ SENT: list[wire.ServerFrame] = [
     wire.StateDelta(
         session_id="abc123", seq=1, ts=1, version=2, is_urgent=False, patch=(PatchOp("incr", "/dragons", 1),)
     ),
+    wire.BehaviorTransition(
+        session_id="abc123",
+        seq=1,
+        ts=1,
+        from_="Idle",
+        to="Explore",
+        edge=wire.TakenEdge(weight=0.8, of=1.0, why="hears_dragon"),
+        subgraph="main",
+        response_id="r1",
+    ),
     wire.ResponseDone(session_id="abc123", seq=2, ts=1, response_id="r1", status="completed", message="从前"),
     wire.ResponseDone(
         session_id="abc123",
@@ -73,6 +83,17 @@ SENT: list[wire.ServerFrame] = [
         poll_ms=1000,
     ),
     wire.ChannelDegraded(session_id="abc123", seq=None, ts=1, mode="normal", last_version=3),
+    wire.MemoryCommitted(
+        session_id="abc123",
+        seq=3,
+        ts=1,
+        atoms=(wire.MemoryAtom(id="a", kind="rel", text="用户 → 怕 → 蜘蛛", source_turn=1, asserted=True),),
+        forgotten=("b",),
+        confirmed=("c",),
+    ),
+    wire.CustomEvent(
+        session_id="abc123", seq=4, ts=1, name="custom.mood", data={"level": [1, {"a": "b"}]}, response_id="r1"
+    ),
     wire.Updated(session_id=None, seq=None, ts=1, heartbeat_ms=2000),
     wire.Pong(session_id=None, seq=None, ts=1, t=1, server_t=2),
 ]

@@ -23,6 +23,17 @@ variables, so what is ours is written out there.
 ['rolehost.io/role', 'rolehost.io/revision', 'app.kubernetes.io/name', 'app.kubernetes.io/component', 'pod-template-hash'].all(mark, object.metadata.?labels[?mark].orValue('') == oldObject.metadata.?labels[?mark].orValue(''))
 {{- end }}
 
+{{/* Whether nothing changed but annotations gate.rolehost.io/…, and those say Passed or Failed: the word of whoever ran evals. */}}
+{{- define "rolehost.cel.onlyGates" -}}
+request.operation == 'UPDATE' && request.?subResource.orValue('') == '' && object.spec == oldObject.spec
+&& object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({})
+&& object.metadata.?finalizers.orValue([]) == oldObject.metadata.?finalizers.orValue([])
+&& object.metadata.?ownerReferences.orValue([]) == oldObject.metadata.?ownerReferences.orValue([])
+&& [object.metadata.?annotations.orValue({})].all(now, [oldObject.metadata.?annotations.orValue({})].all(before,
+now.all(key, (key in before && before[key] == now[key]) || (key.startsWith('gate.rolehost.io/') && now[key] in ['Passed', 'Failed']))
+&& before.all(key, key in now || key.startsWith('gate.rolehost.io/'))))
+{{- end }}
+
 {{- define "rolehost.cel.byOperator" -}}
 request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "rolehost.operator" . }}'
 {{- end }}

@@ -22,12 +22,36 @@
 - {name: ROLEHOST_PLATFORM_KEYS_DIR, value: /etc/rolehost/platform-keys}
 - {name: ROLEHOST_ATTESTATION_FILE, value: /etc/rolehost/attestation/root}
 - {name: ROLEHOST_MODEL_KEYS_DIR, value: /etc/rolehost/model-keys}
+- {name: ROLEHOST_TOOL_KEYS_DIR, value: /etc/rolehost/tool-keys}
+{{- with .Values.reach }}
+- {name: ROLEHOST_REACH_ENABLED, value: {{ .enabled | quote }}}
+- {name: ROLEHOST_REACH_ALLOWED_CIDRS, value: {{ .allowedCidrs | join "," | quote }}}
+- {name: ROLEHOST_REACH_REFUSED_CIDRS, value: {{ .refusedCidrs | join "," | quote }}}
+- {name: ROLEHOST_REACH_PER_MINUTE, value: {{ .perMinute | int64 | quote }}}
+- {name: ROLEHOST_REACH_PER_ROLE, value: {{ .perRole | int64 | quote }}}
+{{- end }}
 - {name: ROLEHOST_UPLOAD_URL, value: {{ include "rolehost.uploadUrl" . | quote }}}
 - {name: ROLEHOST_OPERATOR_SERVICE_ACCOUNT, value: {{ .Release.Namespace }}/{{ include "rolehost.operator" . }}}
 - {name: ROLEHOST_ALLOWED_ORIGINS, value: {{ .Values.gateway.allowedOrigins | join "," | quote }}}
 - {name: ROLEHOST_PAGE, value: {{ .Values.playground.enabled | quote }}}
+{{- with .Values.gateway.plugins }}
+- {name: ROLEHOST_PLUGINS, value: {{ join "," . | quote }}}
+{{- end }}
+{{- with .Values.gateway.memoryStore }}
+- {name: ROLEHOST_MEMORY_STORE, value: {{ . | quote }}}
+{{- end }}
+{{- if .Values.playground.inspectMebibytes }}
+- {name: ROLEHOST_INSPECT_MEBIBYTES, value: {{ int .Values.playground.inspectMebibytes | quote }}}
+{{- end }}
 {{- if not .Values.gateway.grpc.enabled }}
 - {name: ROLEHOST_GRPC_PORT, value: "0"}
+{{- end }}
+{{- with include "rolehost.otlpEndpoint" . }}
+- {name: ROLEHOST_OTLP_ENDPOINT, value: {{ . | quote }}}
+- {name: ROLEHOST_TRACE_RATIO, value: {{ $.Values.telemetry.ratio | quote }}}
+- {name: ROLEHOST_TRACE_SLOW_SECONDS, value: {{ $.Values.telemetry.slowSeconds | quote }}}
+- {name: ROLEHOST_TRACE_CONTENT, value: {{ $.Values.telemetry.content | quote }}}
+- {name: ROLEHOST_TRACE_TRUST_CLIENTS, value: {{ $.Values.telemetry.trustClients | quote }}}
 {{- end }}
 - {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

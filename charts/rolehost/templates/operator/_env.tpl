@@ -9,5 +9,10 @@
 - {name: ROLEHOST_GATEWAY_TOKEN, value: /var/run/secrets/rolehost/gateway-token}
 - {name: ROLEHOST_PUBLIC_URL, value: {{ include "rolehost.publicUrl" . | quote }}}
 - {name: ROLEHOST_UPGRADE_PERCENT, value: {{ .Values.operator.upgrade.maxConcurrentPercent | quote }}}
+- {name: ROLEHOST_PROMETHEUS_URL, value: {{ .Values.prometheus.url | quote }}}
+- {name: ROLEHOST_PROMETHEUS_MATCHERS, value: {{ .Values.prometheus.matchers | quote }}}
+{{- if .Values.prometheus.existingSecret }}
+- {name: ROLEHOST_PROMETHEUS_TOKEN, value: /etc/rolehost/prometheus/token}
+{{- end }}
 - {name: ROLEHOST_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- end }}

@@ -12,6 +12,8 @@ from rolehost.cli.doctor.objects import DOCTOR, NAME, client_pod, kernel_pod, po
 from rolehost.cli.doctor.walls import Trial
 
 POLL_SECONDS = 0.2
+LOG_SECONDS = 3.0
+"""A pod that has ended is waited for so much longer, for its log: where it ended late, both come late."""
 STALE_SECONDS = 120
 """What an earlier run left (it was killed outright) is swept when it is this old."""
 AT_ONCE = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
@@ -54,15 +56,16 @@ class Trials:
         if (answer := await self._make(self._pods, pod)).status != 201:
             return _never(answer)
         seen = await self._seen(name, lambda _: False)
-        said = await self._said(name) if _status(seen).get("phase") == "Succeeded" else None
+        said = await self._said(name) if finished(seen) else None
         return Trial(said=said, pod=seen, warning="" if said is not None else await self._warning(name))
 
     async def _said(self, name: str) -> dict[str, Any] | None:
         """What a pod that has ended printed last: on a busy node its log may come later than its end."""
+        deadline = max(self._deadline, time.monotonic() + LOG_SECONDS)
         while True:
             log = await self._api.ask("GET", f"{self._pods}/{name}/log?limitBytes=65536")
             said = last_line(log.body) if log.status == 200 else None
-            if said is not None or time.monotonic() >= self._deadline:
+            if said is not None or time.monotonic() >= deadline:
                 return said
             await asyncio.sleep(POLL_SECONDS)
 
@@ -81,7 +84,7 @@ class Trials:
             answer = await self._api.ask("GET", f"{self._pods}/{name}")
             if answer.status == 200:
                 pod = answer.body
-            ended = _status(pod).get("phase") in ("Succeeded", "Failed")
+            ended = _status(pod).get("phase") == "Failed" or finished(pod)
             if ended or enough(pod) or time.monotonic() >= self._deadline:
                 return pod
             await asyncio.sleep(POLL_SECONDS)
@@ -101,6 +104,20 @@ class Trials:
             items = (seen.value or {}).get("items") or ()
             self._made |= {f"{where}/{one['metadata']['name']}" for one in items if ours(one, self._run, now)}
         await asyncio.gather(*(self._api.ask("DELETE", path, AT_ONCE) for path in self._made))
+
+
+def finished(pod: Pod) -> bool:
+    """Whether all its containers ended well; its phase says so only some time later.
+
+    >>> well, badly = ({"state": {"terminated": {"exitCode": code}}} for code in (0, 1))
+    >>> [finished({"status": {"containerStatuses": [well, one]}}) for one in (well, badly, {"state": {"running": {}}})]
+    [True, False, False]
+    >>> finished({"status": {"phase": "Succeeded"}}), finished({})
+    (True, False)
+    """
+    status = _status(pod)
+    ends = [(one.get("state") or {}).get("terminated") for one in status.get("containerStatuses") or ()]
+    return status.get("phase") == "Succeeded" or (bool(ends) and all(end and not end.get("exitCode") for end in ends))
 
 
 def ours(item: Mapping[str, Any], run: str, now: float) -> bool:

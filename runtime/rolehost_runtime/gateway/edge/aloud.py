@@ -57,7 +57,8 @@ async def turn_aloud(
     stream = Stream(gate, principal, Lines(last, random.random), request)
     telling = Telling(said.client_msg_id)
     ear = _Ear(stream, last, telling)
-    handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
+    with gate.asking(principal, at.name):
+        handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision)
     stream.open()
     gate.hub.start(_turn(handle, replace(said, session_id=handle.session_id), stream, telling))
     return StreamAnswer(stream)

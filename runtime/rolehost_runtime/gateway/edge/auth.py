@@ -37,8 +37,8 @@ class Tokens:
     key: bytes
     now_ms: Callable[[], int]
 
-    def mint(self, issuer: Principal, role: str, user: str, ttl_s: int) -> Minted:
-        """A token for one end user, for one Role or (empty) all of the tenant's.
+    def mint(self, issuer: Principal, role: str, user: str, ttl_s: int, sequence: int = 0) -> Minted:
+        """A token for one end user, for one Role or (empty) all of the tenant's; with `sequence`, for that revision of it.
 
         Raises Forbidden where the issuer may not act as a user, BadRequest `invalid_user`.
         """
@@ -51,6 +51,7 @@ class Tokens:
             user=user_id(user),
             issued_ms=now,
             expires_ms=now + 1000 * ttl_s,
+            sequence=sequence,
         )
         return Minted(signed(self.key, claims), claims.expires_ms)
 
@@ -123,6 +124,7 @@ def end_user(tenant: Tenant, claims: Claims) -> Principal:
         key_sha256=claims.issuer.hex(),
         user=claims.user,
         role=claims.role,
+        revision=f"r{claims.sequence}" if claims.sequence else "",
         until_ms=claims.until_ms,
     )
 

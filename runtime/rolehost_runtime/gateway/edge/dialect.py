@@ -11,7 +11,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from rolehost_runtime.gateway.edge.outbox import TRY_AGAIN_LATER, Carrier, Outbo
 from rolehost_runtime.gateway.edge.telling import Telling
 from rolehost_runtime.gateway.metrics import Metrics
 from rolehost_runtime.gateway.ports import Principal, SessionHandle, Sessions
+from rolehost_runtime.gateway.scores import NoScores, Scores
 from rolehost_runtime.gateway.tables import Tables
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,16 @@ class Gate:
     hub: Hub
     metrics: Metrics
     now_ms: Callable[[], int]
+    scores: Scores = field(default_factory=NoScores)
+
+    @contextmanager
+    def asking(self, principal: Principal, role_name: str) -> Iterator[None]:
+        """Within it a message is on its way to its session; one that does not come there is counted."""
+        try:
+            yield
+        except RolehostError as error:
+            self.scores.refused(principal.tenant, role_name, error)
+            raise
 
     def clock(self) -> float:
         """Seconds of a clock that only goes forward."""
@@ -200,6 +212,8 @@ class Conversation:
                 raise Overloaded(f"{MAX_PENDING} frames of this socket wait already", code="busy")
             to = self._role(who, frame.role) if isinstance(frame, wire.Switch) else self._at
         except RolehostError as error:
+            if frame is None or isinstance(frame, wire.Said):
+                self._gate.scores.refused(self._principal.tenant, self._at.name, error)
             self.tell(None, error, about=frame)
             return
         came, self._at = self._at, to
@@ -407,10 +421,12 @@ class Conversation:
 
     async def _run(self, line: _Line, frame: Frame | None) -> None:
         if line.handle is None:
-            role = find_role(self._gate.tables.roles, line.principal, line.at)
-            line.handle = await self._gate.sessions.attach(
-                line.principal, role, line.session_id, _Ear(self, line), revision=line.at.revision
-            )
+            said = isinstance(frame, wire.Said)
+            with self._gate.asking(line.principal, line.at.name) if said else nullcontext():
+                role = find_role(self._gate.tables.roles, line.principal, line.at)
+                line.handle = await self._gate.sessions.attach(
+                    line.principal, role, line.session_id, _Ear(self, line), revision=line.at.revision
+                )
             self._step_aside(line)
         if isinstance(frame, wire.Said):
             await line.handle.say(replace(frame, session_id=line.session_id))

@@ -1,15 +1,17 @@
 """Ports that only the platform reaches: the report for the operator, and metrics."""
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
 
 from rolehost_api import wire
 from rolehost_api.errors import BadRequest, Forbidden, RolehostError, Unauthorized, Unavailable
@@ -67,9 +69,27 @@ def internal_app(report: Report, door: OperatorOnly) -> web.Application:
     return app
 
 
+class _Taken:
+    """What a registry said."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
 def metrics_app(registry: CollectorRegistry) -> web.Application:
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+    """In the form that the scraper asks for: exemplars are told in OpenMetrics only.
+
+    The numbers are of one moment, and are written out beside the loop: with many Roles that takes longer than a turn
+    may wait.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        taken = cast("CollectorRegistry", _Taken(tuple(registry.collect())))
+        return web.Response(body=await asyncio.to_thread(encode, taken), headers={"content-type": content_type})
 
     app = web.Application(client_max_size=1024)
     app.router.add_get("/metrics", metrics)

@@ -5,9 +5,8 @@ or a key with scope `act-as-user`, which also sees all of its tenant's sessions 
 tenant's own. Another tenant's are not found.
 """
 
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import get_args
 
 import msgspec
@@ -16,11 +15,12 @@ from msgspec import Struct
 from starlette.responses import Response, StreamingResponse
 
 from rolehost_api import identity, wire
-from rolehost_api.errors import BadRequest, Forbidden, RolehostError
+from rolehost_api.errors import BadRequest, Forbidden
 from rolehost_runtime.core.export import ExportTurn, Line, encode_line
+from rolehost_runtime.gateway.edge.audit import noted
 from rolehost_runtime.gateway.edge.handshake import address, find_role
 from rolehost_runtime.gateway.edge.rooms import MAX_SEQ, Json, Rooms
-from rolehost_runtime.gateway.edge.views import ForkAnswer, SessionsAnswer, answers, takes
+from rolehost_runtime.gateway.edge.views import EndAnswer, ForkAnswer, SessionsAnswer, answers, takes
 from rolehost_runtime.gateway.keeping import SessionDetails
 from rolehost_runtime.gateway.kept import Receipt, Whose
 from rolehost_runtime.gateway.ports import Principal
@@ -29,7 +29,6 @@ from rolehost_runtime.gateway.tables import RoleEntry, Scope
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
 MAX_BODY = 4_096
 NDJSON = "application/x-ndjson"
-audit = logging.getLogger("rolehost.audit")
 """Who asked for what, in ids of keys and receipts: never a word of a conversation, nor whose it is."""
 
 
@@ -58,22 +57,6 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         if principal.user != user:
             raise Forbidden("a token is for its own user only", code="user_not_allowed")
         return principal, role, whose
-
-    @contextmanager
-    def noted(what: str, principal: Principal) -> Iterator[None]:
-        """Counted, and in the audit log, however it ends."""
-        outcome = "internal"
-        try:
-            yield
-            outcome = "ok"
-        except RolehostError as error:
-            outcome = error.code
-            raise
-        finally:
-            gate.metrics.kept.labels(what, outcome).inc()
-            by = principal.key_sha256[:12] or "local"
-            audit.info("%s tenant=%s key=%s end_user=%s outcome=%s",
-                       what, principal.tenant.name, by, principal.until_ms is not None, outcome)  # fmt: skip
 
     @app.get("/v1/roles/{name}/sessions", responses=answers(SessionsAnswer), response_class=Json)
     async def list_sessions(
@@ -110,13 +93,32 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         """
         principal, _, whose = asked(request, name, user)
         session_id = identity.session_id(sid)
-        with noted("fork", principal):
+        with noted(gate, "fork", principal):
             at_seq = _read(await _body(request)).at_seq
             if at_seq is not None and not 0 <= at_seq <= MAX_SEQ:
                 raise BadRequest("at_seq is a number, 1 or more", code="invalid_at_seq")
             fresh = await kept.fork(whose, session_id, at_seq)
             origin = (await kept.details(whose, fresh)).forked_from
         return Json(ForkAnswer(fresh, origin or wire.ForkedFrom(session_id, at_seq or 0)))
+
+    @app.post(
+        "/v1/roles/{name}/sessions/{sid}/end",
+        status_code=202,
+        responses=answers(EndAnswer, status=202),
+        response_class=Json,
+    )
+    async def end_session(request: Request, name: str, sid: str, user: str | None = None) -> Response:
+        """The conversation is over: the Role has one turn more (`on_end`) within seconds, and its timers stop.
+
+        Nothing is deleted, and what the user says after it goes on with the session.
+        """
+        principal, _, whose = asked(request, name, user)
+        session_id = identity.session_id(sid)
+        with noted(gate, "end", principal):
+            await kept.end(whose, session_id)
+        answer = Json(EndAnswer(session_id))
+        answer.status_code = 202
+        return answer
 
     @app.delete("/v1/roles/{name}/sessions/{sid}", responses=answers(Receipt), response_class=Json)
     async def forget_session(request: Request, name: str, sid: str, user: str | None = None) -> Response:
@@ -126,14 +128,14 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         begins a new session afterwards.
         """
         principal, _, whose = asked(request, name, user)
-        with noted("forget", principal):
+        with noted(gate, "forget", principal):
             return _receipt(await kept.forget(whose, identity.session_id(sid)))
 
     @app.delete("/v1/roles/{name}/users/{user:path}", responses=answers(Receipt), response_class=Json)
     async def forget_user(request: Request, name: str, user: str) -> Response:
         """Delete all that is kept of an end user with this Role: every session, and what outlives them."""
         principal, _, whose = of_user(request, name, user)
-        with noted("forget_user", principal):
+        with noted(gate, "forget_user", principal):
             return _receipt(await kept.forget_user(whose))
 
     @app.get("/v1/forgotten/{receipt}", responses=answers(Receipt), response_class=Json)
@@ -146,14 +148,14 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
     async def export_session(request: Request, name: str, sid: str, user: str | None = None) -> Response:
         """All that is kept of a session, as lines of JSON; the last one is of kind `end`, or the export is not whole."""
         principal, role, whose = asked(request, name, user)
-        with noted("export", principal):
+        with noted(gate, "export", principal):
             return await _streamed(kept.export(role.tenant.name, whose, identity.session_id(sid)))
 
     @app.get("/v1/roles/{name}/users/{user:path}/export", responses=answers(ExportTurn, media=NDJSON))
     async def export_user(request: Request, name: str, user: str) -> Response:
         """All that is kept of an end user with this Role, as lines of JSON."""
         principal, role, whose = of_user(request, name, user)
-        with noted("export_user", principal):
+        with noted(gate, "export_user", principal):
             return await _streamed(kept.export(role.tenant.name, whose, None))
 
 

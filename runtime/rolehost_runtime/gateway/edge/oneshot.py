@@ -72,7 +72,8 @@ async def _reply(
     ear = LastDone(said.client_msg_id)
     session_id = None if said.session_id is None else identity.session_id(said.session_id)
     role = find_role(gate.tables.roles, principal, at)
-    handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision, told=told)
+    with gate.asking(principal, at.name):
+        handle = await gate.sessions.attach(principal, role, session_id, ear, revision=at.revision, told=told)
     try:
         await handle.say(replace(said, session_id=handle.session_id))
     finally:

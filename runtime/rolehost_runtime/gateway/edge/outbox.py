@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from rolehost_api import wire
+from rolehost_runtime.gateway.edge.hub import SERVICE_RESTART
 
 MAX_HELD_BYTES = 3 << 18
 """With what a socket holds besides (a quarter of a MiB), at most 1 MiB waits for one client, and one event."""
@@ -17,9 +18,14 @@ ROOM_SECONDS = 30.0
 TRY_AGAIN_LATER = 1013
 
 
-def last_word(event: wire.ServerFrame) -> bool:
-    """Nothing comes of this session any more: everything of it was deleted."""
-    return isinstance(event, wire.Error) and event.error.code == wire.FORGOTTEN
+_CLOSES = {wire.FORGOTTEN: wire.GONE, wire.WITHDRAWN: SERVICE_RESTART}
+
+
+def last_word(event: wire.ServerFrame) -> tuple[int, str] | None:
+    """Close code and reason where nothing comes after this event: everything of its session was deleted, or the
+    revision that answered it was taken away. None: it is not the last."""
+    code = event.error.code if isinstance(event, wire.Error) else ""
+    return (_CLOSES[code], code) if code in _CLOSES else None
 
 
 class Carrier(Protocol):
@@ -88,8 +94,8 @@ class Outbox:
 
     def _send(self, event: wire.ServerFrame) -> None:
         self._carrier.send(event)
-        if last_word(event):
-            self._carrier.close(wire.GONE, wire.FORGOTTEN)
+        if (last := last_word(event)) is not None:
+            self._carrier.close(*last)
 
     def _hold(self, event: wire.ServerFrame) -> None:
         """Keep events for a client that reads slowly; neighbouring deltas become one."""

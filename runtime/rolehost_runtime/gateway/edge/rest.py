@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from rolehost_api.errors import BadRequest, NotFound, RolehostError
 from rolehost_api.link.messages import LogLine
 from rolehost_runtime.gateway import faults
-from rolehost_runtime.gateway.edge import keeping, minting, pages, sessions, talking
+from rolehost_runtime.gateway.edge import inspecting, keeping, minting, pages, remembered, sessions, talking
 from rolehost_runtime.gateway.edge.bounds import Bounded
 from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.follow import follow_logs
@@ -38,6 +38,7 @@ from rolehost_runtime.gateway.edge.views import (
 )
 from rolehost_runtime.gateway.ports import Principal
 from rolehost_runtime.gateway.tables import RoleEntry, Scope, Tables
+from rolehost_runtime.gateway.tracing.context import PARENT, of_headers
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def make_rest(rooms: Rooms, policy: Policy) -> ASGIApp:
     _roles(app, rooms)
     sessions.routes(app, rooms)
     keeping.routes(app, rooms)
+    remembered.routes(app, rooms)
+    inspecting.routes(app, rooms)
     talking.routes(app, rooms)
     openai.routes(app, rooms)
     minting.routes(app, rooms)
@@ -195,6 +198,7 @@ class _Counted:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         status = 0
+        PARENT.set(of_headers(scope.get("headers", ())))
 
         async def noted(message: Any) -> None:
             nonlocal status
@@ -225,7 +229,7 @@ def _described(app: FastAPI) -> None:
         if app.openapi_schema is None:
             described = bare()
             described.setdefault("components", {}).setdefault("schemas", {}).update(
-                components(*openai.TYPES, *minting.TYPES, *keeping.TYPES)
+                components(*openai.TYPES, *minting.TYPES, *keeping.TYPES, *remembered.TYPES, *inspecting.TYPES)
             )
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]

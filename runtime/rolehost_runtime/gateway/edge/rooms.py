@@ -13,7 +13,7 @@ from rolehost_runtime.gateway.edge.dialect import Gate
 from rolehost_runtime.gateway.edge.handshake import presented_key
 from rolehost_runtime.gateway.edge.platform import PlatformHealth
 from rolehost_runtime.gateway.edge.uploads import Uploads
-from rolehost_runtime.gateway.ports import Logs, Principal
+from rolehost_runtime.gateway.ports import Inspecting, Logs, Principal
 from rolehost_runtime.gateway.tables import Scope
 
 MAX_SEQ = 1 << 53
@@ -30,6 +30,8 @@ class Rooms:
     """Every other gateway was heard of; before that one might be taken for dead."""
     page: bool
     platform: PlatformHealth
+    inspecting: Inspecting | None = None
+    """None: nobody looks underneath here."""
 
     async def waiting_for(self) -> list[str]:
         """What a new session needs and was not seen yet; empty: this gateway is ready."""

@@ -72,7 +72,9 @@ def routes(app: FastAPI, rooms: Rooms) -> None:
         if at.version == after_version:
             return Response(status_code=204)
         seen = await gate.sessions.state(principal, role, session_id)
-        answer = StateAnswer(session_id, seen.at.version, seen.at.seq, seen.state, seen.is_urgent)
+        answer = StateAnswer(
+            session_id, seen.at.version, seen.at.seq, seen.state, seen.is_urgent, nodes=dict(seen.nodes)
+        )
         if seen.user is not None:
             answer = replace(answer, user_state=seen.user.state, user_version=seen.user.version)
         return Json(answer)

@@ -37,6 +37,8 @@ class Claims(Struct, frozen=True, array_like=True):
     user: str
     issued_ms: int
     expires_ms: int
+    sequence: int = 0
+    """Of the one revision of that Role that its sessions are on, whatever everybody else gets; 0: like everybody."""
 
     @property
     def until_ms(self) -> int:
@@ -60,7 +62,7 @@ def signed(key: bytes, claims: Claims) -> str:
     """The token that says so.
 
     >>> signed(bytes(32), Claims(b"", "u1", "cat", "u-17", 0, 3_600_000))
-    'rht_lsQAonUxo2NhdKR1LTE3AM4ANu6A.KoanwEi_ZbCbbHDb--0umBgBYzpYWOcpNnABKr_Kv00'
+    'rht_l8QAonUxo2NhdKR1LTE3AM4ANu6AAA.0UJfq8gHGJk81DQyRHDNdEGFdIwQPuszOaFlebmZ6Qs'
     """
     said = _text(msgspec.msgpack.encode(claims))
     return f"{PREFIX}{said}.{_tag(key, said)}"

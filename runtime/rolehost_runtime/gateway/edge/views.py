@@ -42,6 +42,11 @@ class ForkAnswer(Struct, frozen=True):
     forked_from: wire.ForkedFrom
 
 
+class EndAnswer(Struct, frozen=True):
+    session_id: str
+    """Of the session that has one turn more, within seconds."""
+
+
 class EventsAnswer(Struct, frozen=True):
     session_id: str
     events: list[wire.ServerFrame]
@@ -64,6 +69,8 @@ class StateAnswer(Struct, frozen=True):
     user_state: dict[str, Any] | None = None
     """User-scope state, shared by all of the user's sessions with the Role; null where no end user is named."""
     user_version: int | None = None
+    nodes: dict[str, str] = {}
+    """The current node of each subgraph of the Role's behaviour graph, by the subgraphs' names."""
 
 
 class PushedAnswer(Struct, frozen=True):
@@ -84,7 +91,7 @@ class HealthAnswer(Struct, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    RolesAnswer, RoleView, SessionsAnswer, SessionDetails, ForkAnswer, Receipt, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
+    RolesAnswer, RoleView, SessionsAnswer, SessionDetails, ForkAnswer, EndAnswer, Receipt, EventsAnswer, StateAnswer, PushedAnswer, FindingsAnswer, HealthAnswer, ErrorAnswer,
     wire.ResponseDone, LogLine, PlatformAnswer,
 )  # fmt: skip
 

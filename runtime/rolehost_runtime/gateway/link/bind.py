@@ -2,36 +2,69 @@
 
 from collections import OrderedDict
 
+import msgspec
+
 from rolehost_api.canonical import template_hash
-from rolehost_api.crd.role import LogPolicy
+from rolehost_api.crd.role import LogPolicy, Persona
 from rolehost_api.errors import BadRequest, Unavailable
-from rolehost_api.link.messages import Bind, Hello, LoadError, LogicSource, Probe
+from rolehost_api.link.messages import MIN_TIMER_SECONDS, Bind, Hello, LoadError, LogicSource, Probe
 from rolehost_api.names import SANDBOX_BREACHED, revision_name
+from rolehost_api.persona.resolving import Texts, resolved
+from rolehost_runtime.core.lorebook.playing import examples_text
+from rolehost_runtime.core.sieve import Sieve
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 PERSONA = "persona/"
 LOGIC = "logic/"
+MAX_MADE_BYTES = 16_777_216
 MAX_CHECKED = 4096
 """Revisions whose verdict is remembered."""
 
 
 def persona_of(revision: RevisionEntry) -> tuple[str, ...]:
     """Segments of the prompt that never change within the revision; 0 is the system prompt."""
-    template = revision.spec.template
-    if template.persona_from is not None:
-        return (revision.spec.frozen.get(PERSONA + "system", ""),)
-    return (template.persona.system,)
+    persona = revision.spec.template.persona
+    system, examples = texts_of(revision).system, examples_text([(one.user, one.persona) for one in persona.examples])
+    return (system, examples) if examples else (system,)
 
 
 def greeting_of(revision: RevisionEntry) -> str:
     """What the persona says first in a new session; empty where it waits to be spoken to."""
+    return texts_of(revision).greeting
+
+
+def texts_of(revision: RevisionEntry) -> Texts:
+    """Empty where they cannot be made; `mismatch` says why then, and nobody is let in."""
     template = revision.spec.template
     if template.persona_from is not None:
-        return revision.spec.frozen.get(PERSONA + "greeting", "")
-    return template.persona.greeting
+        frozen = revision.spec.frozen
+        return Texts(frozen.get(PERSONA + "system", ""), frozen.get(PERSONA + "greeting", ""))
+    if not template.persona.template and not template.persona.variables:
+        return Texts(template.persona.system, template.persona.greeting)
+    key = (revision.tenant.uid, revision.spec.hash)
+    known = _made.get(key)
+    if known is None or known[0] != template.persona:
+        texts, _ = resolved(template.persona)
+        known = (template.persona, texts)
+        _made.put(key, known, 4096 + 4 * (len(texts.system) + len(texts.greeting)))
+    return known[1]
 
 
-def bind_message(role: RoleEntry, revision: RevisionEntry, bundle: bytes | None) -> Bind:
+_made: Sieve[tuple[str, str], tuple[Persona, Texts]] = Sieve(MAX_MADE_BYTES)
+"""What templates were made to, by tenant and revision: within one it never changes."""
+
+
+def greetings_of(revision: RevisionEntry) -> tuple[str, ...]:
+    """All that it may say first: the one above, and what a client may show instead; empty where there is none."""
+    first = greeting_of(revision)
+    others = () if revision.spec.template.persona_from is not None else revision.spec.template.persona.greetings
+    return (first, *others) if first or others else ()
+
+
+def bind_message(
+    role: RoleEntry, revision: RevisionEntry, bundle: bytes | None, timer_min_seconds: int = MIN_TIMER_SECONDS
+) -> Bind:
     """The Bind for a pod of this revision; `bundle` is the archive where the logic is one."""
     template = revision.spec.template
     return Bind(
@@ -43,6 +76,8 @@ def bind_message(role: RoleEntry, revision: RevisionEntry, bundle: bytes | None)
         logic=_logic(revision, bundle),
         state_max_bytes=template.state.max_bytes,
         logs=role.spec.logs is LogPolicy.TENANT,
+        behavior=_encode(template.behavior) if template.behavior else b"",
+        timer_min_seconds=timer_min_seconds,
     )
 
 
@@ -82,6 +117,10 @@ def mismatch(revision: RevisionEntry) -> LoadError | None:
             hint="Its content is not what its hash or name says. Change the Role, never a revision, and delete this "
             "one; if nobody edited it, the operator is newer than the gateway",
         )
+    if spec.template.persona_from is None:
+        for field, message, hint in resolved(spec.template.persona)[1]:
+            where = f"spec.template.persona.{field}"
+            return LoadError(code="invalid_persona", where=where[:256], hint=f"{message}. {hint}"[:256])
     return None
 
 

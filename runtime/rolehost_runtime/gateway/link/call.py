@@ -2,28 +2,32 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rolehost_api.errors import Unavailable
 from rolehost_api.link.messages import (
     Abort,
-    CallModel,
     Commit,
     Committed,
+    Delta,
     Message,
-    ModelResult,
     NeedState,
+    Noticed,
+    Question,
+    QuestionAnswer,
     Say,
     StartTurn,
     StateGiven,
     TurnFailed,
 )
+from rolehost_api.link.tools import ToolSpec
 from rolehost_runtime.gateway.link.rules import TurnRules, TurnStage
 
 SILENT_SECONDS = 5.0
 """Without a byte from a pod that was given a turn: it is the pod that is stuck, not one turn's hooks."""
 
-Heard = Say | CallModel | Commit | TurnFailed
+Heard = Say | Question | Commit | TurnFailed
 
 
 class Wire(Protocol):
@@ -36,11 +40,17 @@ class Wire(Protocol):
 
     def worked(self, size: int) -> None: ...
 
+    @property
+    def tools(self) -> Sequence[ToolSpec]: ...
+
     def holds(self, ref: str, version: int) -> None: ...
 
     def shares(self, ref: str, at: str) -> None: ...
 
     def forget(self, call: "Call", *, in_flight: bool) -> None: ...
+
+    @property
+    def deltas(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -56,11 +66,16 @@ class Call:
         self.rules = TurnRules(state_left_out=state_left_out)
         self._heard: deque[tuple[Heard, int]] = deque()
         self._rung = asyncio.Event()
+        self._noticed: Callable[[bool], None] = lambda stop: None
         self._over = False
 
-    def receive(self, message: Heard | NeedState, size: int) -> None:
+    def receive(self, message: Heard | NeedState | Noticed, size: int) -> None:
         """The link heard something for this turn. Raises ProtocolViolation."""
         self.rules.heard(message)
+        if isinstance(message, Noticed):
+            self._link.worked(size)
+            self._noticed(message.stop)
+            return
         if isinstance(message, NeedState):
             self._link.worked(size)
             start = self._start
@@ -71,6 +86,20 @@ class Call:
             return
         self._heard.append((message, size))
         self._rung.set()
+
+    @property
+    def deltas(self) -> bool:
+        """The pod's logic wants to see answers while they are given."""
+        return self._link.deltas and not self._link.closed
+
+    def notice(self, index: int, text: str, noticed: Callable[[bool], None]) -> None:
+        """Show the pod more of the answer that it waits for; `noticed` is told whether it wants no more of it. Never
+        called where the pod, or the question, is gone."""
+        if self._over or self._link.closed or self.rules.stage is not TurnStage.ASKING:
+            return
+        self.rules.shown(index)
+        self._noticed = noticed
+        self._link.send(self.channel, Delta(index=index, text=text))
 
     def lose(self) -> None:
         """The link is gone; what was heard already is still given out."""
@@ -94,8 +123,12 @@ class Call:
         self._link.worked(size)
         return message
 
-    def answer(self, result: ModelResult) -> None:
-        """The outcome of the CallModel that `next` gave last; not needed where the pod gave the turn up meanwhile."""
+    @property
+    def tools(self) -> Sequence[ToolSpec]:
+        return self._link.tools
+
+    def answer(self, result: QuestionAnswer) -> None:
+        """The outcome of the question that `next` gave last; not needed where the pod gave the turn up meanwhile."""
         if self.rules.stage is TurnStage.ENDED:
             return
         self.rules.answered(result.index)

@@ -7,7 +7,8 @@ floods its link takes its turn like every other. How writing is bounded: `writer
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from rolehost_api.link.credit import Credits
 from rolehost_api.link.framing import Decoder
 from rolehost_api.link.messages import (
     Bound,
+    Commit,
     Credit,
     Draining,
     Evicted,
@@ -25,8 +27,12 @@ from rolehost_api.link.messages import (
     ReadLogs,
     StartTurn,
     StopLogs,
+    TimerSpec,
     ToGateway,
+    TurnFailed,
 )
+from rolehost_api.link.tools import ToolSpec
+from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.link.call import Call
 from rolehost_runtime.gateway.link.logs import LogReader
 from rolehost_runtime.gateway.link.rules import LinkStage, TurnRules, moved
@@ -65,6 +71,8 @@ class Link:
         self.closed = False
         self.bytes_in = 0
         self.changed: Callable[[], None] = lambda: None
+        self.stopped: Callable[[str], None] = lambda code: None
+        """The pod says that it ended a worker under a turn."""
         loop = asyncio.get_running_loop()
         self.hello: asyncio.Future[Hello] = loop.create_future()
         self.bound: asyncio.Future[Bound] = loop.create_future()
@@ -133,12 +141,20 @@ class Link:
         call = self._calls.get(channel)
         if call is not None:
             call.receive(message, size)  # type: ignore[arg-type]
+            self._tell_stops(message)
             return
         late = self._late.get(channel)
         if late is None or self._now_ms() > late[1]:
             raise ProtocolViolation("a pod named a turn that is not open on its link")
         late[0].heard(message)
         self.worked(size)
+
+    def _tell_stops(self, message: Message) -> None:
+        if isinstance(message, TurnFailed):
+            self.stopped(message.code)
+        elif isinstance(message, Commit):
+            for one in message.degraded:
+                self.stopped(one.code)
 
     def _receive_logs(self, batch: LogBatch) -> None:
         if not 0 < batch.request <= self._last_request:
@@ -210,6 +226,24 @@ class Link:
         """The pod says that its Role has a State with scope user. It costs its own tenant a look into the store."""
         done = self.bound.done() and not self.bound.cancelled() and self.bound.exception() is None
         return done and bool(self.bound.result().user_fields)
+
+    @cached_property
+    def tools(self) -> Sequence[ToolSpec]:
+        """That the pod's logic declares, as far as that may be believed. Asked only once it is bound."""
+        done = self.bound.done() and not self.bound.cancelled() and self.bound.exception() is None
+        return hearsay.tools(self.bound.result().tools) if done else ()
+
+    @property
+    def deltas(self) -> bool:
+        """Its logic wants to see answers while they are given."""
+        done = self.bound.done() and not self.bound.cancelled() and self.bound.exception() is None
+        return done and self.bound.result().deltas
+
+    @property
+    def timers(self) -> tuple[TimerSpec, ...]:
+        """Of its logic, as the pod says. They cost its own tenant."""
+        done = self.bound.done() and not self.bound.cancelled() and self.bound.exception() is None
+        return self.bound.result().timers if done else ()
 
     # ── seats: the sessions that this pod serves ────────────────────────────────────
 

@@ -8,12 +8,13 @@ here but its own report: whose pod it is comes from the table.
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterator, Sequence
 
 from rolehost_api.crd.role import LogPolicy
 from rolehost_api.errors import Conflict, Forbidden, RolehostError, Unavailable
 from rolehost_api.link.messages import (
     BUNDLE_CHUNK_BYTES,
+    MIN_TIMER_SECONDS,
     PROTOCOLS,
     BundleChunk,
     Hello,
@@ -21,9 +22,10 @@ from rolehost_api.link.messages import (
     LogLine,
     Prove,
     StartTurn,
+    TimerSpec,
     proof_text,
 )
-from rolehost_api.observed import Observed, PodReport
+from rolehost_api.observed import Observed, PodReport, RolloutReport, WarmReport
 from rolehost_runtime.gateway.link import hearsay
 from rolehost_runtime.gateway.link.bind import Verdicts, bind_message, breach, checked_hello
 from rolehost_runtime.gateway.link.budget import Budget
@@ -34,6 +36,7 @@ from rolehost_runtime.gateway.link.keeper import BACKOFF_SECONDS, Keeper
 from rolehost_runtime.gateway.link.keepers import Keepers
 from rolehost_runtime.gateway.link.link import Link
 from rolehost_runtime.gateway.link.logs import LogReader
+from rolehost_runtime.gateway.link.metrics import OK, Facts, LinkSink, NoLinkSink, Sight, State
 from rolehost_runtime.gateway.link.report import Known, Picture, Pins, pod_report
 from rolehost_runtime.gateway.link.rules import LinkStage
 from rolehost_runtime.gateway.link.serving import Serving
@@ -67,6 +70,8 @@ class LinkPool:
         me: str = "",
         members: Callable[[], Collection[str]] = tuple,
         budget: Budget | None = None,
+        timer_min_seconds: int = MIN_TIMER_SECONDS,
+        sink: LinkSink | None = None,
     ) -> None:
         """`members` are the gateways that are alive and not draining, `me` this one's name among them.
 
@@ -76,6 +81,8 @@ class LinkPool:
         self._tables, self._dialer, self._signer = tables, dialer, signer
         self._now_ms = now_ms
         self._require_gvisor = require_gvisor
+        self._timer_min_seconds = timer_min_seconds
+        self._sink: LinkSink = sink or NoLinkSink()
         self._followers = Followers()
         self._verdicts = Verdicts()
         self._carrier = Carrier(bundles, budget)
@@ -92,8 +99,17 @@ class LinkPool:
         )
         self._serving = Serving(tables.pods, self._keepers, self._verdicts, lambda: len(self._keepers.alive()), now_ms)
         self._pins = Pins(now_ms)
+        self.rollouts: Callable[[], tuple[RolloutReport, ...]] = tuple
+        """What ends of rollouts did here, for the report."""
+        self.warmed: Callable[[], tuple[WarmReport, ...]] = tuple
+        """What was warmed from here, for the report."""
         self._picture = Picture(
-            f"{gateway_name}-{secrets.token_hex(4)}", self._pod_reports, self._pins, lambda: tables.stale
+            f"{gateway_name}-{secrets.token_hex(4)}",
+            self._pod_reports,
+            self._pins,
+            lambda: tables.stale,
+            lambda: self.rollouts(),
+            lambda: self.warmed(),
         )
 
     async def start(self) -> None:
@@ -113,7 +129,14 @@ class LinkPool:
         self._picture.ring()
 
     async def _serve(self, keeper: Keeper) -> None:
-        """One link's whole life. Raises what ended it before it stood, or the pod's own fault."""
+        """One link's whole life, counted. Raises what ended it before it stood, or the pod's own fault."""
+        try:
+            await self._served(keeper)
+        except (OSError, TimeoutError, RolehostError) as error:
+            self._sink.ended(error.code if isinstance(error, RolehostError) else "pod_unreachable")
+            raise
+
+    async def _served(self, keeper: Keeper) -> None:
         pod, known = keeper.pod, keeper.known
         _, role, revision = self._keepers.rows(pod)
         if role is None or revision is None or revision.tenant != pod.tenant or role.tenant != pod.tenant:
@@ -122,9 +145,11 @@ class LinkPool:
             reader, writer = await self._dialer.dial(pod)
         link = Link(pod, reader, writer, self._now_ms)
         link.changed = self._ring
+        link.stopped = lambda code: self._sink.stopped(pod.tenant.name, pod.role, code)
         reading = asyncio.create_task(link.run(), name=f"read-{pod.uid}")
         try:
             await self._bind(link, role, revision, known)
+            self._sink.bound(known.error.code if known.error else OK)
             keeper.stands(link, self._now_ms())
             self._followers.ask(link)
             self._ring()
@@ -156,7 +181,7 @@ class LinkPool:
         fault = self._verdicts.fault(revision)
         if fault is not None:
             known.error, known.loaded = fault, False
-            raise Conflict("the revision is not what its hash says", hint=fault.hint, code=fault.code)
+            raise Conflict("the revision cannot be served as it is", hint=fault.hint, code=fault.code)
         signature = self._signer.sign(proof_text(hello.nonce, link.pod.uid, fingerprint))
         link.send(0, Prove(protocol=protocol, signature=signature))
         try:
@@ -188,12 +213,12 @@ class LinkPool:
                 raise Unavailable("another gateway is binding this pod", code="not_bound_yet")
         if hello.bound or logic is None or not logic.bundle:
             link.stage = LinkStage.BINDING
-            link.send(0, bind_message(role, revision, None))
+            link.send(0, bind_message(role, revision, None, self._timer_min_seconds))
             return
         async with self._carrier.bundle(revision.tenant, logic.bundle, link.ended) as bundle:
             self._dutiful(link).known.carried += 1  # asked again: it may have waited for long
             link.stage = LinkStage.BINDING
-            link.send(0, bind_message(role, revision, bundle))
+            link.send(0, bind_message(role, revision, bundle, self._timer_min_seconds))
             try:
                 async with asyncio.timeout(CARRY_SECONDS):
                     await _carry(link, bundle)
@@ -224,6 +249,18 @@ class LinkPool:
             start = await person.read(start)
         return link.start(session_key, start, self._until(role))
 
+    async def loaded(
+        self, role: RoleEntry, revision: RevisionEntry, session_key: str, wait_seconds: float
+    ) -> Sequence[TimerSpec]:
+        link = await self._serving.link(revision, session_key, role.spec.sessions.max_per_pod, wait_seconds)
+        return hearsay.timers(link.timers, self._timer_min_seconds)
+
+    def timers(self, revision: RevisionEntry) -> Sequence[TimerSpec]:
+        for link in self._links.values():
+            if (link.pod.tenant, link.pod.revision) == (revision.tenant, revision.name):
+                return hearsay.timers(link.timers, self._timer_min_seconds)
+        return ()
+
     def pin(self, role: RoleEntry, revision: str, session_key: str) -> None:
         self._pins.pin(role.tenant.name, role.name, revision, session_key, self._until(role))
         self._picture.ring()
@@ -232,6 +269,12 @@ class LinkPool:
         self._pins.release(session_key)
         for link in self._links.values():
             link.vacate(session_key)
+        self._picture.ring()
+
+    def leave(self, role: RoleEntry, revision: str, but: Container[str]) -> None:
+        for session_key in self._pins.release_on(role.tenant.name, role.name, revision, but):
+            for link in self._links.values():
+                link.vacate(session_key)
         self._picture.ring()
 
     def _until(self, role: RoleEntry) -> int:
@@ -249,8 +292,27 @@ class LinkPool:
         self._picture.listening = listening
         self._picture.ring()
 
+    def on_silent(self, told: Callable[[str, str, str, str], None]) -> None:
+        """`told` hears namespace, Role, revision and key of each session that is silent for its idle timeout."""
+        self._pins.ran_out = told
+
+    def news(self) -> None:
+        """Something that the report tells has changed."""
+        self._picture.ring()
+
     async def observed(self, after: int, wait_seconds: float) -> Observed:
         return await self._picture.observed(after, wait_seconds)
+
+    def facts(self) -> Facts:
+        """For whoever counts them."""
+        strangers = Counter(pod.tenant.name for pod in self._tables.strangers.values())
+        return Facts(tuple(self._sights()), strangers, self._picture.now())
+
+    def _sights(self) -> Iterator[Sight]:
+        for keeper in self._keepers.values():
+            if keeper.duty or keeper.known.refused:
+                pod, linked = keeper.pod, keeper.usable is not None
+                yield Sight(pod.tenant.name, pod.role, pod.revision, _state(keeper.known), linked, keeper.occupied())
 
     def _pod_reports(self) -> tuple[PodReport, ...]:
         """The pods that this gateway has a word on: its own to bind, those that it met, and those just come."""
@@ -286,6 +348,14 @@ class LinkPool:
         finally:
             self._followers.discard(follower)
             follower.end()
+
+
+def _state(known: Known) -> State:
+    if known.refused:
+        return "refused"
+    if known.error is not None:
+        return "failed"
+    return "loaded" if known.loaded else "waiting"
 
 
 async def _carry(link: Link, bundle: bytes) -> None:

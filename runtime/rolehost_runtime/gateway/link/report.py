@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from rolehost_api.link.messages import LoadError, Probe
-from rolehost_api.observed import Observed, PodReport, RevisionReport
+from rolehost_api.observed import Observed, PodReport, RevisionReport, RolloutReport, WarmReport
 from rolehost_runtime.gateway.tables import PodEntry
 
 TICK_SECONDS = 1.0
@@ -51,6 +51,8 @@ class Pins:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
+        self.ran_out: Callable[[str, str, str, str], None] = lambda namespace, role, revision, key: None
+        """Told of a session that was silent for so long that its pin ended."""
         self._of: dict[str, tuple[str, str, str]] = {}
         self._on: dict[tuple[str, str, str], OrderedDict[str, int]] = {}
 
@@ -70,12 +72,20 @@ class Pins:
             if not self._on[where]:
                 del self._on[where]
 
+    def release_on(self, namespace: str, role: str, revision: str, but: Container[str]) -> list[str]:
+        """Nobody lives there any more but those sessions; who did."""
+        gone = [key for key in self._on.get((namespace, role, revision), ()) if key not in but]
+        for key in gone:
+            self.release(key)
+        return gone
+
     def counts(self) -> tuple[RevisionReport, ...]:
         """Revisions with sessions that spoke within their idle timeout."""
         now = self._now_ms()
-        for sessions in tuple(self._on.values()):
+        for where, sessions in tuple(self._on.items()):
             while sessions and (oldest := next(iter(sessions.items())))[1] < now:
                 self.release(oldest[0])
+                self.ran_out(*where, oldest[0])
         return tuple(
             RevisionReport(namespace=namespace, role=role, revision=revision, sessions=len(sessions))
             for (namespace, role, revision), sessions in sorted(self._on.items())
@@ -85,14 +95,22 @@ class Pins:
 class Picture:
     """Numbers the pictures, so that a reader is woken by news and not by every session.
 
-    News is a pod that came, went, loaded or failed, and a revision that got its first
-    session or lost its last; a count that merely moved is in the answer, but wakes nobody.
+    News is a pod that came, went, loaded or failed, a revision that got its first session or lost its last, and a
+    rollout whose first session was moved, whose candidate is held back or was warmed; a count that merely moved is in the
+    answer, but wakes nobody.
     """
 
     def __init__(
-        self, gateway: str, pods: Callable[[], tuple[PodReport, ...]], pins: Pins, stale: Callable[[], bool]
+        self,
+        gateway: str,
+        pods: Callable[[], tuple[PodReport, ...]],
+        pins: Pins,
+        stale: Callable[[], bool],
+        rollouts: Callable[[], tuple[RolloutReport, ...]] = tuple,
+        warmed: Callable[[], tuple[WarmReport, ...]] = tuple,
     ) -> None:
-        self._gateway, self._pods, self._pins, self._stale = gateway, pods, pins, stale
+        self._gateway, self._pods, self._pins, self._stale, self._rollouts = gateway, pods, pins, stale, rollouts
+        self._warmed = warmed
         self.listening = False
         """See rolehost_api.observed; whoever changes it rings."""
         self._number = 0
@@ -104,12 +122,15 @@ class Picture:
         self._rung.set()
 
     def now(self) -> Observed:
-        pods, revisions, stale = self._pods(), self._pins.counts(), self._stale()
+        pods, revisions, stale, rollouts = self._pods(), self._pins.counts(), self._stale(), self._rollouts()
+        warmed = self._warmed()
         gist = (
             self.listening,
             stale,
             tuple(replace(pod, sessions=0) for pod in pods),
             tuple(replace(revision, sessions=0) for revision in revisions),
+            tuple((one.namespace, one.role, one.rollout, one.breaker) for one in rollouts),
+            warmed,
         )
         if gist != self._gist:
             self._gist = gist
@@ -121,6 +142,8 @@ class Picture:
             pods=pods,
             revisions=revisions,
             stale=stale,
+            rollouts=rollouts,
+            warmed=warmed,
         )
 
     async def observed(self, after: int, wait_seconds: float) -> Observed:

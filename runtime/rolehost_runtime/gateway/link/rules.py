@@ -12,14 +12,19 @@ from rolehost_api.errors import ProtocolViolation
 from rolehost_api.link.messages import (
     Bound,
     CallModel,
+    CallTool,
     Commit,
     Credit,
     Draining,
     Evicted,
+    Fetch,
     Hello,
     LogBatch,
     Message,
     NeedState,
+    Noticed,
+    Question,
+    Recall,
     Say,
     TurnFailed,
 )
@@ -40,7 +45,7 @@ class TurnStage(Enum):
     STARTED = "started"
     RUNNING = "running"
     ASKING = "asking"
-    """A CallModel waits for its result."""
+    """A Question waits for its answer."""
     ENDED = "ended"
 
 
@@ -61,12 +66,18 @@ TURN_MOVES: Mapping[TurnStage, Mapping[type[Message], TurnStage]] = {
         NeedState: TurnStage.RUNNING,
         Say: TurnStage.RUNNING,
         CallModel: TurnStage.ASKING,
+        Recall: TurnStage.ASKING,
+        Fetch: TurnStage.ASKING,
+        CallTool: TurnStage.ASKING,
         Commit: TurnStage.ENDED,
         TurnFailed: TurnStage.ENDED,
     },
     TurnStage.RUNNING: {
         Say: TurnStage.RUNNING,
         CallModel: TurnStage.ASKING,
+        Recall: TurnStage.ASKING,
+        Fetch: TurnStage.ASKING,
+        CallTool: TurnStage.ASKING,
         Commit: TurnStage.ENDED,
         TurnFailed: TurnStage.ENDED,
     },
@@ -82,24 +93,37 @@ class TurnRules:
         self.stage = TurnStage.STARTED
         self._may_need_state = state_left_out
         self._next_index = 0
+        self._noticing: int | None = None
+        """Of the Delta that is on its way."""
 
     def heard(self, message: Message) -> None:
         """The pod sent `message` for this turn. Raises ProtocolViolation; nothing has moved then."""
+        if isinstance(message, Noticed):
+            if self._noticing is None or message.index != self._noticing:
+                raise ProtocolViolation("a pod noticed what it was not shown")
+            self._noticing = None
+            return
         stage = TURN_MOVES[self.stage].get(type(message))
         if stage is None:
             raise ProtocolViolation(f"a pod sent {type(message).__name__} in a turn that is {self.stage.value}")
         if isinstance(message, NeedState) and not self._may_need_state:
             raise ProtocolViolation("a pod asked for a state that it was given")
-        if isinstance(message, Say | CallModel):
+        if isinstance(message, Say | Question):
             if message.index != self._next_index:
                 raise ProtocolViolation("a pod numbered its effects out of order")
             self._next_index += 1
         self.stage = stage
 
+    def shown(self, index: int) -> None:
+        """A piece of the answer in flight is on its way to the pod; one at a time."""
+        if self.stage is not TurnStage.ASKING or index != self._next_index - 1 or self._noticing is not None:
+            raise ValueError("no question with this index waits for an answer, or a piece of it is on its way")
+        self._noticing = index
+
     def answered(self, index: int) -> None:
-        """The CallModel in flight got its result. A KeyError-like bug of ours otherwise."""
+        """The question in flight got its answer. A KeyError-like bug of ours otherwise."""
         if self.stage is not TurnStage.ASKING or index != self._next_index - 1:
-            raise ValueError("no model call with this index waits for a result")
+            raise ValueError("no question with this index waits for an answer")
         self.stage = TurnStage.RUNNING
 
 

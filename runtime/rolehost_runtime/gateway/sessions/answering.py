@@ -4,24 +4,32 @@ import asyncio
 import secrets
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Protocol
 
-from rolehost_api.errors import NotFound, Overloaded, RolehostError, Unavailable
-from rolehost_api.wire import HeardPart
+from rolehost_api.errors import BadRequest, NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.wire import HeardPart, Metrics
+from rolehost_runtime.core.assignment import Assignment
+from rolehost_runtime.core.behavior.place import node
 from rolehost_runtime.core.busy import MAX_WAITING, Verdict, decide
+from rolehost_runtime.core.occasions import Occasion
 from rolehost_runtime.core.record import Position, following, render
 from rolehost_runtime.core.session import OpenTurn, SessionFold, same_message
-from rolehost_runtime.gateway.ports import Channel, Head
+from rolehost_runtime.gateway.link.bind import greetings_of
+from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere
+from rolehost_runtime.gateway.sessions.arming import Arming
 from rolehost_runtime.gateway.sessions.attempt import Attempt, overdue
 from rolehost_runtime.gateway.sessions.audience import Audience, Running
 from rolehost_runtime.gateway.sessions.line import Line
 from rolehost_runtime.gateway.sessions.listing import Listing
+from rolehost_runtime.gateway.sessions.metrics import outcome_of
 from rolehost_runtime.gateway.sessions.pen import Pen
 from rolehost_runtime.gateway.sessions.person import Person
 from rolehost_runtime.gateway.sessions.remembered import Remembered
 from rolehost_runtime.gateway.sessions.world import Accepted, Timing, World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
+from rolehost_runtime.gateway.tracing.context import Parent
 
 ANSWER_PAGE = 2
 """Records read at once for who says something again: the turn, and what is said of it or comes next."""
@@ -39,6 +47,14 @@ class Home(Protocol):
     """Whose session it is, where it is an end user's."""
     person: Person | None
     """What it shares with the others of that user; None where nothing is shared."""
+    arming: Arming | None
+    """Its timers; None where it can have none."""
+    declared: RoleEntry
+    """The Role as it was declared when the session came here."""
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """Its side of a rollout's comparison; None: it is not compared."""
 
     @property
     def fold(self) -> SessionFold | None:
@@ -63,11 +79,14 @@ class Home(Protocol):
     def role(self) -> RoleEntry:
         """The Role as it is declared now. Raises NotFound."""
 
-    def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
+    async def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
         """The revision of the next turn."""
 
     def moved_back(self, role: RoleEntry, revision: str) -> RevisionEntry:
         """That revision, or the one in its place."""
+
+    def resets(self, fold: SessionFold, revision: RevisionEntry) -> bool:
+        """Whether the typed state begins anew with a turn of this revision."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it, whoever waits for it."""
@@ -113,9 +132,30 @@ class Answering:
 
     async def say(self, accepted: Accepted) -> None:
         """One message in, until its turn is durable. Raises what it failed with."""
+        scores = self._world.scores
+        scores.asked(self._home.key)
+        try:
+            await self._say(accepted)
+        except RolehostError as error:
+            if not accepted.under_way and not isinstance(error, HeldElsewhere):
+                self._count(outcome_of(error), Metrics(total_ms=self._ms_since(accepted.at)))
+            raise
+        finally:
+            scores.answered(self._home.key)
+
+    def _count(self, outcome: str, metrics: Metrics, revision: str = "") -> None:
+        """A message that no attempt was made to answer."""
+        role = self._home.declared
+        self._world.scores.turn(role, revision, outcome, metrics, key=self._home.key, assignment=self._home.assignment)
+
+    @staticmethod
+    def _ms_since(moment: float) -> float:
+        return round(1000 * (asyncio.get_running_loop().time() - moment), 3)
+
+    async def _say(self, accepted: Accepted) -> None:
         said, running = accepted.said, self._home.audience.running
         if running is not None and running.answers(said.client_msg_id):
-            accepted.begun(running.opened.response_id)
+            accepted.begin(running.opened.response_id)
             self._home.audience.catch_up(accepted.channel)
             await asyncio.shield(running.done)
             return
@@ -141,16 +181,66 @@ class Answering:
         finally:
             self._leave_line()
 
+    @property
+    def answering(self) -> bool:
+        """Somebody is being answered, or is about to be."""
+        return self._line.taken
+
+    def leave_by(self, seconds: float) -> None:
+        """The revision that answers is left: a turn that runs has so long."""
+        if self._home.audience.running is not None and self._attempt is not None:
+            self._attempt.leave_by(asyncio.get_running_loop().time() + seconds)
+
     def _steer(self, running: Running, accepted: Accepted) -> bool:
         """Let a message join the answer that is being given. False: none is."""
         said = accepted.said
+        if running.opened.occasion is not None:  # nobody asked for that answer: the message is one of its own
+            return False
         if self._attempt is None or self._home.fold is None or not self._attempt.steer(said.message):
             return False
         opened = running.opened.steered(said.message, said.client_msg_id)
         self._pen.notes.opened(self._home.fold, opened)
-        accepted.begun(opened.response_id)
+        accepted.begin(opened.response_id)
         self._home.audience.steered(running, opened, accepted.channel, said.client_msg_id)
         return True
+
+    async def fire(self, occasion: Occasion, begun: list[str]) -> bool:
+        """A turn without a message. False: somebody is being answered. Nothing where the log has it already.
+
+        Raises what it failed with; `begun` has the response then, if there was one.
+        """
+        if not self._line.take():
+            return False
+        try:
+            fold = await self._home.loaded()
+            if self._orphan is not None:
+                with suppress(RolehostError):  # everybody was told
+                    await self._begin_again(fold)
+                fold = await self._home.loaded()
+            if not fold.had(occasion):
+                await self._fire(fold, occasion, begun)
+            return True
+        finally:
+            self._leave_line()
+
+    async def _fire(self, fold: SessionFold, occasion: Occasion, begun: list[str]) -> None:
+        await self._check_room(fold)
+        role = self._home.role()
+        revision = await self._home.moved_for(role, fold, None)
+        opened = fold.begin(
+            "",
+            revision=revision.name,
+            response_id=f"r{secrets.token_hex(8)}",
+            rng_seed=secrets.randbits(63),
+            now_ms=self._world.now_ms(),
+            user=self._home.user,
+            occasion=occasion,
+        )
+        self._pen.notes.opened(fold, opened)
+        begun.append(opened.response_id)
+        running = self._home.audience.begin(opened, behavior=node(fold.state))
+        now = asyncio.get_running_loop().time()
+        await self._run(fold, running, role, revision, Timing(now, now, None))
 
     def _leave_line(self) -> None:
         self._line.leave()
@@ -195,7 +285,9 @@ class Answering:
             raise overdue()
         await self._check_room(fold)
         role = self._home.role()
-        revision = self._home.moved_for(role, fold, said.revision)
+        revision = await self._home.moved_for(role, fold, said.revision)
+        if said.greeting and not fold.turn and said.greeting >= len(greetings_of(revision)):
+            raise no_greeting()
         opened = fold.begin(
             said.message,
             revision=revision.name,
@@ -205,13 +297,15 @@ class Answering:
             client_msg_id=said.client_msg_id,
             user=self._home.user,
             deadline_at_ms=None if said.deadline_ms is None else self._wall_ms(accepted.at) + said.deadline_ms,
+            greeting=said.greeting or 0,
         )
         self._pen.notes.opened(fold, opened)
         if opened.turn == 1:
             self._home.listing.begin(opened.now_ms)
-        accepted.begun(opened.response_id)
-        running = self._home.audience.begin(opened)
-        await self._run(fold, running, role, revision, Timing(accepted.at, began, accepted.deadline))
+        accepted.begin(opened.response_id)
+        running = self._home.audience.begin(opened, behavior=node(fold.state))
+        timing = Timing(accepted.at, began, accepted.deadline, monotonic())
+        await self._run(fold, running, role, revision, timing, accepted.parent)
 
     async def _check_room(self, fold: SessionFold) -> None:
         """Raises Conflict `session_full`. What the archive took meanwhile is known to the store, which is asked only where
@@ -233,7 +327,7 @@ class Answering:
         opened = self._orphan.opened
         ours = said.client_msg_id is not None and said.client_msg_id in (opened.client_msg_id, *opened.joined)
         if ours:
-            accepted.begun(opened.response_id)
+            accepted.begin(opened.response_id)
         try:
             again = self._begin_again(fold)
             if not ours and said.busy_policy == "interrupt" and self._attempt is not None:
@@ -245,7 +339,13 @@ class Answering:
         return ours
 
     def _run(
-        self, fold: SessionFold, running: Running, role: RoleEntry, revision: RevisionEntry, timing: Timing
+        self,
+        fold: SessionFold,
+        running: Running,
+        role: RoleEntry,
+        revision: RevisionEntry,
+        timing: Timing,
+        parent: Parent | None = None,
     ) -> Coroutine[Any, Any, None]:
         """A turn that has begun; what is left is to see it through."""
         self._ended = running.opened.response_id
@@ -262,6 +362,10 @@ class Answering:
             timing,
             self._home.changed,
             self._home.person,
+            self._home.arming,
+            resets=self._home.resets(fold, revision),
+            assignment=self._home.assignment,
+            parent=parent,
         )
         if self._line.pressed(running.opened.client_msg_id):
             attempt.interrupt(None)
@@ -346,15 +450,18 @@ class Answering:
                 )
             role = self._home.role()
             revision = self._home.moved_back(role, opened.revision)
-            fold.begin_again(opened)
+            opened = fold.begin_again(replace(opened, revision=revision.name))
         except RolehostError as error:
             self._ended = opened.response_id
             self._pen.notes.given_up(fold, opened.turn)
             self._home.audience.failed(opened, error)
+            if opened.occasion is None:
+                self._count(outcome_of(error), Metrics(), opened.revision)
             raise
         finally:
             orphan.begun.set()
-        running = self._home.audience.begin(opened, again=True)
+        self._pen.notes.found(opened)
+        running = self._home.audience.begin(opened, again=True, behavior=node(fold.state))
         now = asyncio.get_running_loop().time()
         left_ms = None if opened.deadline_at_ms is None else opened.deadline_at_ms - self._world.now_ms()
         timing = Timing(now, now, None if left_ms is None else now + left_ms / 1000)
@@ -388,6 +495,14 @@ class Answering:
             self.take_up()
             self._home.settle_down()
         await self.cancel(response_id, heard)
+
+
+def no_greeting() -> BadRequest:
+    return BadRequest(
+        "this Role has no greeting of that number",
+        hint="session.created tells them: 0 is `greeting`, 1 the first of `greetings`",
+        code="greeting_not_found",
+    )
 
 
 def busy() -> Overloaded:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from rolehost_api.errors import NotFound, Overloaded, RolehostError
 from rolehost_api.wire import (
     FORGOTTEN,
+    Cause,
     Error,
     Metrics,
     ResponseCreated,
@@ -40,6 +41,8 @@ class Running:
     first_text_at: float | None = None
     again: bool = False
     """It was begun by a gateway that is gone; who heard its beginning there must forget it."""
+    behavior: str | None = None
+    """The node in which it found the session."""
 
     def answers(self, client_msg_id: str | None) -> bool:
         """Whether it is this message that is being answered."""
@@ -94,21 +97,21 @@ class Audience:
 
     # ── the turn that runs ──────────────────────────────────────────────────────────
 
-    def begin(self, opened: OpenTurn, *, again: bool = False) -> Running:
+    def begin(self, opened: OpenTurn, *, again: bool = False, behavior: str | None = None) -> Running:
         """A turn begins, before everybody who is here; or once more, `again`, after its gateway died."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         here = {number: channel for number, channel in self._channels.items() if number not in self._replaying}
-        self.running = Running(opened, done, here, again=again)
+        self.running = Running(opened, done, here, again=again, behavior=behavior)
         if again:
             self.broadcast(self._reset(opened))
-        self.broadcast(self._created(opened))
+        self.broadcast(self._created(self.running))
         return self.running
 
     def steered(self, running: Running, opened: OpenTurn, channel: Channel, client_msg_id: str | None) -> None:
         """One more message joined the turn; who said it is told which response answers it."""
         running.opened = opened
         self.catch_up(channel)
-        channel.send(self._created(opened, client_msg_id))
+        channel.send(self._created(running, client_msg_id))
 
     def emit(self, running: Running, text: str) -> None:
         """A piece of the reply, to all who heard what came before it."""
@@ -121,7 +124,12 @@ class Audience:
             channel.send(event)
 
     def failed(
-        self, opened: OpenTurn, error: RolehostError, usage: Usage | None = None, metrics: Metrics | None = None
+        self,
+        opened: OpenTurn,
+        error: RolehostError,
+        usage: Usage | None = None,
+        metrics: Metrics | None = None,
+        trace_id: str = "",
     ) -> None:
         """Tell everybody that nothing of this turn is in the log."""
         end = failed(
@@ -131,7 +139,15 @@ class Audience:
             response_id=opened.response_id,
             client_msg_id=opened.client_msg_id,
         )
-        told = replace(end, revision=opened.revision, usage=usage or Usage(), metrics=metrics or Metrics())
+        timer = opened.occasion.hook if opened.occasion is not None else None
+        told = replace(
+            end,
+            revision=opened.revision,
+            usage=usage or Usage(),
+            metrics=metrics or Metrics(),
+            timer=timer,
+            trace_id=trace_id,
+        )
         self.broadcast(told)
 
     def end(self, running: Running, error: Exception | None) -> None:
@@ -150,7 +166,7 @@ class Audience:
         running.listeners[id(channel)] = channel
         if running.again:
             channel.send(self._reset(running.opened))
-        channel.send(self._created(running.opened))
+        channel.send(self._created(running))
         if running.chars:
             channel.send(self._delta(running, 0, "".join(running.text)))
 
@@ -225,13 +241,17 @@ class Audience:
         if running.chars > replaying.chars:
             channel.send(self._delta(running, replaying.chars, "".join(running.text)[replaying.chars :]))
 
-    def _created(self, opened: OpenTurn, client_msg_id: str | None = None) -> ResponseCreated:
+    def _created(self, running: Running, client_msg_id: str | None = None) -> ResponseCreated:
+        opened = running.opened
         return ResponseCreated(
             session_id=self._session_id,
             seq=None,
             ts=self._now_ms(),
             response_id=opened.response_id,
             client_msg_id=client_msg_id or opened.client_msg_id,
+            behavior=running.behavior,
+            cause=cause_of(opened),
+            timer=opened.occasion.hook if opened.occasion is not None else None,
         )
 
     def _reset(self, opened: OpenTurn) -> ResponseReset:
@@ -246,6 +266,12 @@ class Audience:
             offset=offset,
             delta=text,
         )
+
+
+def cause_of(opened: OpenTurn) -> Cause:
+    if opened.occasion is None:
+        return "message"
+    return "end" if opened.occasion.event == "on_end" else "timer"
 
 
 def session_forgotten(session_id: str, now_ms: int) -> Error:

@@ -13,6 +13,8 @@ import msgspec
 
 from rolehost_api.errors import Conflict, NotFound
 from rolehost_api.identity import tag_of
+from rolehost_runtime.core.memory.atoms import Changes
+from rolehost_runtime.core.memory.recalling import of_sessions
 from rolehost_runtime.core.segment import folder
 from rolehost_runtime.gateway.kept import (
     Forgettable,
@@ -26,6 +28,7 @@ from rolehost_runtime.gateway.kept import (
 )
 from rolehost_runtime.gateway.ports import SessionStore
 from rolehost_runtime.gateway.sessions.archive import Archive
+from rolehost_runtime.gateway.sessions.memories import Memories
 
 ROWS, AT_ONCE = 64, 8
 MAX_ROUNDS = 1_000
@@ -56,6 +59,47 @@ class SharedPlace:
         tag = tag_of(subject.key)
         gone = await self.store.forget_user(tag)
         return Gone(receipt, {"shared": gone}, (tag,)) if gone else None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlace:
+    """What is remembered of a person: all of it, or what one of their sessions remembered. Implements kept.Forgettable.
+
+    A session without an end user has a memory of its own, which goes with its log.
+    """
+
+    memories: Memories
+    now_ms: Callable[[], int]
+
+    async def erase(self, subject: Subject, receipt: str) -> Gone | None:
+        if not subject.whose.user:
+            return None
+        known = await self.memories.newest(subject.key)
+        if not subject.session_id:
+            count = await self.memories.drop(subject.key)
+            names: tuple[str, ...] = tuple(known.partition.held)
+        else:
+            names = tuple(of_sessions(known.partition, (subject.session_id,)))
+            count = (
+                await self.memories.change(subject.key, Changes(forgotten=names, at_ms=self.now_ms())) if names else 0
+            )
+        return (
+            Gone(receipt, {"memories": count}, tuple(f"{tag_of(subject.key)}:{name}" for name in names))
+            if count
+            else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TimerPlace:
+    """When a session's timers are due. Implements kept.Forgettable."""
+
+    store: SessionStore
+
+    async def erase(self, subject: Subject, receipt: str) -> Gone | None:
+        if not subject.session_id or not await self.store.drop_timers(subject.whose, subject.session_id):
+            return None
+        return Gone(receipt, {"timers": 1}, (f"{subject.key}:timers",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +159,13 @@ class Forgetting:
             )
         parts += await self._erase(self.places, Subject(whose), receipt)
         return await self._receipted(whose, "", receipt, sessions, parts)
+
+    async def memory(self, memories: Memories, whose: Whose, session_id: str, name: str) -> Receipt:
+        """One thing that is remembered, which is there."""
+        receipt, key = _new_receipt(), whose.key(session_id)
+        gone = await memories.change(key, Changes(forgotten=(name,), at_ms=self.now_ms()))
+        part = Gone(receipt, {"memories": gone}, (f"{tag_of(key)}:{name}",))
+        return await self._receipted(whose, session_id, receipt, 0, [part])
 
     async def read(self, tenant_uid: str, receipt: str, user: str = "") -> Receipt:
         """A receipt of this tenant's; where the user asks, of their own. Raises NotFound `receipt_not_found`."""

@@ -1,6 +1,7 @@
 """A new session whose log begins as another's: copied by the page, and seen only once it is whole."""
 
 import secrets
+from collections.abc import Awaitable, Callable
 
 from rolehost_api.errors import BadRequest, Conflict, NotFound
 from rolehost_api.wire import ForkedFrom
@@ -25,9 +26,11 @@ async def fork(
     now_ms: int,
     keep_seconds: int = RETENTION_SECONDS,
     name: str | None = None,
+    beside: Callable[[str, int], Awaitable[None]] | None = None,
 ) -> str:
     """The id of a session that stands where this one stood after event `at_seq` (None: its last), kept for so long:
     `name`, or a fresh one. What is drafted under one name is always the same, so it says where the fork stands.
+    `beside` copies what is kept beside the log, by the new session's id and its number of turns, before it is seen.
 
     Raises NotFound; BadRequest `at_seq_inside_a_turn`, `at_seq_too_high`, `nothing_to_fork`, `fork_too_long`; Conflict
     `log_trimmed` where the log's begin is not in the store any more, `superseded` where that name is taken,
@@ -45,6 +48,8 @@ async def fork(
     target = whose.key(fresh)
     newest, amends, size = await _copy(store, past, target, last)
     await store.enlist(whose, fresh, now_ms, Active.begun(now_ms))
+    if beside is not None:
+        await beside(fresh, newest.turn)
     await store.found(
         target,
         Beginning(

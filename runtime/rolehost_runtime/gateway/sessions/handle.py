@@ -27,12 +27,23 @@ class Seating(Protocol):
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it beside everything else."""
 
+    def unheard(self, error: RolehostError) -> None:
+        """A message came to no session: nobody else counts it."""
+
 
 class Handle:
     """Implements ports.SessionHandle."""
 
-    def __init__(self, seating: Seating, session_id: str, channel: Channel, now_ms: Callable[[], int]) -> None:
-        self.session_id = session_id
+    def __init__(
+        self,
+        seating: Seating,
+        session_id: str,
+        channel: Channel,
+        now_ms: Callable[[], int],
+        allow: Callable[[str], object] = lambda revision: None,
+    ) -> None:
+        """`allow` raises where this client may not name that revision."""
+        self.session_id, self._allow = session_id, allow
         self._seating = seating
         self._ear = Ear(channel, now_ms)
         self._seat: Seat | None = None
@@ -44,6 +55,18 @@ class Handle:
         """How it fares, where it follows the state beside other channels; said again wherever it sits."""
 
     async def say(self, said: Said) -> None:
+        there: list[Seat] = []
+        try:
+            if said.revision:
+                self._allow(said.revision)
+            await self._say(said, there)
+        except RolehostError as error:
+            if not there:
+                self._seating.unheard(error)
+            raise
+
+    async def _say(self, said: Said, there: list[Seat]) -> None:
+        """`there`: where it came to its session, which failed with what this raises."""
         for _ in range(MAX_MOVES):
             seat = await self.sit()
             try:
@@ -59,6 +82,9 @@ class Handle:
                     return
                 if said.client_msg_id is None:
                     raise
+            except BaseException:
+                there.append(seat)
+                raise
         raise Moving()
 
     async def cancel(self, response_id: str, heard: HeardPart | None) -> None:

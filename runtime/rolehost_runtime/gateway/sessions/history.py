@@ -77,7 +77,7 @@ class History:
 
     async def _some(self, start: Position, count: int) -> tuple[list[Record], bool]:
         """Some records, all from one place, and whether the log ends with them."""
-        if self._held and start <= self._held[-1].position:
+        if self._held and self._held[0].position <= start <= self._held[-1].position:
             return self._from_segment(start, count), False
         reading, self._held = bool(self._held), ()
         if reading and await self._load(start):  # who reads segments reads on there

@@ -7,27 +7,38 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from rolehost_api import identity
-from rolehost_api.errors import BadRequest, NotFound, Overloaded, RolehostError
+from rolehost_api.errors import BadRequest, NotFound, Overloaded, RolehostError, Unavailable
+from rolehost_api.link.messages import MAX_QUERY_CHARS, MAX_RECALLED, Recall
 from rolehost_runtime.core.export import (
     ExportBegin,
     ExportEnd,
     ExportError,
+    ExportMemory,
     ExportSession,
     ExportShared,
     Line,
     Overridden,
     exported,
 )
-from rolehost_runtime.core.merge import version_of, view_of
+from rolehost_runtime.core.memory.atoms import Changes, edited
+from rolehost_runtime.core.memory.partition import Held
+from rolehost_runtime.core.merge import version_of
+from rolehost_runtime.core.merge import view_of as state_of
 from rolehost_runtime.core.record import following, last_seq
+from rolehost_runtime.core.timers import encode, ending
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.keeping import SessionDetails, SessionRow
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS, Forgettable, Receipt, Row, Whose
 from rolehost_runtime.gateway.ports import Head, SessionStore
+from rolehost_runtime.gateway.remembered import MemoryView, view_of
+from rolehost_runtime.gateway.sessions.arming import TRIES
 from rolehost_runtime.gateway.sessions.forgetting import Forgetting
 from rolehost_runtime.gateway.sessions.forking import fork, trimmed
 from rolehost_runtime.gateway.sessions.history import History
+from rolehost_runtime.gateway.sessions.memories import Memories
 
 ROWS = 200
 """Of an export, read at once."""
@@ -51,6 +62,7 @@ class Librarian:
     tell: Callable[[str], None]
     history: Callable[[str], History]
     """One reading of a session's log by its key, with what left it for the archive."""
+    remembered: Memories
     places: Sequence[Forgettable] = ()
     keep_seconds: Callable[[str, str], int] = lambda tenant_uid, role: RETENTION_SECONDS
     """For how long a session of that Role is kept, by the tenant's UID and the Role's name."""
@@ -116,9 +128,37 @@ class Librarian:
             if self.admit is not None:
                 await self.admit(whose.tenant_uid, None)
             past, keep_seconds = self.history(whose.key(session_id)), self.keep_seconds(whose.tenant_uid, whose.role)
-            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds, name)
+
+            async def memory(fresh: str, turns: int) -> None:
+                await self._fork_memory(whose, session_id, fresh, turns, keep_seconds)
+
+            beside = None if whose.user else memory
+            return await fork(self.store, past, whose, session_id, at_seq, self.now_ms(), keep_seconds, name, beside)
         finally:
             self._forks -= 1
+
+    async def _fork_memory(self, whose: Whose, session_id: str, fresh: str, turns: int, keep_seconds: int) -> None:
+        """Of a session that names no user: the new one remembers what the copied turns did, and nobody forgot since."""
+        known = await self.remembered.newest(whose.key(session_id))
+        held = [one for one in known.partition.held.values() if one.atom.turn <= turns]
+        if held:
+            atoms = tuple(replace(one.atom, session_id=fresh) for one in held)
+            confirmed = tuple(one.atom.id for one in held if one.atom.asserted and not one.quarantined)
+            changes = Changes(added=atoms, confirmed=confirmed, at_ms=self.now_ms())
+            await self.remembered.change(whose.key(fresh), changes, keep_seconds)
+
+    async def end(self, whose: Whose, session_id: str) -> None:
+        """Whoever owns the session finds it in the list of what is due."""
+        head, now = await self._head(whose, session_id), self.now_ms()
+        if not head.turn:
+            raise NotFound("there is no such session", code="session_not_found")
+        await self.store.note_timed(whose.tenant_uid, whose.role, now)
+        body = encode(ending(head.revision, now))
+        for _ in range(TRIES):
+            before = await self.store.timers(whose, session_id)
+            if await self.store.set_timers(whose, session_id, before, body, now):
+                return
+        raise Unavailable("the session's timers are being changed", hint="Try again", code="session_moving")
 
     async def forget(self, whose: Whose, session_id: str) -> Receipt:
         return await self._forgetting.session(whose, session_id)
@@ -128,6 +168,46 @@ class Librarian:
 
     async def receipt(self, tenant_uid: str, receipt: str, user: str = "") -> Receipt:
         return await self._forgetting.read(tenant_uid, receipt, user)
+
+    # ── memory ──────────────────────────────────────────────────────────────────────
+
+    async def memories(
+        self, whose: Whose, session_id: str, query: str, after: str, limit: int
+    ) -> tuple[list[MemoryView], str]:
+        """As keeping.Keeping has it; a question is answered with one page."""
+        known = await self.remembered.newest(whose.key(session_id))
+        if query.strip():
+            asked = Recall(index=0, query=query[:MAX_QUERY_CHARS], k=min(limit, MAX_RECALLED), asserted=True)
+            found = [held for held in known.found(asked, self.now_ms()) if _within(held, session_id)]
+            return [view_of(held) for held in found], ""
+        held = [one for one in known.partition.held.values() if _within(one, session_id)]
+        held.sort(key=lambda one: (-one.atom.at_ms, one.atom.id))
+        start = next((place for place, one in enumerate(held, 1) if one.atom.id == after), 0)
+        page = held[start : start + limit]
+        return [view_of(one) for one in page], page[-1].atom.id if len(held) > start + limit else ""
+
+    async def edit_memory(self, whose: Whose, session_id: str, name: str, text: str, *, asserted: bool) -> MemoryView:
+        before = await self._memory(whose, session_id, name)
+        after = edited(before.atom, text, self.now_ms(), asserted=asserted)
+        changes = Changes(added=(after,), forgotten=(name,) if after.id != name else (), at_ms=self.now_ms())
+        await self.remembered.change(whose.key(session_id), changes)
+        return view_of(Held(after, quarantined=asserted, until_ms=None))
+
+    async def confirm_memory(self, whose: Whose, session_id: str, name: str) -> MemoryView:
+        await self._memory(whose, session_id, name)
+        await self.remembered.change(whose.key(session_id), Changes(confirmed=(name,), at_ms=self.now_ms()))
+        return view_of(await self._memory(whose, session_id, name))
+
+    async def _memory(self, whose: Whose, session_id: str, name: str) -> Held:
+        known = await self.remembered.newest(whose.key(session_id))
+        held = known.partition.held.get(name)
+        if held is None or not _within(held, session_id):
+            raise NotFound("there is no such memory", code="memory_not_found")
+        return held
+
+    async def forget_memory(self, whose: Whose, session_id: str, name: str) -> Receipt:
+        await self._memory(whose, session_id, name)
+        return await self._forgetting.memory(self.remembered, whose, session_id, name)
 
     # ── taking away ─────────────────────────────────────────────────────────────────
 
@@ -141,6 +221,8 @@ class Librarian:
         try:
             if whose.user and session_id is None:
                 yield await self._shared(whose)
+                for line in await self._memories(whose.key("")):
+                    yield line
             async for sid in self._ids(whose, session_id):
                 head = await self.store.head(whose.key(sid))
                 if head is None or head.void:
@@ -148,6 +230,8 @@ class Librarian:
                 sessions += 1
                 origin = head.origin.session_id if head.origin else ""
                 yield ExportSession(session_id=sid, turns=head.turn, seq=head.seq, forked_from=origin)
+                for line in [] if whose.user else await self._memories(whose.key(sid)):
+                    yield line
                 place, following_seq, past = (1, 0), 1, self.history(whose.key(sid))
                 while page := await past.page(place, PAGE):
                     for record in page:
@@ -170,9 +254,16 @@ class Librarian:
         overridden = await self.store.compensations(tag, MAX_OVERRIDDEN)
         return ExportShared(
             version=version_of(stored),
-            state=view_of(stored),
+            state=state_of(stored),
             overridden=tuple(Overridden(one.version, one.field, one.written, one.value) for one in overridden),
         )
+
+    async def _memories(self, key: str) -> list[ExportMemory]:
+        known = await self.remembered.newest(key)
+        return [
+            ExportMemory(atom=held.atom, quarantined=held.quarantined, until_ms=held.until_ms)
+            for held in known.partition.held.values()
+        ]
 
     async def _ids(self, whose: Whose, session_id: str | None) -> AsyncIterator[str]:
         if session_id is not None:
@@ -189,6 +280,10 @@ class Librarian:
         if head is None or head.void:
             raise NotFound("there is no such session", code="session_not_found")
         return head
+
+
+def _within(held: Held, session_id: str) -> bool:
+    return session_id in ("", held.atom.session_id)
 
 
 def cursor(row: Row) -> str:

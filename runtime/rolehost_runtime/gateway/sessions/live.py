@@ -1,39 +1,45 @@
 """One session in this process: who listens to it, its fold while it is needed, and the revision it lives on."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rolehost_api import identity
 from rolehost_api.errors import NotFound
-from rolehost_api.wire import ForkedFrom, RevisionChanged, SessionCreated
+from rolehost_api.link.messages import TimerSpec
+from rolehost_api.wire import ForkedFrom, SessionCreated
+from rolehost_runtime.core.assignment import Assignment
 from rolehost_runtime.core.channels import Word
+from rolehost_runtime.core.departing import Fate
+from rolehost_runtime.core.occasions import Occasion
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import CorruptRecord, Position, Record, following, last_seq, place_after
 from rolehost_runtime.core.session import Phase, SessionFold
 from rolehost_runtime.gateway.kept import Whose
-from rolehost_runtime.gateway.link.bind import greeting_of
-from rolehost_runtime.gateway.ports import Channel, Head, HeldElsewhere, Principal, Superseded
+from rolehost_runtime.gateway.link.bind import greeting_of, greetings_of
+from rolehost_runtime.gateway.ports import NOBODY, Channel, Head, HeldElsewhere, Principal, Superseded
 from rolehost_runtime.gateway.sessions.alarm import Alarm
 from rolehost_runtime.gateway.sessions.answering import Answering
+from rolehost_runtime.gateway.sessions.arming import Arming
 from rolehost_runtime.gateway.sessions.audience import Audience, events_after, session_forgotten
+from rolehost_runtime.gateway.sessions.firing import Looked, look
 from rolehost_runtime.gateway.sessions.history import History
 from rolehost_runtime.gateway.sessions.listing import Listing
 from rolehost_runtime.gateway.sessions.person import Person
+from rolehost_runtime.gateway.sessions.pinning import Pinning, Stands
 from rolehost_runtime.gateway.sessions.remembered import Remembered
-from rolehost_runtime.gateway.sessions.revisions import Settled, find, label, settle
+from rolehost_runtime.gateway.sessions.revisions import Settled, label, settle
 from rolehost_runtime.gateway.sessions.snapshot import snapshot
 from rolehost_runtime.gateway.sessions.world import World
 from rolehost_runtime.gateway.tables import RevisionEntry, RoleEntry
-
-Stands = SessionFold | Head
-"""Where a session stands: its fold, or the head of one whose log was not read."""
 
 NEWEST = 4
 """Records that come with a session whose log is not read: who comes back has mostly missed no more."""
 REPLAY_PAGE = 4
 """Records read at once for a channel that resumes, and held while it has no room: each may be over 1 MiB."""
+LOADED_SECONDS = 10.0
+"""For a pod to be there, where a session's timers are looked at."""
 FOLD_QUANTUM = 4
 """Records folded before the other sessions have their turn; one with the largest state takes milliseconds."""
 
@@ -99,16 +105,16 @@ class LiveSession:
     ) -> None:
         """`told`: the client tells the past itself, and nothing of this session outlives its last listener."""
         self._world = world
+        self.declared = role
         self.principal_id = principal.id
         self.user = principal.user or None
         self.tenant = role.tenant
         self.role_name = role.name
         self.session_id = session_id
         self.key = key
-        self.wanted = ""
-        """A revision that was asked for, by address or by a message; the session moves there with its next turn."""
         self.touched_ms = world.now_ms()
         self.audience = Audience(session_id, world.now_ms)
+        self.pinning = Pinning(world, key, session_id, self.user, self.audience)
         self.person = (
             Person(world, identity.tag_of(key), session_id, self.audience, self.keep_seconds)
             if principal.user and told is None
@@ -116,7 +122,8 @@ class LiveSession:
         )
         self._places: dict[int, Place] = {}
         self._told = told
-        self._pinned = ""
+        self._sent_away: bool | None = None
+        """Its revision is taken away: whether whoever listened then was told; it waits for the turn to be over. None: no."""
         self._forked_from: ForkedFrom | None = None
         self._lasting = False
         """A turn of it is durable, or may be: its revision is needed even while nobody listens."""
@@ -127,6 +134,7 @@ class LiveSession:
         self.remembered = Remembered(world.store, key, lambda: world.history(key), self.keep_seconds)
         whose = Whose(role.tenant.uid, role.name, principal.user)
         self.listing = Listing(world.store, whose, session_id, self.keep_seconds)
+        self.arming = Arming(world.timed, whose, session_id, key) if world.timed is not None and told is None else None
         self._taken: Head | None = None
         """It is ours, and nobody has needed its log so far but for its newest records; never beside a fold."""
         self._loading = asyncio.Lock()
@@ -134,6 +142,17 @@ class LiveSession:
         self._start = start
         self.alarm = Alarm(role.name, session_id, self.user, self.audience.broadcast, world.now_ms, world.heartbeat_ms)
         self.turns = Answering(world, self)
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """Its side of a rollout's comparison. None: it is not compared, e.g. as it was open before, was asked for by
+        revision, its unit has another session that is, or it was taken over from another gateway."""
+        return self.pinning.assignment
+
+    @property
+    def pinned(self) -> str:
+        """Name of its revision; empty where nothing says."""
+        return self.pinning.pinned
 
     # ── life ────────────────────────────────────────────────────────────────────────
 
@@ -178,6 +197,7 @@ class LiveSession:
     def displaced(self) -> None:
         """Another gateway answers it: nothing is held of it here, and whoever listened goes there."""
         self._fold = self._taken = None
+        self._doubt_timers()
         self._world.room.drop(self.tenant.uid, self.key)
         self.turns.left_open(None, None)
         self.scatter()
@@ -185,12 +205,13 @@ class LiveSession:
     def settle_down(self) -> None:
         """A session that nobody listens to takes no place, and one that never said a durable word keeps no
         revision alive."""
+        self._go_on()
         if self.attached:
             return
         self.alarm.rest()
         self._world.room.leave(self.tenant.uid, self.key)
-        if self._pinned and not self.busy and not self._lasting:
-            self._pinned = ""
+        if self.pinned and not self.busy and not self._lasting:
+            self.pinning.pinned = ""
             self._world.links.release(self.key)
         if self._told is not None:
             self.sleep()
@@ -223,14 +244,16 @@ class LiveSession:
 
     def _tell_forgotten(self) -> None:
         """Those who listen hear of it, and are let go of: whoever comes again begins anew."""
-        self._told_seq, self._pinned, self._lasting = None, "", False
+        self._told_seq, self._lasting = None, False
+        self.pinning.forget()
         self.listing.forgotten()
+        self._doubt_timers()
         self.audience.broadcast(session_forgotten(self.session_id, self._world.now_ms()))
 
-    async def load(self, yield_to: Collection[str], given: Collection[str] = ()) -> SessionFold:
+    async def load(self, yield_to: Collection[str], given: Mapping[str, int] = NOBODY) -> SessionFold:
         """The session as its log says, taken over for this process if it is not ours yet.
 
-        `given`: who gave it away. Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go
+        `given`: who gave it away, in which epoch. Raises HeldElsewhere where one of `yield_to` answers it; all who listened here go
         there.
         """
         async with self._loading:
@@ -239,7 +262,7 @@ class LiveSession:
             mine = self._taken.epoch if self._taken is not None else 0
             return await self._read(await self._open(yield_to, given, mine=mine))
 
-    async def take(self, yield_to: Collection[str], given: Collection[str] = ()) -> Stands:
+    async def take(self, yield_to: Collection[str], given: Mapping[str, int] = NOBODY) -> Stands:
         """The session as `load` takes it over, but its log is read only where that cannot wait: who comes back, perhaps
         with thousands of others, mostly listens. Whoever speaks first reads it."""
         async with self._loading:
@@ -258,7 +281,9 @@ class LiveSession:
         """As far as it is known here without asking; None where it is not."""
         return self._fold if self._fold is not None and self._fold.phase is not Phase.GONE else self._taken
 
-    async def _open(self, yield_to: Collection[str], given: Collection[str], newest: int = 0, mine: int = 0) -> Opened:
+    async def _open(
+        self, yield_to: Collection[str], given: Mapping[str, int], newest: int = 0, mine: int = 0
+    ) -> Opened:
         forgets = self._forgets
         try:
             head, records = await self._world.store.open(self.key, yield_to, given, newest, mine)
@@ -267,6 +292,8 @@ class LiveSession:
             raise
         if not head.turn:  # new, or it lasted its time: its row may be swept already
             self.listing.forgotten()
+        if head.how:  # another gateway may have fired some meanwhile
+            self._doubt_timers()
         if head.forgotten:
             self._world.links.release(self.key)  # versions of its state begin anew: no pod holds any of them
         if self.remembered.heed(head):
@@ -312,7 +339,7 @@ class LiveSession:
     def _came(self, head: Head) -> None:
         self.alarm.at(head.version)
         self._forked_from = head.origin
-        self._pinned = self._pinned or head.revision
+        self.pinning.came(head.revision)
         if head.turn:
             self.listing.opened(head.last_at_ms)
 
@@ -356,24 +383,22 @@ class LiveSession:
             raise NotFound("this Role does not exist any more", code="role_not_found")
         return role
 
-    async def join(self, place: Place, yield_to: Collection[str], given: Collection[str] = ()) -> None:
+    async def join(self, place: Place, yield_to: Collection[str], given: Mapping[str, int] = NOBODY) -> None:
         """Attach a channel, whose place in the room is taken already, and tell it where the session stands."""
         self._joining += 1
         try:
-            self._greet(place.channel, await self.take(yield_to, given))
+            role = self.role()
+            revision = self.pinning.greeted(role, await self.take(yield_to, given))
+            await self.pinning.claim(role)
+            self._greet(place.channel, role, revision, await self.take(yield_to, given))
             self._places[id(place.channel)] = place
+            await self._leave_revision(ends=False)
         finally:
             self._joining -= 1
             self.settle_down()
         self.turns.take_up()
 
-    def _greet(self, channel: Channel, stands: Stands) -> None:
-        role = self.role()
-        revision = self._world.tables.revisions.get(self.tenant.name, self._pinned) if self._pinned else None
-        if revision is None:
-            revision = self._settle(role, stands).revision
-            self._pinned = self._pinned or revision.name
-        self._world.links.pin(role, revision.name, self.key)
+    def _greet(self, channel: Channel, role: RoleEntry, revision: RevisionEntry, stands: Stands) -> None:
         self.audience.join(channel)
         channel.send(
             SessionCreated(
@@ -388,8 +413,10 @@ class LiveSession:
                 resume_ttl_s=self._world.resume_ttl_s,
                 display_name=role.spec.display_name or role.name,
                 greeting=greeting_of(revision) if stands.turn == 0 else "",
+                memory="session" if self.person is None else "user",
                 user_state="session" if self.person is None else "user",
                 forked_from=self._forked_from,
+                greetings=greetings_of(revision)[1:] if stands.turn == 0 else (),
             )
         )
         self.alarm.wake()
@@ -477,37 +504,92 @@ class LiveSession:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         self._start(self, work)
 
-    def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
+    async def moved_for(self, role: RoleEntry, fold: SessionFold, wanted: str | None) -> RevisionEntry:
         """The revision of the next turn, to which the session is pinned now. Raises NotFound for one that is not."""
         if wanted:
-            self.wanted = find(self._world.tables, role, wanted).name
-        return self._move(role, self._settle(role, fold))
+            self.pinning.ask(role, wanted)
+        revision = self.pinning.move(role, self.pinning.settle(role, fold), fold)
+        await self.pinning.claim(role)
+        return revision
 
     def moved_back(self, role: RoleEntry, revision: str) -> RevisionEntry:
-        """That revision, or where it is gone the one that takes its place."""
-        there = self._world.tables.revisions.get(self.tenant.name, revision) is not None
-        return self._move(role, settle(self._world.tables, role, revision if there else self._pinned))
+        """That revision, or where it is gone or left the one that takes its place."""
+        tables, now_ms = self._world.tables, self._world.now_ms()
+        there = tables.revisions.get(self.tenant.name, revision) is not None
+        settled = settle(tables, role, revision if there else self.pinned, now_ms=now_ms)
+        if settled.revision.name == self.pinned:  # it went there already, and everybody was told
+            settled = Settled(settled.revision)
+        return self.pinning.move(role, settled, self._fold)
 
-    def _settle(self, role: RoleEntry, stands: Stands) -> Settled:
-        idle_ms = self._world.now_ms() - stands.last_at_ms if stands.turn else None
-        return settle(self._world.tables, role, self._pinned, wanted=self.wanted, idle_ms=idle_ms)
+    def resets(self, fold: SessionFold, revision: RevisionEntry) -> bool:
+        return self.pinning.resets(fold, revision)
 
-    def _move(self, role: RoleEntry, settled: Settled) -> RevisionEntry:
-        """Pin the session to its revision, telling its channels where that is another one."""
-        revision = settled.revision
-        if settled.reason:
-            before = self._world.tables.revisions.get(self.tenant.name, self._pinned)
-            self.audience.broadcast(
-                RevisionChanged(
-                    session_id=self.session_id,
-                    seq=None,
-                    ts=self._world.now_ms(),
-                    from_=label(before) if before else self._pinned,
-                    to=label(revision),
-                    reason=settled.reason,
-                )
-            )
-            self._world.links.release(self.key)
-        self._pinned = revision.name
-        self._world.links.pin(role, revision.name, self.key)
-        return revision
+    # ── a revision that is left: evacuation.Moving ──────────────────────────────────
+
+    async def evacuate(self) -> None:
+        await self._leave_revision(ends=True)
+        self.settle_down()
+
+    async def _leave_revision(self, *, ends: bool) -> None:
+        """Where its revision is left, go on on another; a turn that runs has its time first. `ends`: whoever listens is
+        sent away where that is what becomes of it; who only comes now is not."""
+        role = self._world.tables.roles.get(self.tenant.name, self.role_name)
+        leaves = self.pinning.leaving(role) if role is not None else None
+        if role is None or leaves is None:
+            return
+        if ends and self.attached and leaves.fate(self._world.now_ms()) is Fate.ENDS:
+            self._sent_away = self._sent_away or False
+        elif self._sent_away:  # somebody came back
+            self._sent_away = None
+        if self.turns.answering:
+            self.turns.leave_by(role.spec.sessions.turn_timeout_seconds if self._sent_away is None else 0)
+            return
+        settled = self.pinning.left(role, leaves)
+        is_told = self.attached and self._sent_away is None and self._fold is None
+        if is_told and settled is not None and self.pinning.may_reset(role, settled.revision):
+            await self.load(self._world.peers.owners())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The boundary of a turn: where its revision is left, the session goes on on another one."""
+        role = self._world.tables.roles.get(self.tenant.name, self.role_name)
+        if role is None or not role.leaving or self.turns.answering or self._sent_away:
+            return
+        leaves = self.pinning.leaving(role)
+        settled = self.pinning.left(role, leaves) if leaves is not None else None
+        if settled is None:
+            return
+        if not self.attached:  # its log says where it is, to whoever answers it next
+            if not self.busy:
+                self.sleep()
+                self.pinning.pinned = ""
+                self._world.links.release(self.key)
+        elif self._sent_away is not None:
+            self._sent_away = True
+            self.pinning.withdraw(role)
+        elif self._fold is not None or not self.pinning.may_reset(role, settled.revision):
+            self.pinning.move(role, settled, self._fold)
+
+    # ── timers: firing.Speaking ─────────────────────────────────────────────────────
+
+    async def logic_timers(self, fold: SessionFold) -> tuple[str, Sequence[TimerSpec]]:
+        """The revision of its next turn, and that one's timers. Raises Unavailable."""
+        role = self.role()
+        revision = self.pinning.settle(role, fold).revision
+        return revision.name, await self._world.links.loaded(role, revision, self.key, LOADED_SECONDS)
+
+    async def fire(self, occasion: Occasion, begun: list[str]) -> bool:
+        return await self.turns.fire(occasion, begun)
+
+    async def look(self) -> Looked:
+        """Whether a timer is due, and its turn where one is. Raises as firing.look."""
+        if self.arming is None:
+            return Looked.GONE
+        try:
+            return await look(self.arming, self)
+        finally:
+            self.settle_down()
+
+    def _doubt_timers(self) -> None:
+        if self.arming is not None:
+            self.arming.doubt()

@@ -24,6 +24,8 @@ class Notes:
         self._store, self._key, self._over = store, key, over
         self._next: tuple[str, int, int, OpenTurn | None] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._known = ""
+        """The response whose turn the store knows to be open."""
 
     @property
     def pending(self) -> bool:
@@ -46,6 +48,16 @@ class Notes:
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
+    def found(self, opened: OpenTurn) -> None:
+        """The store itself told us of it."""
+        self._known = opened.response_id
+
+    async def knows(self, opened: OpenTurn) -> bool:
+        """Whether the store knows that this turn is open, once nothing is left to write: should this gateway die, the
+        next one finds it."""
+        await self.written()
+        return self._known == opened.response_id
+
     def _put(self, note: tuple[str, int, int, OpenTurn | None]) -> None:
         self._next = note
         if not self.pending:
@@ -57,7 +69,8 @@ class Notes:
             note, self._next = self._next, None
             for pause in (*PAUSES, None):
                 try:
-                    await self._store.note(self._key, *note)
+                    noted = await self._store.note(self._key, *note)
+                    self._known = note[3].response_id if noted and note[3] is not None else ""
                     break
                 except Unavailable:
                     if pause is None:

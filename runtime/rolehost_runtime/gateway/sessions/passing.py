@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rolehost_api.errors import RolehostError
 from rolehost_api.wire import HeardPart, Said
 from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.lapse import Active
+from rolehost_runtime.core.memory.atoms import Changes
 from rolehost_runtime.core.merge import Stored
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.record import Position, Record
@@ -16,17 +18,18 @@ from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.session import OpenTurn
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.gateway.kept import Beginning, Gone, Row, Whose
-from rolehost_runtime.gateway.ports import Channel, Compensation, Head, Kept, Principal, Shared, ignore
+from rolehost_runtime.gateway.ports import NOBODY, Channel, Compensation, Head, Kept, Principal, Shared, ignore
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place, Start
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry
+from rolehost_runtime.gateway.timers import Due
 
 DURABILITY = "none"
 """What session.created says of such a session."""
 
 
 class NoLibrary:
-    """Implements kept.Library, for what nobody keeps."""
+    """Implements kept.Library and memories.MemoryStore, for what nobody keeps."""
 
     async def enlist(
         self, whose: Whose, session_id: str, began_ms: int, active: Active | None = None, *, promised: bool = True
@@ -37,6 +40,9 @@ class NoLibrary:
         """It is not there."""
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
+        return False
+
+    async def claim_unit(self, unit: str, seconds: int) -> bool:
         return False
 
     async def activity(self, tenant_uid: str, role: str, rows: Sequence[Row]) -> Sequence[Active | None]:
@@ -60,18 +66,55 @@ class NoLibrary:
     async def forget_user(self, tag: str) -> int:
         return 0
 
+    async def memories(self, key: str, known: Stored) -> Stored:
+        return {}
+
+    async def change_memories(self, key: str, changes: Changes, keep_seconds: int = 0, *, renew: bool = False) -> int:
+        return 0
+
+    async def drop_memories(self, key: str) -> int:
+        return 0
+
     async def keep_receipt(self, receipt: str, body: bytes) -> None:
         """There is none."""
 
     async def receipt(self, receipt: str) -> bytes | None:
         return None
 
+    async def timers(self, whose: Whose, session_id: str) -> bytes:
+        return b""
+
+    async def set_timers(
+        self, whose: Whose, session_id: str, before: bytes, body: bytes, at_ms: int | None, most: int = 0
+    ) -> bool:
+        return True
+
+    async def due_timers(self, tenant_uid: str, role: str, now_ms: int, count: int) -> Sequence[Due]:
+        return ()
+
+    async def claim_timers(self, whose: Whose, due: Due, until_ms: int) -> bool:
+        return False
+
+    async def drop_timers(self, whose: Whose, session_id: str) -> bool:
+        return False
+
+    async def timed_roles(self) -> Mapping[tuple[str, str], int]:
+        return {}
+
+    async def note_timed(self, tenant_uid: str, role: str, now_ms: int) -> None:
+        """Nothing is kept."""
+
 
 class NoLog(NoLibrary):
     """Implements ports.SessionStore: takes everything and keeps nothing. A key is opened once."""
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
+        self,
+        key: str,
+        yield_to: Collection[str] = (),
+        given: Mapping[str, int] = NOBODY,
+        newest: int = 0,
+        mine: int = 0,
     ) -> tuple[Head, list[Record]]:
         return Head(secrets.token_hex(16), epoch=1, turn=0, seq=0, version=0, revision=""), []
 
@@ -112,8 +155,9 @@ class NoLog(NoLibrary):
     async def compensations(self, tag: str, count: int) -> list[Compensation]:
         return []
 
-    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
-        """Who would take it over would not find it."""
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> bool:
+        """Nobody takes it over, so it runs once."""
+        return True
 
 
 class PassingSeat:
@@ -157,9 +201,12 @@ class Passing:
     async def place(self, channel: Channel, moved: Callable[[], None]) -> PassingSeat:
         self.world.room.enter(self.role.tenant.uid, self.key, self.principal.end_user)
         live = LiveSession(self.world, self.principal, self.role, self.session_id, self.key, self.start, told=self.told)
-        live.wanted = self.wanted
+        live.pinning.wanted = self.wanted
         await live.join(Place(channel, moved, guest=False), ())
         return PassingSeat(live, channel, self.start)
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         self.errand(work)
+
+    def unheard(self, error: RolehostError) -> None:
+        self.world.scores.refused(self.role.tenant, self.role.name, error)

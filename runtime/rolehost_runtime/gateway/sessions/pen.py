@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from rolehost_api.errors import Conflict, Unavailable
 from rolehost_api.wire import HeardPart
-from rolehost_runtime.core.record import Record, render, size_of
+from rolehost_runtime.core.memory.atoms import MemoryFull
+from rolehost_runtime.core.record import Record, TurnRecord, render, size_of
 from rolehost_runtime.core.session import SessionFold
 from rolehost_runtime.gateway.ports import Shared
 from rolehost_runtime.gateway.sessions.audience import Audience
@@ -51,8 +52,8 @@ class Pen:
     async def write(self, fold: SessionFold, record: R) -> R:
         """Durable, or lost; as it was written. A commit without an answer is sent again as it is: its text was
         streamed already, and the store takes the same record once, for WRITE_SECONDS in all. A store that went back in
-        time is mended first, once."""
-        pauses, mended = iter(self._world.commit_pauses), False
+        time is mended first, once, and memory that is full is tidied, once."""
+        pauses, mended, tidied = iter(self._world.commit_pauses), False, False
         loop = asyncio.get_running_loop()
         until, trouble = loop.time() + WRITE_SECONDS, None
         try:
@@ -61,10 +62,16 @@ class Pen:
                     async with asyncio.timeout_at(until if trouble else None):
                         if record.position == FIRST:
                             await self._listing.listed(record.at_ms)
+                        await self._world.memories.before_commit(self._key, record)
                         self.shared = await self._world.store.commit(self._key, record, self._keep_seconds())
                     break
                 except TimeoutError:
                     raise trouble or Unavailable("the platform's store does not answer") from None
+                except MemoryFull:
+                    if tidied:
+                        raise
+                    await self._world.memories.tidy(self._key)
+                    tidied = True
                 except Conflict as refusal:
                     if mended:
                         raise
@@ -82,7 +89,9 @@ class Pen:
             fold.lose()  # fenced, or nobody knows whether it went through: the log is read again
             raise
         self._remembered.committed(record)
-        self._listing.spoke(record.at_ms)
+        self._world.memories.after_commit(self._key, record, self._keep_seconds())
+        if not isinstance(record, TurnRecord) or record.occasion is None:  # a timer keeps nothing longer
+            self._listing.spoke(record.at_ms)
         self.log_bytes += size_of(record)
         return record
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from rolehost_api import wire
-from rolehost_runtime.core.patch import MAX_STATE_BYTES, apply
 from rolehost_runtime.core.record import Amend, Position, following, last_seq, place_after
+from rolehost_runtime.core.schema import folded
 from rolehost_runtime.gateway.ports import EventsPage, Head, SessionStore, Standing, StateView
 from rolehost_runtime.gateway.sessions.audience import events_after
 from rolehost_runtime.gateway.sessions.history import History, gap_before
@@ -44,12 +44,12 @@ async def events(history: History, session_id: str, after_seq: int, head: Head) 
 async def state(store: SessionStore, key: str, history: History) -> StateView:
     """The state that the log adds up to, from its newest snapshot on, with few of its records in memory. Raises
     CorruptRecord."""
-    folded: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     at, urgent = Standing(0, 0), False
     place: Position = (1, 0)
     if (kept := await store.kept(key)) is not None:
         snapshot = kept.snapshot
-        folded, urgent = snapshot.state, snapshot.urgent
+        state, urgent = snapshot.state, snapshot.urgent
         at, place = Standing(snapshot.seq, snapshot.version), (snapshot.turn, snapshot.amends + 1)
     while True:
         records = await history.page(place, RECORDS)
@@ -58,9 +58,9 @@ async def state(store: SessionStore, key: str, history: History) -> StateView:
                 at = replace(at, seq=last_seq(record))
                 continue
             urgent = record.urgent if record.patch else urgent
-            folded = apply(folded, record.patch, max_bytes=MAX_STATE_BYTES) if record.patch else folded
+            state = folded(state, record.patch) if record.patch else state
             at = Standing(last_seq(record), record.version)
         if len(records) < RECORDS:
-            return StateView(at, folded, is_urgent=urgent)
+            return StateView(at, state, is_urgent=urgent)
         place = following(records[-1])
         await asyncio.sleep(0)

@@ -3,22 +3,30 @@
 import asyncio
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rolehost_api import identity
-from rolehost_api.errors import NotFound
+from rolehost_api.errors import NotFound, RolehostError
 from rolehost_api.link.peer import Attach
 from rolehost_api.wire import HeardPart, Said
+from rolehost_runtime.core.behavior.place import nodes
 from rolehost_runtime.core.channels import Word
 from rolehost_runtime.core.merge import version_of, view_of
 from rolehost_runtime.core.prompt import Told
 from rolehost_runtime.core.routes import Routes
-from rolehost_runtime.gateway.kept import Forgettable
+from rolehost_runtime.core.safety.guards import Guard
+from rolehost_runtime.core.shown import shown
+from rolehost_runtime.gateway.inspected import Inspected
+from rolehost_runtime.gateway.kept import Forgettable, Whose
+from rolehost_runtime.gateway.memories import MemoryStore
 from rolehost_runtime.gateway.ports import (
+    NOBODY,
     Channel,
+    Embedder,
     EventsPage,
     Head,
     HeldElsewhere,
@@ -26,6 +34,7 @@ from rolehost_runtime.gateway.ports import (
     Links,
     ModelProvider,
     Moving,
+    NoToolbox,
     OwnerLost,
     Peers,
     Principal,
@@ -34,25 +43,41 @@ from rolehost_runtime.gateway.ports import (
     Standing,
     StateView,
     Superseded,
+    Toolbox,
     UserView,
+    Web,
     ignore,
 )
+from rolehost_runtime.gateway.scores import NoScores, Scores
 from rolehost_runtime.gateway.sessions import reading
 from rolehost_runtime.gateway.sessions.admission import Admission
 from rolehost_runtime.gateway.sessions.archive import Archive
-from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, SharedPlace
+from rolehost_runtime.gateway.sessions.arming import Timed
+from rolehost_runtime.gateway.sessions.evacuation import Evacuation
+from rolehost_runtime.gateway.sessions.firing import Looked
+from rolehost_runtime.gateway.sessions.forgetting import ArchivePlace, MemoryPlace, SharedPlace, TimerPlace
 from rolehost_runtime.gateway.sessions.handle import Handle, Seating
+from rolehost_runtime.gateway.sessions.homed import Homed, HomePlace
+from rolehost_runtime.gateway.sessions.inspecting import Inspections
 from rolehost_runtime.gateway.sessions.librarian import Librarian
 from rolehost_runtime.gateway.sessions.limits import USUAL, Limits
 from rolehost_runtime.gateway.sessions.live import LiveSession, Place
+from rolehost_runtime.gateway.sessions.looking import looked_into
+from rolehost_runtime.gateway.sessions.meanings import Meanings
+from rolehost_runtime.gateway.sessions.memories import Memories
 from rolehost_runtime.gateway.sessions.metrics import NoSink, TurnSink
 from rolehost_runtime.gateway.sessions.ownership import NoOwnership, OwnershipSink
 from rolehost_runtime.gateway.sessions.passing import DURABILITY, NoLog, Passing
-from rolehost_runtime.gateway.sessions.revisions import find
+from rolehost_runtime.gateway.sessions.revisions import find, named
 from rolehost_runtime.gateway.sessions.room import Room
+from rolehost_runtime.gateway.sessions.routing import Routing
 from rolehost_runtime.gateway.sessions.snapshotting import Snapshotting
 from rolehost_runtime.gateway.sessions.world import Accepted, World
 from rolehost_runtime.gateway.tables import RoleEntry, Tables, Tenant
+from rolehost_runtime.gateway.timers import MAX_TIMED
+from rolehost_runtime.gateway.tracing.context import PARENT
+from rolehost_runtime.gateway.tracing.tracer import Tracer
+from rolehost_runtime.plugins.prompts import PromptTemplate
 
 MAX_HELD = 2048
 """Sessions held in memory before those without a channel are let go at once; the store has them all."""
@@ -97,7 +122,7 @@ class LocalSeat:
         return self._live.epoch
 
     async def say(self, said: Said, begun: Callable[[str], None] = ignore) -> None:
-        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun)
+        accepted = Accepted(said, self._channel, asyncio.get_running_loop().time(), begun, PARENT.get())
         await self._service.run(self._live, self._live.turns.say(accepted))
 
     async def resume(self, after_seq: int, *, whole: bool = False) -> None:
@@ -156,6 +181,9 @@ class Guest:
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         self.service.go(work)
 
+    def unheard(self, error: RolehostError) -> None:
+        self.service.unheard(self.role, error)
+
 
 def _key(principal: Principal, role: RoleEntry, session_id: str) -> str:
     return identity.session_key(role.tenant.uid, role.name, principal.id, session_id)
@@ -181,17 +209,46 @@ class SessionService:
         ownership: OwnershipSink | None = None,
         limits: Limits = USUAL,
         admission: Admission | None = None,
+        embedder: Embedder | None = None,
+        memory: Callable[[str, str], None] = lambda what, outcome: None,
+        memory_lag: Callable[[float], None] = lambda seconds: None,
+        web: Web | None = None,
+        toolbox: Toolbox | None = None,
+        most_timed: int = MAX_TIMED,
+        guards: Mapping[str, Guard] | None = None,
+        layouts: Mapping[str, PromptTemplate] | None = None,
+        home: MemoryStore | None = None,
+        inspect_bytes: int = 0,
+        routing: Routing | None = None,
+        scores: Scores | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`snapshots` is told the outcome of each that was taken. `places`: where anything of a session or a user is kept
-        beside the log; all of it is deleted with them."""
+        beside the log; all of it is deleted with them. `embedder` tells what memories mean; None: nobody does. `memory` is
+        told what was done with memory, and the outcome; `memory_lag` how many seconds a memory took to its home. `toolbox`: tools that are not the logic's own; None: there are none.
+        `guards`, `layouts`: those that are installed. `home`: where memories are at home, if not beside the log.
+        `inspect_bytes`: what prompts of the newest turns may take here, for `inspect`; 0: none are kept. `scores`: where
+        turns are held against their Role's objectives. `routing`: where new sessions go; None: as for a gateway that is alone."""
         self._ownership = ownership or NoOwnership()
+        homed = Homed(store, home, now_ms, memory, memory_lag) if home is not None else None
         room, peers = room or Room(), peers or Alone()
         snapshotting = Snapshotting(store, snapshots, archive)
         self._world = World(
             tables, links, store, models, now_ms, sink or NoSink(), durability, commit_pauses, room, peers, snapshotting,
+            memories=Memories(homed or store, now_ms, count=memory),
+            meanings=Meanings(embedder, count=memory),
+            routing=routing or Routing(tables, secrets.token_bytes(32), now_ms),
             archive=archive,
             taken=self._ownership.taken,
             limits=limits,
+            web=web,
+            toolbox=toolbox or NoToolbox(),
+            timed=Timed(store, now_ms, most_timed),
+            guards=guards or {},
+            layouts=layouts or {},
+            inspections=Inspections(inspect_bytes, now_ms),
+            scores=scores or NoScores(),
+            tracer=tracer,
         )  # fmt: skip
         no_log = NoLog()
         self._unkept = replace(
@@ -200,7 +257,10 @@ class SessionService:
             peers=Alone(),
             durability=DURABILITY,
             snapshotting=Snapshotting(no_log),
+            memories=Memories(no_log, now_ms),
             archive=None,
+            timed=None,
+            inspections=Inspections(0, now_ms),
         )
         """The world of sessions that nobody keeps."""
         self._live: OrderedDict[str, LiveSession] = OrderedDict()
@@ -209,13 +269,29 @@ class SessionService:
         self._turns: set[asyncio.Task[None]] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self._leaving = False
-        everywhere = (SharedPlace(store), *([ArchivePlace(archive)] if archive is not None else ()), *places)
-        self.kept = Librarian(store, now_ms, self._forget, self._world.history, everywhere, self._keep_seconds)
+        self._evacuation = Evacuation(tables, links, lambda: tuple(self._live.values()), now_ms, self.go)
+        remembered = self._world.memories
+        everywhere = (
+            SharedPlace(store),
+            TimerPlace(store),
+            MemoryPlace(remembered, now_ms),
+            *([ArchivePlace(archive)] if archive is not None else ()),
+            *([HomePlace(homed)] if homed is not None else ()),
+            *places,
+        )
+        self.kept = Librarian(
+            store, now_ms, self._forget, self._world.history, remembered, everywhere, self._keep_seconds
+        )
         self._admission = admission
         if admission is not None:
             self.kept.admit = admission.admit
         self._routes: Routes[str] = Routes()
         """By session: the gateway that was found to answer it."""
+
+    @property
+    def world(self) -> World:
+        """What its sessions share, for whoever gives a turn that is no session's."""
+        return self._world
 
     # ── ports.Sessions ──────────────────────────────────────────────────────────────
 
@@ -230,11 +306,11 @@ class SessionService:
         told: Told | None = None,
     ) -> Handle:
         """Open or restore a session and send the channel `session.created`. Raises Overloaded `too_many_sessions`, and for
-        one that is not there yet `tenant_sessions_full` or `tenant_over_share`.
+        one that is not there yet `tenant_sessions_full` or `tenant_over_share`; Forbidden `revision_not_allowed`.
 
         With `told`, a session that nobody keeps: that is its past, and it is over with this handle.
         """
-        wanted = find(self._world.tables, role, revision).name if revision else ""
+        wanted = named(self._world.tables, role, principal, revision)
         sid = secrets.token_hex(12) if session_id is None else identity.session_id(session_id)
         guest = Guest(self, principal, role, sid, _key(principal, role, sid), wanted)
         seating: Seating = guest
@@ -242,46 +318,47 @@ class SessionService:
             await self._admission.admit(role.tenant.uid, guest.key if session_id is not None else None)
         if told is not None:
             seating = Passing(self._unkept, principal, role, sid, guest.key, told, wanted, self._begin, self.go)
-        handle = Handle(seating, sid, channel, self._world.now_ms)
+        allow = partial(named, self._world.tables, role, principal)
+        handle = Handle(seating, sid, channel, self._world.now_ms, allow)
         await handle.sit()
         return handle
 
     async def place(self, guest: Guest, channel: Channel, moved: Callable[[], None]) -> Seat:
         """A place at the session: here, unless another gateway that is alive answers it and somebody speaks there."""
-        released: set[str] = set()
-        if (seat := await self._routed(guest, channel, moved, released)) is not None:
+        given: dict[str, int] = {}
+        if (seat := await self._routed(guest, channel, moved, given)) is not None:
             return seat
         for _ in range(MAX_PLACES):
             await self._world.peers.certain()
             try:
                 place = Place(channel, moved, guest=False)
-                return await self._join(guest, place, set(self._world.peers.owners()) - released, released)
+                return await self._join(guest, place, set(self._world.peers.owners()), given)
             except HeldElsewhere as elsewhere:
-                owner = elsewhere.owner
-                self._routes.put(guest.key, owner, now_ms=self._world.now_ms(), epoch=elsewhere.epoch)
+                owner, epoch = elsewhere.owner, elsewhere.epoch
+                self._routes.put(guest.key, owner, now_ms=self._world.now_ms(), epoch=epoch)
             try:
                 if (seat := await self._place_away(owner, guest, channel, moved)) is not None:
                     return seat
             except OwnerLost:
                 continue
-            released.add(owner)
+            given[owner] = epoch
         raise Moving()
 
     async def _join(
-        self, guest: Guest, place: Place, yield_to: Collection[str], given: Collection[str] = ()
+        self, guest: Guest, place: Place, yield_to: Collection[str], given: Mapping[str, int] = NOBODY
     ) -> LocalSeat:
         self._world.room.enter(
             guest.role.tenant.uid, guest.key, guest.principal.end_user
         )  # a refused one is not even held
         live = self._touched(guest)
-        live.wanted = guest.wanted or live.wanted
+        live.pinning.wanted = guest.wanted or live.pinning.wanted
         await live.join(place, yield_to, given)
         self._routes.drop(guest.key)
         self._make_room()
         return LocalSeat(self, live, place.channel)
 
     async def _routed(
-        self, guest: Guest, channel: Channel, moved: Callable[[], None], released: set[str]
+        self, guest: Guest, channel: Channel, moved: Callable[[], None], given: dict[str, int]
     ) -> Seat | None:
         """A place where the session was answered a moment ago, without asking the store. None: it is to be asked."""
         key, owner = guest.key, self._routes.get(guest.key, now_ms=self._world.now_ms())
@@ -292,7 +369,7 @@ class SessionService:
         with suppress(OwnerLost):
             seat = await self._place_away(owner, guest, channel, moved)
             if seat is None:
-                released.add(owner)  # should the store know another owner, this says nothing of that one
+                given[owner] = self._routes.epoch(key, now_ms=self._world.now_ms())  # and of no later one
         if seat is None:
             self._routes.drop(key)
         self._ownership.routed(hit=seat is not None)
@@ -392,8 +469,18 @@ class SessionService:
         awake = live.fold_at(head) if live is not None else None
         user = await self._shared(key) if principal.user else None
         if awake is not None:
-            return StateView(Standing(head.seq, head.version), awake.state, user, awake.urgent)
-        return replace(await reading.state(self._world.store, key, self._world.history(key)), user=user)
+            view = StateView(Standing(head.seq, head.version), awake.state, user, awake.urgent)
+        else:
+            view = replace(await reading.state(self._world.store, key, self._world.history(key)), user=user)
+        return replace(view, state=shown(view.state), nodes=nodes(view.state))
+
+    async def inspect(
+        self, principal: Principal, role: RoleEntry, session_id: str, turn: int, *, whole: bool
+    ) -> Inspected:
+        """Implements ports.Inspecting."""
+        key, head = await self._head(principal, role, session_id)
+        view = await self.state(principal, role, session_id)
+        return await looked_into(self._world, key, session_id, head, view, turn, whole=whole)
 
     def _keep_seconds(self, tenant_uid: str, name: str) -> int:
         tables = self._world.tables
@@ -416,6 +503,7 @@ class SessionService:
     def forgotten(self, key: str) -> None:
         """Let go of a session that was deleted, and send away whoever listens to it here."""
         self._world.links.release(key)
+        self._world.inspections.forget(key)
         live = self._live.get(key)
         if live is not None:
             live.forgotten()
@@ -452,6 +540,19 @@ class SessionService:
         if not turn.cancelled() and isinstance(turn.exception(), Superseded):  # who waited has it, or channels do
             self.go(self._look_again(live))
 
+    async def look(self, role: RoleEntry, whose: Whose, session_id: str) -> Looked:
+        """Whether a timer of this session is due, and its turn where one is: taken over for it as for a client's word.
+        Raises HeldElsewhere where another gateway that is alive answers it, and what keeps it from being looked at."""
+        principal = Principal(role.tenant, whose.principal, frozenset(), user=whose.user)
+        live = self._touched(Guest(self, principal, role, session_id, whose.key(session_id)))
+        found: list[Looked] = []
+
+        async def looking() -> None:
+            found.append(await live.look())
+
+        await self.run(live, looking())
+        return found[0]
+
     async def doubt(self) -> None:
         """Others may have taken sessions over unnoticed: whoever listens to one of those here goes where it went.
 
@@ -469,6 +570,10 @@ class SessionService:
             self._ownership.lost()
             live.displaced()
 
+    def unheard(self, role: RoleEntry, error: RolehostError) -> None:
+        """A message that came to no session, here or at another gateway."""
+        self._world.scores.refused(role.tenant, role.name, error)
+
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it until it ends or this service stops."""
         errand = asyncio.create_task(work, name="errand")
@@ -485,6 +590,8 @@ class SessionService:
         await self._world.snapshotting.stop()
         if self._admission is not None:
             await self._admission.stop()
+        await self._world.memories.stop()
+        await self._world.meanings.stop()
         notes = [asyncio.create_task(live.turns.noted()) for live in self._live.values()]
         if notes:
             await asyncio.wait(notes, timeout=NOTES_SECONDS)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from rolehost_api.wire import Exchanged, Snapshot
+from rolehost_runtime.core.behavior.place import nodes
 from rolehost_runtime.core.prompt import Exchange
 from rolehost_runtime.core.session import SessionFold
+from rolehost_runtime.core.shown import shown
 
 MAX_TURNS, MAX_CHARS = 64, 65_536
 """Of a snapshot's transcript; a turn longer than that by itself is left out, and the state is told whole."""
@@ -19,7 +21,8 @@ def snapshot(fold: SessionFold, session_id: str, now_ms: int) -> Snapshot:
         ts=now_ms,
         at_seq=fold.seq,
         version=fold.version,
-        state=fold.state,
+        state=shown(fold.state),
+        nodes=nodes(fold.state),
         transcript=tuple(Exchanged(input=turn.input, reply=turn.reply) for turn in kept),
         truncated=len(kept) < fold.turn,
     )

@@ -21,6 +21,7 @@ import msgspec
 
 from rolehost_api import bundle, manifest
 from rolehost_api.errors import RolehostError, Unavailable
+from rolehost_runtime.core.dsl.manifests import COMPILER
 
 WALL_SECONDS = 30.0
 CPU_SECONDS = 20
@@ -54,7 +55,7 @@ def check_bundle(source: Path, target: Path) -> dict[str, Any]:
 
 
 def check_manifest(source: Path) -> dict[str, Any]:
-    findings = manifest.check(source.read_bytes())
+    findings = manifest.check(source.read_bytes(), compiler=COMPILER)
     return {"findings": msgspec.to_builtins(findings[:MAX_FINDINGS])}
 
 

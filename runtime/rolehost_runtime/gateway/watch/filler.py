@@ -16,8 +16,12 @@ from rolehost_api import names
 from rolehost_api.crd.common import ObjectMeta
 from rolehost_api.crd.modelbackend import ModelBackend
 from rolehost_api.crd.revision import RoleRevision
-from rolehost_api.crd.role import Role
+from rolehost_api.crd.role import Role, RoleStatus
+from rolehost_api.crd.rollout import PREPARING, Leaving, MemoryPolicy, RolloutStatus
 from rolehost_api.observed import HostFacts
+from rolehost_runtime.core.assignment import Traffic
+from rolehost_runtime.core.departing import Departing
+from rolehost_runtime.core.warming import Warming
 from rolehost_runtime.gateway.tables import (
     GatewayEntry,
     KeyEntry,
@@ -202,8 +206,54 @@ def role_entry(role: Role, tenant: Tenant) -> RoleEntry:
     meta = role.metadata
     follow = meta.annotations.get(names.FOLLOW) == "true"
     return RoleEntry(
-        tenant, meta.name, role.spec, role.status.stable_revision, follow, seconds_of(meta.creation_timestamp)
+        tenant,
+        meta.name,
+        role.spec,
+        role.status.stable_revision,
+        follow,
+        seconds_of(meta.creation_timestamp),
+        traffic_of(role.status),
+        tuple(departing_of(one) for one in role.status.leaving),
+        quarantined_of(role),
+        warming_of(role.status),
     )
+
+
+GIVEN_UP = frozenset({"RolledBack", "Aborted"})
+"""Past.action of a revision that lost its traffic because of what it was."""
+
+
+def quarantined_of(role: Role) -> tuple[str, ...]:
+    """Revisions whose memories are not recalled: those that are being given up so, and while the Role says so, those that
+    were and did not come back since."""
+    status, latest = role.status, dict[str, str]()
+    for past in status.history:  # newest first
+        latest.setdefault(past.revision, past.action)
+    names = {one.revision for one in status.leaving if one.memory is MemoryPolicy.QUARANTINE}
+    if role.spec.rollout.rollback.memory is MemoryPolicy.QUARANTINE:
+        names |= {name for name, action in latest.items() if action in GIVEN_UP}
+    serving = {status.stable_revision, status.canary_revision, *(share.revision for share in status.traffic)}
+    return tuple(sorted(names - serving))
+
+
+def traffic_of(status: RoleStatus) -> Traffic:
+    """Where new sessions go, as the operator says it."""
+    rollout = status.rollout or RolloutStatus()
+    return Traffic(rollout.id, rollout.epoch, tuple(status.traffic))
+
+
+def warming_of(status: RoleStatus) -> Warming | None:
+    """What the operator waits for before the first step: that these revisions are warm."""
+    rollout = status.rollout or RolloutStatus()
+    if rollout.stage != PREPARING or not rollout.warming_since:
+        return None
+    variants = tuple(one.revision for one in rollout.variants)
+    return Warming(rollout.id, variants or (rollout.revision,))
+
+
+def departing_of(leaving: Leaving) -> Departing:
+    """A drain whose end cannot be read has none: its sessions end where they are."""
+    return Departing(leaving.revision, leaving.policy, leaving.reason, 1000 * seconds_of(leaving.until))
 
 
 def seconds_of(timestamp: str) -> int:

@@ -40,5 +40,19 @@ def user(tag: str) -> str:
     return f"rh:{{{tag}}}:user"
 
 
+def memories(key: str) -> str:
+    """What is remembered of the person, or of the session where no end user is named.
+
+    >>> memories("t:s"), memories("k"), memories("k") == memories_alone("k")
+    ('rh:{t}:mem', 'rh:{k}:k:mem', True)
+    """
+    return memories_alone(key) if tag_of(key) == key else f"rh:{{{tag_of(key)}}}:mem"
+
+
+def memories_alone(key: str) -> str:
+    """A session's own: it goes with the session."""
+    return f"{place(key)}:mem"
+
+
 def compensations(tag: str) -> str:
     return f"{user(tag)}:comp"

@@ -35,9 +35,11 @@ DELIST = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[5], ARGV[1])
 return 'ok'
 """
-"""KEYS as of ENLIST. ARGV row."""
+"""KEYS as of ENLIST, then due and timers. ARGV row: what has left the register has no timers."""
 
 DRAFT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'taken' end
@@ -87,6 +89,10 @@ if head[2] ~= '0' or not head[3] then
     local many = 0
     if kind == 'stream' then
       many = redis.call('XLEN', KEYS[number])
+    elseif kind == 'hash' and string.sub(KEYS[number], -4) == ':mem' then
+      for _, name in ipairs(redis.call('HKEYS', KEYS[number])) do
+        if string.sub(name, 1, 1) == 'a' then many = many + 1 end
+      end
     elseif kind ~= 'none' then
       many = 1
     end

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rolehost_runtime.core.lapse import Active
 from rolehost_runtime.core.record import Amend, Record, encode
+from rolehost_runtime.gateway.broker.state import keys
+from rolehost_runtime.gateway.broker.state.memory_memories import held as held_atoms
 from rolehost_runtime.gateway.kept import (
     FORGOTTEN_SECONDS,
     MAX_KEPT,
@@ -35,10 +37,15 @@ class Books:
     active: dict[tuple[str, str], dict[str, Active]] = field(default_factory=dict)
     claims: dict[tuple[str, str], int] = field(default_factory=dict)
     """By tenant and Role: until when, in ms."""
+    units: dict[str, int] = field(default_factory=dict)
+    """Of rollouts' evidence: until when each is claimed, in ms."""
     drafts: dict[str, list[Record]] = field(default_factory=dict)
     told: dict[str, Gone] = field(default_factory=dict)
     """By session: what its forgetting was told."""
     receipts: dict[str, bytes] = field(default_factory=dict)
+    timed: dict[tuple[str, str], dict[str, tuple[bytes, int]]] = field(default_factory=dict)
+    """By tenant and Role, then by member: schedules, and when they are looked at."""
+    timed_roles: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class MemoryLibrary:
@@ -75,12 +82,20 @@ class MemoryLibrary:
         books, place, member = self.shelf.books, (whose.tenant_uid, whose.role), Row(whose.user, session_id, 0).member
         books.rows.get(place, {}).pop(member, None)
         books.active.get(place, {}).pop(member, None)
+        books.timed.get(place, {}).pop(member, None)
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
         claims, now = self.shelf.books.claims, self.shelf.now_ms()
         free = (tenant_uid, role) not in claims or claims[tenant_uid, role] <= now
         if free:
             claims[tenant_uid, role] = now + 1000 * seconds
+        return free
+
+    async def claim_unit(self, unit: str, seconds: int) -> bool:
+        units, now = self.shelf.books.units, self.shelf.now_ms()
+        free = units.get(unit, now) <= now
+        if free:
+            units[unit] = now + 1000 * seconds
         return free
 
     async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
@@ -121,6 +136,8 @@ class MemoryLibrary:
         head, log = self.shelf.heads.get(key), self.shelf.logs.pop(key, [])
         snaps, aside = self.shelf.snaps.pop(key, {}), self.shelf.aside.pop(key, {})
         segments = self.shelf.segments.pop(key, [])
+        remembered = self.shelf.memories.pop(keys.memories_alone(key), {})
+        self.shelf.until.pop(keys.memories_alone(key), None)
         if head is None:
             return None
         if head.turn or not head.forgotten:
@@ -129,6 +146,7 @@ class MemoryLibrary:
                 "snapshots": bool(snaps),
                 "quarantined": bool(aside),
                 "segment_names": len(segments),
+                "memories": held_atoms(remembered),
             }
             counts = {kind: int(count) for kind, count in held.items() if count}
             self.shelf.books.told[key] = Gone(receipt, counts, (f"{key}:head", f"{key}:log"))

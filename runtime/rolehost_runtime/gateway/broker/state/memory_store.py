@@ -4,21 +4,25 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import msgspec
 
 from rolehost_api.identity import session_of, tag_of
+from rolehost_runtime.core.memory import atoms
 from rolehost_runtime.core.merge import Stored, changes_of, mark_of, merge, version_of
-from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, decode, last_seq
+from rolehost_runtime.core.record import Amend, CorruptRecord, Position, Record, TurnRecord, decode, last_seq
 from rolehost_runtime.core.rewind import Fence
 from rolehost_runtime.core.segment import Shelved
 from rolehost_runtime.core.session import OpenTurn, decode_open, encode_open
 from rolehost_runtime.core.snapshot import Snapshot
 from rolehost_runtime.core.snapshot import encode as encode_snapshot
+from rolehost_runtime.gateway.broker.state import keys
 from rolehost_runtime.gateway.broker.state.memory_library import Books, MemoryLibrary, fields_of, versioned
+from rolehost_runtime.gateway.broker.state.memory_memories import MemoryMemories
+from rolehost_runtime.gateway.broker.state.memory_timers import MemoryTimers
 from rolehost_runtime.gateway.broker.state.scripts import MARGIN_SECONDS
 from rolehost_runtime.gateway.broker.state.snapshots import (
     MAX_COPIES,
@@ -34,6 +38,7 @@ from rolehost_runtime.gateway.broker.state.snapshots import (
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS
 from rolehost_runtime.gateway.ports import (
     NEWEST_BYTES,
+    NOBODY,
     USER_BYTES,
     Compensation,
     Head,
@@ -60,10 +65,12 @@ class Shelf:
     users: dict[str, Stored] = field(default_factory=dict)
     """By tag."""
     kept: dict[str, list[Compensation]] = field(default_factory=dict)
+    memories: dict[str, atoms.Stored] = field(default_factory=dict)
+    """By the names that Redis has for them."""
     books: Books = field(default_factory=Books)
     now_ms: Callable[[], int] = lambda: 0
     until: dict[str, int] = field(default_factory=dict)
-    """By session's key, or by tag for what is shared: when it goes, by that clock."""
+    """By session's key, by tag for what is shared, or by what Redis calls a memory: when it goes, by that clock."""
 
     def last(self, what: str, seconds: int) -> None:
         if seconds >= 0:
@@ -83,6 +90,7 @@ class Shelf:
                 self.aside,
                 self.users,
                 self.kept,
+                self.memories,
             ):
                 held.pop(what, None)
 
@@ -92,7 +100,7 @@ class Shelf:
     """Between two of those; Redis waits for RAISE_MS."""
 
 
-class MemorySessionStore(MemoryLibrary):
+class MemorySessionStore(MemoryLibrary, MemoryMemories, MemoryTimers):
     """Implements ports.SessionStore."""
 
     user_bytes = USER_BYTES
@@ -109,14 +117,22 @@ class MemorySessionStore(MemoryLibrary):
         return self._shelf
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
+        self,
+        key: str,
+        yield_to: Collection[str] = (),
+        given: Mapping[str, int] = NOBODY,
+        newest: int = 0,
+        mine: int = 0,
     ) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it."""
         while True:
-            if (holder := self.shelf.owners.get(key, "")) in yield_to:
-                raise HeldElsewhere(holder, self.shelf.heads[key].epoch)
+            holder = self.shelf.owners.get(key, "")
+            epoch = self.shelf.heads[key].epoch if holder else 0
+            handed = bool(holder) and given.get(holder) == epoch
+            if holder in yield_to and not handed:
+                raise HeldElsewhere(holder, epoch)
             how = "new" if not holder else "own" if holder == self._owner else "takeover"
-            how = "handover" if how == "takeover" and holder in given else how
+            how = "handover" if how == "takeover" and handed else how
             if how != "takeover":
                 break
             now_ms = time.monotonic_ns() // 1_000_000
@@ -125,6 +141,8 @@ class MemorySessionStore(MemoryLibrary):
                 self.shelf.raised_ms[key] = now_ms
                 break
             await asyncio.sleep(left_ms / 1000)
+        if key not in self.shelf.heads:
+            self.shelf.memories.pop(keys.memories_alone(key), None)
         head = self.shelf.heads.get(key) or Head(secrets.token_hex(16), 0, 0, 0, 0, "")
         died = head.open is not None and holder != self._owner
         if how == "own" and head.epoch == mine:
@@ -176,7 +194,8 @@ class MemorySessionStore(MemoryLibrary):
 
     async def fence(self, key: str) -> Fence | None:
         head = self.shelf.heads.get(key)
-        return None if head is None else Fence(head.log_id, head.epoch, self.shelf.owners[key] == self._owner, head.seq)
+        owner = self.shelf.owners.get(key, "")
+        return None if head is None else Fence(head.log_id, head.epoch, owner == self._owner, head.seq, owner)
 
     async def rename(self, key: str, head: Head) -> Head:
         there = self.shelf.heads.get(key)
@@ -197,20 +216,40 @@ class MemorySessionStore(MemoryLibrary):
                     return Shared(int(kept[b"uv"])) if b"uv" in kept else None
         if record.position not in (next_turn, next_amend) or record.seq_first != head.seq + 1:
             raise Superseded()
+        memories, where = self.shelf.memories, keys.memories(key)
+        remembered: atoms.Stored = {}
+        if isinstance(record, TurnRecord) and record.memory:
+            remembered = atoms.kept(memories.get(where, {}), record.memory, record.mark)
         shared = self._share(key, record)
+        if remembered:
+            memories[where] = remembered
+            shared = replace(shared or Shared(), memory=atoms.version_of(remembered))
         log.append(versioned(fields, shared.version if shared else 0))
         size = head.log_bytes + len(fields[b"body"])
-        head = replace(head, seq=last_seq(record), last_at_ms=record.at_ms, log_bytes=size)
+        of_its_own = isinstance(record, TurnRecord) and record.occasion is not None
+        head = replace(head, seq=last_seq(record), log_bytes=size)
+        head = head if of_its_own else replace(head, last_at_ms=record.at_ms)
         if isinstance(record, Amend):
             self.shelf.heads[key] = replace(head, amends=record.number)
         else:
             self.shelf.heads[key] = replace(
                 head, turn=record.turn, version=record.version, revision=record.revision, open=None, deaths=0
             )
+        if of_its_own:
+            self._last_as_head(key, tag_of(key), where)
+            return shared
         self.shelf.last(key, keep_seconds)
-        if shared is not None:
+        if isinstance(record, TurnRecord) and record.user_patch:
             self._shared_lasts(tag_of(key), keep_seconds)
+        if where in memories:
+            self.shelf.last(where, keep_seconds + MARGIN_SECONDS)
         return shared
+
+    def _last_as_head(self, key: str, *others: str) -> None:
+        """What stands beside the head, and has no time of its own, goes when it does."""
+        for other in others:
+            if key in self.shelf.until:
+                self.shelf.until.setdefault(other, self.shelf.until[key] + 1000 * MARGIN_SECONDS)
 
     def _share(self, key: str, record: Record) -> Shared | None:
         if isinstance(record, Amend) or not record.user_patch:
@@ -240,11 +279,13 @@ class MemorySessionStore(MemoryLibrary):
     async def compensations(self, tag: str, count: int) -> list[Compensation]:
         return self.shelf.kept.get(tag, [])[::-1][:count]
 
-    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> bool:
         head = self.shelf.heads.get(key)
-        if head is not None and self._ours(key, head, log_id, epoch) and head.turn == turn - 1:
-            kept = decode_open(encode_open(opened)) if opened is not None else None
-            self.shelf.heads[key] = replace(head, open=kept, deaths=0)
+        if head is None or not self._ours(key, head, log_id, epoch) or head.turn != turn - 1:
+            return False
+        kept = decode_open(encode_open(opened)) if opened is not None else None
+        self.shelf.heads[key] = replace(head, open=kept, deaths=0)
+        return True
 
     async def keep(self, key: str, snapshot: Snapshot) -> int:
         head, data = self.shelf.heads.get(key), encode_snapshot(snapshot)

@@ -47,6 +47,7 @@ SESSION_KEYS = {
     keys.snap: "snapshots",
     keys.quarantine: "quarantined",
     keys.segments: "segment_names",
+    keys.memories_alone: "memories",
 }
 """Keys of a session beside its head, and what a receipt counts them as. All go in one step."""
 ENLIST_SCRIPT, DELIST_SCRIPT, DRAFT_SCRIPT = Script(ENLIST), Script(DELIST), Script(DRAFT)
@@ -83,7 +84,10 @@ class RedisLibrary:
 
     async def delist(self, whose: Whose, session_id: str) -> None:
         member = Row(whose.user, session_id, 0).member
-        await self._redis.call(DELIST_SCRIPT, _registers(whose), (member,))
+        tag = hashed(whose.tenant_uid, whose.role)
+        await self._redis.call(
+            DELIST_SCRIPT, (*_registers(whose), f"rh:{{{tag}}}:due", f"rh:{{{tag}}}:timers"), (member,)
+        )
 
     async def sample(self, tenant_uid: str, role: str, count: int) -> tuple[int, Sequence[Row]]:
         key, *_ = _registers(Whose(tenant_uid, role))
@@ -111,7 +115,11 @@ class RedisLibrary:
         return found[:count]
 
     async def claim(self, tenant_uid: str, role: str, seconds: int) -> bool:
-        key = f"rh:{{{_hashed(tenant_uid, role)}}}:swept"
+        key = f"rh:{{{hashed(tenant_uid, role)}}}:swept"
+        return await self._redis.run("SET", key, 1, "NX", "EX", seconds, key=key.encode()) is not None
+
+    async def claim_unit(self, unit: str, seconds: int) -> bool:
+        key = f"rh:{{{hashed(unit)}}}:unit"
         return await self._redis.run("SET", key, 1, "NX", "EX", seconds, key=key.encode()) is not None
 
     # ── copied logs ─────────────────────────────────────────────────────────────────
@@ -179,15 +187,15 @@ class RedisLibrary:
 @lru_cache(maxsize=4096)
 def _registers(whose: Whose) -> tuple[str, str, str]:
     """Of everybody, of one principal, and who was active when: one slot, so that one step writes all."""
-    tag = _hashed(whose.tenant_uid, whose.role)
-    return f"rh:{{{tag}}}:rows", f"rh:{{{tag}}}:rows:{_hashed(whose.principal)}", f"rh:{{{tag}}}:active"
+    tag = hashed(whose.tenant_uid, whose.role)
+    return f"rh:{{{tag}}}:rows", f"rh:{{{tag}}}:rows:{hashed(whose.principal)}", f"rh:{{{tag}}}:active"
 
 
 def _receipt(receipt: str) -> str:
-    return f"rh:{{{_hashed(receipt)}}}:receipt"
+    return f"rh:{{{hashed(receipt)}}}:receipt"
 
 
-def _hashed(*words: str) -> str:
+def hashed(*words: str) -> str:
     """Words of tenants and users never stand in a key as they are."""
     digest = hashlib.blake2b(msgspec.msgpack.encode(["rows", *words]), digest_size=20).digest()
     return base64.b32encode(digest).decode().lower()

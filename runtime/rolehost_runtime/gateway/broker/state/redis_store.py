@@ -1,6 +1,7 @@
 """Sessions' logs in Redis: `rh:{<tag>}:<session>:head` (a hash), `…:wal` (a stream of records), `…:snap` (a hash of the
 newest two snapshots by seq) and, where something was corrupt, copies of it in `…:quarantine`. Beside them is what a
-person's sessions share: `rh:{<tag>}:user` (a hash, `core.merge`) and `rh:{<tag>}:user:comp` (a stream).
+person's sessions share: `rh:{<tag>}:user` (a hash, `core.merge`) and `rh:{<tag>}:user:comp` (a stream), and what is
+remembered of them, `rh:{<tag>}:mem` (a hash, `core.memory.atoms`).
 
 Who may write is decided by epoch and owner in the same server-side call that appends; the
 stream's ids are the records' places, `<turn>-0` for a turn and `<turn>-<number>` for an
@@ -9,7 +10,7 @@ amend after it, so Redis itself refuses doubles and disorder.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,9 @@ from rolehost_runtime.core.snapshot import encode as encode_snapshot
 from rolehost_runtime.gateway.broker.state import keys, snapshots
 from rolehost_runtime.gateway.broker.state.redis_facts import fullest, memory_of, parse_info, store_facts, weakest
 from rolehost_runtime.gateway.broker.state.redis_library import LIBRARY_SCRIPTS, RedisLibrary
+from rolehost_runtime.gateway.broker.state.redis_memories import MEMORY_SCRIPTS, RedisMemories, memory_words
 from rolehost_runtime.gateway.broker.state.redis_shortened import SHORTEN_SCRIPT, RedisShortenedLog
+from rolehost_runtime.gateway.broker.state.redis_timers import TIMER_SCRIPTS, RedisTimers
 from rolehost_runtime.gateway.broker.state.resp.address import parse
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.broker.state.resp.client import Client
@@ -56,6 +59,7 @@ from rolehost_runtime.gateway.broker.state.snapshots import Doubt, Found
 from rolehost_runtime.gateway.kept import RETENTION_SECONDS, decode_origin
 from rolehost_runtime.gateway.ports import (
     NEWEST_BYTES,
+    NOBODY,
     RAISE_MS,
     USER_BYTES,
     Compensation,
@@ -78,7 +82,7 @@ OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT = Script(OPEN), Script(RE
 KEEP_SCRIPT, QUARANTINE_SCRIPT, USER_SCRIPT = Script(KEEP), Script(QUARANTINE), Script(USER)
 
 
-class RedisSessionStore(RedisLibrary):
+class RedisSessionStore(RedisLibrary, RedisMemories, RedisTimers):
     """Implements ports.SessionStore. One per process: its owner's name is what fences another one."""
 
     user_bytes = USER_BYTES
@@ -104,7 +108,7 @@ class RedisSessionStore(RedisLibrary):
         """
         scripts = (
             OPEN_SCRIPT, RENAME_SCRIPT, COMMIT_SCRIPT, NOTE_SCRIPT, KEEP_SCRIPT, QUARANTINE_SCRIPT, SHORTEN_SCRIPT,
-            USER_SCRIPT, *LIBRARY_SCRIPTS,
+            USER_SCRIPT, *LIBRARY_SCRIPTS, *MEMORY_SCRIPTS, *TIMER_SCRIPTS,
         )  # fmt: skip
         redis = Client(parse(url), password=password or "", name="rolehost-sessions", scripts=scripts)
         redis.noticed = noticed
@@ -128,12 +132,19 @@ class RedisSessionStore(RedisLibrary):
         return b"PONG" in await self._redis.everywhere("PING")
 
     async def open(
-        self, key: str, yield_to: Collection[str] = (), given: Collection[str] = (), newest: int = 0, mine: int = 0
+        self,
+        key: str,
+        yield_to: Collection[str] = (),
+        given: Mapping[str, int] = NOBODY,
+        newest: int = 0,
+        mine: int = 0,
     ) -> tuple[Head, list[Record]]:
         """As ports.SessionStore has it: looked at and decided in one step."""
         arguments: list[Word] = [self._owner, secrets.token_hex(16), UNSPOKEN_SECONDS, RAISE_MS, newest, NEWEST_BYTES]
-        arguments += [mine, len(yield_to), *yield_to, *given]
-        where = (keys.head(key), keys.snap(key), keys.wal(key), keys.segments(key))
+        arguments += [mine, len(yield_to), *yield_to]
+        for owner, epoch in given.items():
+            arguments += [owner, epoch]
+        where = (keys.head(key), keys.snap(key), keys.wal(key), keys.segments(key), keys.memories_alone(key))
         for _ in range(OPEN_TRIES):
             outcome, *values = await self._redis.call(OPEN_SCRIPT, where, arguments, line=key.encode())
             if outcome == b"held":
@@ -194,7 +205,7 @@ class RedisSessionStore(RedisLibrary):
             return None
         try:
             log_id, epoch, owner, seq = (word.decode() for word in words)
-            return Fence(log_id, int(epoch), owner == self._owner, int(seq))
+            return Fence(log_id, int(epoch), owner == self._owner, int(seq), owner)
         except (AttributeError, UnicodeDecodeError, ValueError):
             raise CorruptRecord("a session's head cannot be read") from None
 
@@ -210,6 +221,7 @@ class RedisSessionStore(RedisLibrary):
         """Append one record, if epoch, owner and place are still right; the same record again is accepted."""
         fields = encode(record)
         version, revision = (0, "") if isinstance(record, Amend) else (record.version, record.revision)
+        of_its_own = isinstance(record, TurnRecord) and record.occasion is not None
         arguments: list[Word] = [
             record.log_id,
             self._owner,
@@ -219,19 +231,24 @@ class RedisSessionStore(RedisLibrary):
             last_seq(record),
             version,
             revision,
-            record.at_ms,
+            "" if of_its_own else record.at_ms,
             fields["v"],
             fields["crc32"],
             fields["body"],
             keep_seconds,
         ]
+        words: list[Word] = []
+        if isinstance(record, TurnRecord) and record.memory:
+            words = memory_words(record.memory, record.mark)
+        arguments += [len(words), *words]
         where: tuple[str, ...] = (keys.head(key), keys.wal(key), keys.snap(key), keys.segments(key))
         if isinstance(record, TurnRecord) and record.user_patch:
             where += (keys.user(tag_of(key)), keys.compensations(tag_of(key)))
             arguments += shared_words(key, record, self.user_bytes)
+        where += (keys.memories(key),)
         outcome = await self._redis.call(COMMIT_SCRIPT, where, arguments, line=key.encode())
         if isinstance(outcome, list):
-            return Shared(int(outcome[1]), int(outcome[2]))
+            return Shared(int(outcome[1]), int(outcome[2]), int(outcome[3]) if len(outcome) > 3 else 0)
         if outcome != b"ok":
             raise refused(outcome.decode())
         return None
@@ -250,11 +267,11 @@ class RedisSessionStore(RedisLibrary):
         found = await self._redis.run("XREVRANGE", key, "+", "-", "COUNT", count, key=key.encode())
         return [compensation(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in found]
 
-    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> None:
-        """Note that this turn is open, or given up; nothing where epoch, owner or turn are not right any more."""
+    async def note(self, key: str, log_id: str, epoch: int, turn: int, opened: OpenTurn | None) -> bool:
+        """Note that this turn is open, or given up; False where epoch, owner or turn are not right any more."""
         body = encode_open(opened) if opened is not None else b""
         arguments: list[Word] = [log_id, self._owner, epoch, turn, body]
-        await self._redis.call(NOTE_SCRIPT, (keys.head(key),), arguments, line=key.encode())
+        return bool(await self._redis.call(NOTE_SCRIPT, (keys.head(key),), arguments, line=key.encode()) == b"ok")
 
     # ── snapshots ───────────────────────────────────────────────────────────────────
 

@@ -44,17 +44,18 @@ HEAD = (
 OPEN = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'turn', 'owner', 'open', 'epoch', 'raised_ms')
 local first = 9 + tonumber(ARGV[8])
+local given = false
+for other = first, #ARGV, 2 do
+  if head[3] == ARGV[other] and head[5] == ARGV[other + 1] then given = true end
+end
 for other = 9, first - 1 do
-  if head[3] == ARGV[other] then return {'held', head[3], head[5]} end
+  if head[3] == ARGV[other] and not given then return {'held', head[3], head[5]} end
 end
 local how = 'new'
 if head[3] == ARGV[1] then
   how = head[5] == ARGV[7] and '' or 'own'
 elseif head[3] then
-  how = 'takeover'
-  for other = first, #ARGV do
-    if head[3] == ARGV[other] then how = 'handover' end
-  end
+  how = given and 'handover' or 'takeover'
 end
 if how == 'takeover' then
   local time = redis.call('TIME')
@@ -67,7 +68,7 @@ if not head[1] then
   redis.call('HSET', KEYS[1], 'log_id', ARGV[2], 'epoch', 0, 'turn', 0, 'seq', 0, 'version', 0,
     'revision', '', 'at_ms', 0)
   redis.call('EXPIRE', KEYS[1], ARGV[3])
-  redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
+  redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 elseif head[2] == '0' then
   redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
@@ -101,9 +102,10 @@ table.insert(taken, newest and redis.call('HGET', KEYS[2], newest))
 table.insert(taken, entries)
 return taken
 """.replace("$HEAD", ", ".join(f"'{name}'" for name in HEAD))
-"""KEYS head, snap, wal, segs. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
+"""KEYS head, snap, wal, segs, the session's own mem. ARGV owner, log id for a new session, seconds that a head without turns is kept, ms between two
 takeovers, how many of the newest records are enough and of how many bytes in all (0: what makes the session is read), the
-epoch in which it may be this owner's, how many owners to yield to, those, and then owners that gave the session away.
+epoch in which it may be this owner's, how many owners to yield to, those, and then of each owner that gave the session
+away itself and the epoch in which it did: one that took it up again since did not give that.
 
 The first word of the answer says what became of it: `new`, `own` (it was this owner's already), nothing (it was, in that
 epoch: it is only read), `handover`, or `takeover` from an owner that did not say so and is taken for dead. Of those there
@@ -241,20 +243,114 @@ end
 nothing, `keep` writes. ARGV from `first` on: base, mark, most bytes, session, then (kind, field, what) of each change.
 A compensation's id is the version that overrode it, and its number there."""
 
-USER = """
+MEMORIZE = """
+local function memorized(key, first, count)
+  local at = redis.call('HMGET', key, '@', '#')
+  local there = redis.call('HLEN', key)
+  local before = tonumber(at[2] or '0')
+  local plan = {set = {}, size = before, gone = 0, mark = ARGV[first]}
+  plan.version = string.format('%.0f', tonumber(at[1] or '0') + 1)
+  local fields = there + (at[1] and 0 or 3)
+  local function get(name)
+    local pending = plan.set[name]
+    if pending ~= nil then return pending end
+    return redis.call('HGET', key, name)
+  end
+  local function put(name, value)
+    local old = get(name)
+    if old and not value then fields = fields - 1 end
+    if value and not old then fields = fields + 1 end
+    plan.set[name] = value
+  end
+  for place = first + 3, first + count - 1, 3 do
+    local kind, id, what = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+    local atom, confirmed, gone = 'a' .. id, 'c' .. id, 'x' .. id
+    if kind == 'x' or kind == 'd' then
+      local old = get(atom)
+      if old then
+        plan.size = plan.size - #old
+        plan.gone = plan.gone + 1
+      end
+      put(atom, false)
+      put(confirmed, false)
+      if kind == 'x' and not get(gone) then put(gone, what) end
+    elseif kind == 't' then
+      put(gone, false)
+    elseif kind == 'c' then
+      if get(atom) and not get(confirmed) then put(confirmed, what) end
+    elseif kind == 'm' then
+      local old = get(atom)
+      if (get(confirmed) or '') == what then
+        if old then plan.size = plan.size - #old end
+        put(atom, false)
+        put(confirmed, false)
+      end
+    elseif not get(gone) and not get(atom) then
+      put(atom, what)
+      plan.size = plan.size + #what
+    end
+  end
+  if fields > tonumber(ARGV[first + 1]) and fields > there then return {refused = 'memory_full'} end
+  if plan.size > tonumber(ARGV[first + 2]) and plan.size > before then return {refused = 'memory_full'} end
+  return plan
+end
+
+local function memorize(plan, key)
+  for name, value in pairs(plan.set) do
+    if value then redis.call('HSET', key, name, value) else redis.call('HDEL', key, name) end
+  end
+  redis.call('HSET', key, '@', plan.version, '!', plan.mark, '#', string.format('%.0f', plan.size))
+end
+"""
+"""What `core.memory.atoms.kept` does, over the same bytes: `memorized` decides and writes nothing, `memorize` writes.
+ARGV from `first` on, `count` of them: mark, most fields, most bytes, then (kind, id, what) of each change."""
+
+REMEMBER = (
+    MEMORIZE
+    + """
+local memory = memorized(KEYS[1], 2, #ARGV - 1)
+if memory.refused then return memory.refused end
+memorize(memory, KEYS[1])
+local keep = tonumber(ARGV[1])
+if keep < 0 or redis.call('TTL', KEYS[1]) == -1 then redis.call('EXPIRE', KEYS[1], math.abs(keep)) end
+return {'ok', memory.version, memory.gone}
+"""
+)
+"""KEYS mem. ARGV seconds that it is kept, where it was not there before, or (negative) whether it was there or not; what
+MEMORIZE takes."""
+
+DROP_MEMORIES = """
+local atoms = 0
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(name, 1, 1) == 'a' then atoms = atoms + 1 end
+end
+redis.call('UNLINK', KEYS[1])
+return atoms
+"""
+"""KEYS mem. How many atoms it held."""
+
+MEMORIES = """
 local at = redis.call('HMGET', KEYS[1], '@', '!')
+if (at[1] or '0') == ARGV[1] and (at[2] or '') == ARGV[2] then return 'same' end
+return redis.call('HGETALL', KEYS[1])
+"""
+"""KEYS mem. ARGV version and mark of the copy that is known."""
+
+USER = (
+    """
 if ARGV[3] ~= '0' then
   redis.pcall('EXPIRE', KEYS[1], ARGV[3])
   redis.pcall('EXPIRE', KEYS[2], ARGV[3])
 end
-if (at[1] or '0') == ARGV[1] and (at[2] or '') == ARGV[2] then return 'same' end
-return redis.call('HGETALL', KEYS[1])
 """
+    + MEMORIES
+)
 """KEYS user and its compensations. ARGV version and mark of the copy that is known, seconds that both are kept from now
 on, or 0: then it only reads. A store that takes no writes is read all the same."""
 
 COMMIT = (
     MERGE
+    + MEMORIZE
     + LASTS
     + """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn', 'seq', 'amends')
@@ -289,32 +385,49 @@ if amend then
 elseif tonumber(head[4]) ~= tonumber(ARGV[4]) - 1 then
   return 'superseded'
 end
-local plan = KEYS[5] and merged(KEYS[5], 15)
+local words = 15
+local remembers = tonumber(ARGV[words])
+local merges = words + 1 + remembers
+local mem, compensations, user = KEYS[#KEYS], KEYS[#KEYS - 1], KEYS[#KEYS - 2]
+local plan = #ARGV >= merges and merged(user, merges)
 if plan and plan.refused then return plan.refused end
+local memory = remembers > 0 and memorized(mem, words + 1, remembers)
+if memory and memory.refused then return memory.refused end
 if plan then
   redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13], 'uv', number(plan.version))
-  keep(plan, KEYS[5], KEYS[6], ARGV[18], ARGV[4])
+  keep(plan, user, compensations, ARGV[merges + 3], ARGV[4])
 else
   redis.call('XADD', KEYS[2], id, 'v', ARGV[11], 'crc32', ARGV[12], 'body', ARGV[13])
 end
 if amend then
   redis.call('HSET', KEYS[1], 'seq', ARGV[7], 'at_ms', ARGV[10], 'amends', ARGV[5])
 else
-  redis.call('HSET', KEYS[1], 'turn', ARGV[4], 'seq', ARGV[7], 'version', ARGV[8], 'revision', ARGV[9],
-    'at_ms', ARGV[10])
+  redis.call('HSET', KEYS[1], 'turn', ARGV[4], 'seq', ARGV[7], 'version', ARGV[8], 'revision', ARGV[9])
+  if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'at_ms', ARGV[10]) end
   redis.call('HDEL', KEYS[1], 'open', 'deaths')
 end
 redis.call('HINCRBY', KEYS[1], 'bytes', #ARGV[13])
-lasts(ARGV[14])
-if plan then return {'ok', number(plan.version), #plan.kept} end
+if memory then memorize(memory, mem) end
+if ARGV[10] ~= '' then
+  lasts(ARGV[14])
+else
+  for number = 2, #KEYS do
+    if redis.call('TTL', KEYS[number]) == -1 then lasts_as_head(KEYS[number]) end
+  end
+end
+if plan or memory then
+  return {'ok', plan and number(plan.version) or '0', plan and #plan.kept or 0, memory and memory.version or '0'}
+end
 return 'ok'
 """
 )
-"""KEYS head, wal, snap, segs; for a turn that changes user-scope state also user and its compensations. ARGV log id,
-owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32, body, seconds that all of it is kept
-from now on, and for six keys what MERGE takes: the version that the change got goes into the record's entry as `uv`. Number 0 is the turn itself, and the note of the open
-turn goes with it; any other is an amend of the newest turn, counted over the whole log, which leaves version, revision
-and the open turn as they are. The head counts the bytes of what is in the log."""
+"""KEYS head, wal, snap, segs; for a turn that changes user-scope state user and its compensations; last mem, whether the
+turn remembers or not. ARGV log id, owner, epoch, turn, number, first seq, last seq, version, revision, at_ms, v, crc32,
+body, seconds that all of it is kept from now on, how many words follow for MEMORIZE, those, and then, for user-scope
+state, what MERGE takes: the version that the change got goes into the record's entry as `uv`. Number 0 is the turn
+itself, and the note of the open turn goes with it; any other is an amend of the newest turn, counted over the whole log,
+which leaves version, revision and the open turn as they are. The head counts the bytes of what is in the log. A turn
+without a message has no at_ms: nobody spoke, so what there is lasts no longer, and what is new as long as the head."""
 
 NOTE = """
 local head = redis.call('HMGET', KEYS[1], 'log_id', 'owner', 'epoch', 'turn')

@@ -4,9 +4,11 @@ import msgspec
 
 from rolehost_api.errors import RolehostError
 from rolehost_api.identity import session_of
+from rolehost_runtime.core.memory.atoms import MemoryFull
 from rolehost_runtime.core.merge import CounterTooLarge, changes_of
 from rolehost_runtime.core.patch import StateTooLarge
 from rolehost_runtime.core.record import CorruptRecord, TurnRecord
+from rolehost_runtime.gateway.broker.state.redis_memories import memory_full
 from rolehost_runtime.gateway.broker.state.resp.call import Word
 from rolehost_runtime.gateway.ports import Compensation, Superseded
 
@@ -29,6 +31,8 @@ def refused(word: str) -> RolehostError:
                 "user-scope state would be too large with what other sessions keep in it",
                 hint="Keep less in State with scope user",
             )
+        case MemoryFull.code:
+            return memory_full()
     return Superseded()
 
 

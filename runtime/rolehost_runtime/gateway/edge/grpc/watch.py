@@ -83,8 +83,8 @@ class Follower:
             self._tell([event])
         elif isinstance(event, wire.Urgent):
             (self._urgent.set if event.is_urgent else self._urgent.clear)()
-        elif last_word(event):
-            self._call.close(wire.GONE, wire.FORGOTTEN)
+        elif (last := last_word(event)) is not None:
+            self._call.close(*last)
 
     async def room(self) -> bool:
         return await self._out.room()

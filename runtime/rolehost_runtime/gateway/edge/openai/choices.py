@@ -126,9 +126,10 @@ class Choices:
         if index == 0 and self._said.session_id is not None and self._n > 1:
             channel = self._before = Before(channel, self._said.client_msg_id or "")
         attach = self._gate.sessions.attach
-        self._handles[index] = await attach(
-            self._principal, self._role, session_id, channel, revision=self._at.revision, told=self._told
-        )
+        with self._gate.asking(self._principal, self._role.name):
+            self._handles[index] = await attach(
+                self._principal, self._role, session_id, channel, revision=self._at.revision, told=self._told
+            )
 
     async def _branch(self, index: int, at_seq: int) -> None:
         session_id, message_id = self._said.session_id or "", self._said.client_msg_id or ""

@@ -26,7 +26,7 @@ def conversation(messages: list[ChatMessage]) -> tuple[str, Told]:
     A greeting that nobody asked for, or two messages in a row, is an exchange of which one half is empty:
 
     >>> conversation([ChatMessage("assistant", "Meow."), ChatMessage("user", "Hi"), ChatMessage("system", "Be kind.")])
-    ('Hi', Told(system=('Be kind.',), past=(Exchange(input='', reply='Meow.'),)))
+    ('Hi', Told(system=('Be kind.',), past=(Exchange(input='', reply='Meow.', hidden=False),)))
     """
     system: list[str] = []
     spoken: list[tuple[str, str]] = []

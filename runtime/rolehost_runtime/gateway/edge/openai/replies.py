@@ -189,7 +189,13 @@ class Chunks:
                 return self._text(event.delta)
             case wire.ResponseReset() if event.response_id == self._response_id and self._chars:
                 return self._failed(wire.error_body(_given_anew()), event)
-            case wire.StateDelta() | wire.RevisionChanged() if self._response_id and self.usage is None:
+            case (
+                wire.StateDelta()
+                | wire.BehaviorTransition()
+                | wire.MemoryCommitted()
+                | wire.CustomEvent()
+                | wire.RevisionChanged()
+            ) if self._response_id and self.usage is None:
                 return self._begin() + self.chunk(ChunkChoice(index=self._index), event)
             case wire.ResponseDone() if self._client_msg_id == event.client_msg_id:
                 return self._done(event)

@@ -1,6 +1,7 @@
 // The playground: a session with each Role that you look at, all on one socket, by rolehost.js. Text enters the page as
 // text nodes only; the words that you said are kept on this machine only.
 
+import { Panes, button, copier, element, forked } from "/panes.js";
 import { connect } from "/rolehost.js";
 
 const byId = (id) => document.getElementById(id);
@@ -9,12 +10,6 @@ const MAX_ROWS = 300;
 const PATIENCE_SECONDS = 300;
 const MAX_TALKS = 24; // on one socket, which holds 32 sessions; then a new one is made
 
-const element = (name, className, text) => {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.append(text);
-  return made;
-};
 const id = () => Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(36)).join("");
 const whole = (value) => (value === null || value === undefined ? "–" : value < 10 ? value.toFixed(1) : Math.round(value));
 
@@ -29,13 +24,19 @@ const kept = {
   },
 };
 
+/** A trace's id, to be named to whoever runs the platform: short to see, whole to copy. */
+const traced = (traceId, turn, title = "") => copier(traceId, {
+  title: title + traceId.slice(0, 8), label: `Copy the id of turn ${turn}'s trace, ${traceId}`, named: "The trace's id", rows: 2,
+});
+
 // ── the conversation on the page ────────────────────────────────────────────────────
 
 class Page {
   answers = new Map();
   told = new Map();
   count = 0;
-  facts = { session: "–", revision: "–", seq: "–", version: "–" };
+  facts = { session: "–", revision: "–", seq: "–", version: "–", origin: "–" };
+  steps = [];
   shown = false;
 
   constructor() {
@@ -108,6 +109,31 @@ class Page {
     this.follow();
   }
 
+  /** What may be done about the turn that was just answered; read out by nobody, but there for everybody. */
+  deeds(atSeq, act) {
+    const turn = this.count;
+    this.broken?.remove();
+    const row = element("li", "deeds", ...this.steps.map(({ from, to }) => element("span", "moved", `${from} → ${to}`)),
+      button("Underneath", "small", () => act.look(turn), `Look underneath turn ${turn}`),
+      button("Fork from here", "small", (event) => act.fork(atSeq, event.currentTarget), `Fork from turn ${turn}`));
+    row.setAttribute("aria-live", "off");
+    this.steps = [];
+    this.append(row);
+    this.follow();
+  }
+
+  /** The turn after the last one failed: it is not in the log, but may still be looked at. Said once, however often it fails. */
+  failed(act, traceId) {
+    const turn = this.count + 1;
+    this.broken?.remove();
+    this.steps = [];
+    this.broken = element("li", "deeds", element("span", "moved bad", "not answered"),
+      button("Underneath", "small", () => act.look(turn), `Look underneath turn ${turn}, which failed`),
+      traceId && traced(traceId, turn, "trace "));
+    this.broken.setAttribute("aria-live", "off");
+    this.append(this.broken);
+  }
+
   follow() {
     const { turns } = this;
     if (turns.scrollHeight - turns.scrollTop - turns.clientHeight < 160) turns.scrollTop = turns.scrollHeight;
@@ -119,6 +145,10 @@ class Page {
     this.count += 1;
     for (const cell of [this.count, whole(ttft_ms), whole(hooks_ms), whole(commit_ms), whole(total_ms)]) {
       row.append(element("td", "", String(cell)));
+    }
+    if (event.trace_id) {
+      row.append(element("td", "", traced(event.trace_id, this.count)));
+      byId("traces").hidden = false;
     }
     this.parts.timing.prepend(row);
     while (this.parts.timing.children.length > 12) this.parts.timing.lastChild.remove();
@@ -174,6 +204,8 @@ class Talk {
 
   show() {
     this.page.show();
+    panes.of(this.name, this.id);
+    back.hidden = !this.origin;
     show(...this.status);
     form.toggleAttribute("data-busy", this.waiting !== null);
     allow();
@@ -218,9 +250,14 @@ class Talk {
       "response.output_text.delta": () => this.page.delta(event),
       "response.amended": () => this.page.amended(event),
       "response.reset": () => this.page.reset(event.response_id),
-      "role.state.delta": () => this.page.state(event),
+      "role.state.delta": () => { this.page.state(event); this.beneath(); },
+      "role.memory.committed": () => this.beneath(),
+      "role.behavior.transition": () => this.page.steps.push(event),
       "response.done": () => this.done(event),
-      "role.revision": () => { this.page.fact("revision", event.to); this.page.note(`now ${event.to} answers`); },
+      "role.revision": () => {
+        this.page.fact("revision", event.to);
+        this.page.note(`now ${event.to} answers${event.state_reset ? "; what was kept in its state begins anew" : ""}`);
+      },
       "client.lost": () => this.stands("lost", "reconnecting"),
       "client.retry": () => this.retried(event),
       "client.ended": () => this.finished(event.error),
@@ -235,6 +272,9 @@ class Talk {
 
   created(event) {
     this.page.fact("revision", event.role);
+    this.origin = event.forked_from?.session_id ?? null;
+    this.page.fact("origin", event.forked_from ? `${this.origin}, after event ${event.forked_from.at_seq}` : "–");
+    if (this.page.shown) back.hidden = !this.origin;
     this.page.fact("version", `version ${event.version}`);
     if (event.greeting && !this.page.turns.children.length) this.page.append(element("li", "theirs", event.greeting));
     this.stands("open");
@@ -256,11 +296,40 @@ class Talk {
   done(event) {
     if (event.status !== "failed") this.said(event);
     this.page.done(event);
-    if (event.status === "failed") return;
+    if (event.status === "failed") {
+      this.page.failed(this, event.trace_id);
+      return;
+    }
     this.trouble = null;
     this.page.timing(event);
+    this.page.deeds(event.seq, this);
+    this.beneath();
     if (event.revision) refresh();
     this.free(event.client_msg_id);
+  }
+
+  /** The panes show what came of it. */
+  beneath() { if (this.page.shown) panes.refresh(); }
+
+  look(turn) {
+    underneath(true);
+    panes.look(turn);
+    byId("underneath").scrollIntoView({ block: "start" });
+    byId("underneath").focus({ preventScroll: true });
+  }
+
+  /** A session of its own from there on, in this one's place; this one stays as it is. */
+  async fork(atSeq, pressed) {
+    pressed.disabled = true;
+    try {
+      const { session_id: fresh } = await forked(this.name, this.id, atSeq);
+      kept.write(`words.${fresh}`, this.words);
+      if (talk === this) open(this.name, fresh);
+      message.focus();
+    } catch (error) {
+      this.page.note(error.message, true);
+    }
+    pressed.disabled = false;
   }
 
   free(messageId) {
@@ -272,6 +341,8 @@ class Talk {
   }
 }
 
+const panes = new Panes();
+const back = byId("back");
 let talk = null;
 /** The first of them is at home on the socket, and holds it for all. @type {Talk[]} */
 let talks = [];
@@ -303,16 +374,15 @@ function join(name, sessionId) {
   return made;
 }
 
-function open(name, fresh = false) {
-  const known = kept.read(`session.${name}`);
-  const sessionId = !fresh && known ? known : `play-${id()}`;
+/** The session with that Role that was open last, or this one. */
+function open(name, sessionId = kept.read(`session.${name}`) ?? `play-${id()}`) {
   kept.write(`session.${name}`, sessionId);
   kept.write("role", name);
   const before = talk;
   talk = join(name, sessionId);
   if (before && before !== talk) {
     before.hide();
-    if (fresh && talks[0] !== before) {
+    if (before.name === name && talks[0] !== before) {
       talks = talks.filter((one) => one !== before);
       before.end();
     }
@@ -396,6 +466,22 @@ function print({ at_ms, stream, text }) {
   if (atEnd) logs.scrollTop = logs.scrollHeight;
 }
 
+// ── what is open ────────────────────────────────────────────────────────────────────
+
+function underneath(isOpen) {
+  byId("underneath").hidden = !isOpen;
+  byId("beneath").setAttribute("aria-expanded", String(isOpen));
+  kept.write("underneath", isOpen);
+}
+
+for (const pane of document.querySelectorAll(".pane")) {
+  const key = `pane.${pane.dataset.pane}`;
+  pane.open = kept.read(key) ?? pane.open;
+  pane.addEventListener("toggle", () => kept.write(key, pane.open));
+}
+underneath(kept.read("underneath") ?? true);
+byId("beneath").addEventListener("click", () => underneath(byId("underneath").hidden));
+
 // ── hands ───────────────────────────────────────────────────────────────────────────
 
 form.addEventListener("submit", (event) => {
@@ -414,7 +500,8 @@ message.addEventListener("keydown", (event) => {
   }
 });
 role.addEventListener("change", () => open(role.value));
-byId("fresh").addEventListener("click", () => { open(role.value, true); message.focus(); });
+byId("fresh").addEventListener("click", () => { open(role.value, `play-${id()}`); message.focus(); });
+back.addEventListener("click", () => open(talk.name, talk.origin));
 byId("reconnect").addEventListener("click", () => talk?.drop());
 setInterval(() => { if (!document.hidden) refresh(); }, 4000);
 refresh();

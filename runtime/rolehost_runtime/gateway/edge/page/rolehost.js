@@ -21,6 +21,8 @@
  * @property {Record<string, number>} usage
  * @property {Record<string, number | null>} metrics Milliseconds.
  * @property {Array<{hook: string, code: string, where: string}>} degraded Hooks that the answer went on without.
+ * @property {string} trace_id Of the turn's trace: what to name to whoever runs the platform. Empty where it traces nothing,
+ *   and on replay.
  */
 /**
  * @typedef {object} Delta A piece of an answer.
@@ -1268,13 +1270,15 @@ export class Switchboard {
 
 /** What talking to a Role can end with: the server's `code`, `message` and `hint`. */
 export class RoleError extends Error {
-  /** @param {Fault} fault */
-  constructor(fault) {
+  /** @param {Fault} fault @param {Frame} [by] The end of the response that it came with. */
+  constructor(fault, by = {}) {
     super([fault.message || fault.code, fault.hint].filter(Boolean).join(". "));
     this.name = "RoleError";
     this.code = fault.code;
     this.hint = fault.hint;
     this.retryable = fault.retryable;
+    /** Of the trace of the turn that failed, the last one where it was tried again; empty where none was traced. */
+    this.trace_id = word(by, "trace_id") ?? "";
   }
 }
 
@@ -1299,6 +1303,8 @@ class Pending {
   /** @type {Reply | null} */
   #reply = null;
   #error = null;
+  /** @type {Frame | undefined} */
+  #failedBy;
   #pieces = [];
   #begun = 0;
   #news = new News();
@@ -1356,11 +1362,16 @@ class Pending {
     if (event.type === DELTA) this.#pieces.push(event.delta);
     else if (event.type === "response.reset") this.#again();
     else if (event.type === "response.done" && event.status !== "failed") this.#done(event);
-    else if (event.type === "response.done" && event.seq) this.#error = new RoleError(errorOf(event));
+    else if (event.type === "response.done") this.#failed(event);
     else if (event.type === "client.joined") this.#done(event.response);
     else if (event.type === "client.cancelled") this.#reply = replyOf({ status: "cancelled" }, "");
-    else if (event.type === "client.failed") this.#error = new RoleError(event.error);
+    else if (event.type === "client.failed") this.#error = new RoleError(event.error, this.#failedBy);
     this.#news.tell();
+  }
+
+  #failed(event) {
+    this.#failedBy = event;
+    if (event.seq) this.#error = new RoleError(errorOf(event), event);
   }
 
   #again() {
@@ -1392,6 +1403,7 @@ const replyOf = (event, text) => ({
   usage: event.usage ?? {},
   metrics: event.metrics ?? {},
   degraded: event.degraded ?? [],
+  trace_id: word(event, "trace_id") ?? "",
 });
 
 const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -1613,8 +1625,8 @@ export class Session {
    *
    * @param {string} message
    * @param {{patience?: number, client_msg_id?: string, busy_policy?: "queue" | "reject" | "interrupt" | "steer",
-   *   heard?: {chars: number, audio_ms?: number}, deadline_ms?: number, revision?: string}} [options] `heard`: of the
-   *   answer that is interrupted.
+   *   heard?: {chars: number, audio_ms?: number}, deadline_ms?: number, revision?: string, greeting?: number}} [options] `heard`: of
+   *   the answer that is interrupted. `greeting`: with a session's first message, which of the greetings was shown.
    * @returns {Pending} Await it for the Reply, or iterate it for its pieces. Throws RoleError for what no server takes.
    */
   say(message, { patience = this.#patience, client_msg_id = randomId(), ...more } = {}) {
