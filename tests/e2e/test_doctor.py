@@ -43,6 +43,9 @@ def doctor(cluster: Cluster, *more: str, url: bool = True) -> tuple[int, dict[st
     )
     assert done.stderr == ""
     told = json.loads(done.stdout)
+    print(
+        *(f"{one['state']} {one['check']}: {one['what']}" for one in told["findings"] if one["state"] != "ok"), sep="\n"
+    )
     return done.returncode, {one["check"]: one for one in told["findings"]}, told["seconds"]
 
 

@@ -128,7 +128,7 @@ async def api(kubectl: Kubectl) -> AsyncIterator[Api]:
 
 async def _stands(process: asyncio.subprocess.Process, socket: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not _there(socket):
+    while not await _listens(socket):
         if process.returncode is not None:
             said = sentence((await process.communicate())[1].decode(errors="replace"))
             raise click.ClickException(f"kubectl reaches no cluster: {said}\nPoint it at one: KUBECONFIG, --context")
@@ -137,5 +137,11 @@ async def _stands(process: asyncio.subprocess.Process, socket: Path) -> None:
         await asyncio.sleep(0.02)
 
 
-def _there(socket: Path) -> bool:
-    return socket.exists()
+async def _listens(socket: Path) -> bool:
+    """A socket's file is there before anybody listens at it, and everything asked in between would be refused."""
+    try:
+        _, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        return False
+    writer.close()
+    return True
