@@ -8,30 +8,24 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Lanes(Generic[K]):
-    """First come, first served within a lane, but for those that go before the others there; one of each lane, round and
-    round.
+    """First come, first served within a lane; one of each lane, round and round.
 
     >>> lanes = Lanes[str]()
     >>> for key in ("a1", "a2", "a3", "b1"):
     ...     lanes.push(key[0], key)
     >>> len(lanes), [lanes.pop() for _ in range(4)]
     (4, ['a1', 'b1', 'a2', 'a3'])
-    >>> for key in ("a1", "a2", "b1"):
-    ...     lanes.push(key[0], key, before=key == "a2")
-    >>> [lanes.pop() for _ in range(3)]
-    ['a2', 'b1', 'a1']
     """
 
     def __init__(self) -> None:
-        self._lanes: OrderedDict[Hashable, tuple[deque[K], deque[K]]] = OrderedDict()
+        self._lanes: OrderedDict[Hashable, deque[K]] = OrderedDict()
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def push(self, lane: Hashable, key: K, *, before: bool = False) -> None:
-        first, others = self._lanes.setdefault(lane, (deque(), deque()))
-        (first if before else others).append(key)
+    def push(self, lane: Hashable, key: K) -> None:
+        self._lanes.setdefault(lane, deque()).append(key)
         self._length += 1
 
     def pop(self) -> K:
@@ -39,8 +33,8 @@ class Lanes(Generic[K]):
         if not self._lanes:
             raise LookupError("nobody waits")
         lane, waiting = self._lanes.popitem(last=False)
-        key = (waiting[0] or waiting[1]).popleft()
-        if any(waiting):
+        key = waiting.popleft()
+        if waiting:
             self._lanes[lane] = waiting
         self._length -= 1
         return key

@@ -1,13 +1,15 @@
 """A queue of keys: a key waits in it once, is worked on by one, and a ring meanwhile is kept.
 
-Lanes take turns, so that no tenant's edits hold up another's; within a lane whoever was edited goes first. Those that nothing
-happened to wait until no other does. One that failed rests, and rings do not cut its rest short.
+Whoever was edited and whoever has other news take turns, and so do lanes among each: an edit has two or three pieces of news
+behind it, so it overtakes them, and yet no tenant's edits hold up another's news for longer than twice as long. Those that
+nothing happened to wait until no other does. One that failed rests, and rings do not cut its rest short.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Hashable
 from enum import IntEnum
+from itertools import cycle
 from typing import Generic, TypeVar
 
 from rolehost_operator.handlers.lanes import Lanes
@@ -58,8 +60,8 @@ def rest(failures: int, spread: float, wish: float | None, longest: float = LONG
 class KeyedQueue(Generic[K]):
     def __init__(self, lane: Callable[[K], Hashable]) -> None:
         self._lane = lane
-        self._lanes: Lanes[tuple[Reason, K]] = Lanes()
-        self._idle: Lanes[tuple[Reason, K]] = Lanes()
+        self._lanes: dict[Reason, Lanes[K]] = {reason: Lanes() for reason in Reason}
+        self._turns = cycle(((Reason.EDIT, Reason.NEWS, Reason.NONE), (Reason.NEWS, Reason.EDIT, Reason.NONE)))
         self._ready = asyncio.Semaphore(0)
         self._resting: set[K] = set()
         self._waiting: dict[K, Reason] = {}
@@ -82,8 +84,7 @@ class KeyedQueue(Generic[K]):
             elif before <= reason:
                 return
             self._waiting[key] = reason
-            lanes = self._idle if reason is Reason.NONE else self._lanes
-            lanes.push(self._lane(key), (reason, key), before=reason is Reason.EDIT)
+            self._lanes[reason].push(self._lane(key), key)
 
     def ring_later(self, key: K, seconds: float) -> None:
         """The earliest of several stands."""
@@ -108,10 +109,10 @@ class KeyedQueue(Generic[K]):
         return key
 
     def _next(self) -> K:
-        for lanes in (self._lanes, self._idle):
+        for reason in next(self._turns):
+            lanes = self._lanes[reason]
             while lanes:
-                reason, key = lanes.pop()
-                if self._waiting.get(key) is reason:
+                if self._waiting.get(key := lanes.pop()) is reason:
                     return key
         raise LookupError("nobody waits")
 
