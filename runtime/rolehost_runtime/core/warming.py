@@ -8,12 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from rolehost_runtime.core.ring import Ring, place_of
-from rolehost_runtime.core.tooling import WARMING
 
 SESSION_ID = "warm-up"
 """What logic reads as `t.session.id` in such a turn."""
-REFUSED = WARMING
-"""Code of whatever such a turn wanted to do outside of itself."""
 MAX_TOKENS = 16
 """Of one answer in such a turn: the prompt is what is to be warm."""
 MOST_PODS = 64

@@ -11,7 +11,8 @@ from rolehost_api.crd.rollout import WARM_UP_SECONDS, WARM_UP_WAIT_SECONDS, Warm
 from rolehost_operator.preview import courses
 from rolehost_operator.rollout.holds import WARMING_UP
 from rolehost_operator.rollout.table import TABLE, Stage
-from rolehost_runtime.core.warming import MAX_TOKENS, REFUSED, SESSION_ID
+from rolehost_runtime.core.tooling import WARMING
+from rolehost_runtime.core.warming import MAX_TOKENS, SESSION_ID
 from rolehost_runtime.gateway.sessions.warming import LATE
 
 REPOSITORY = Path(__file__).parents[3]
@@ -57,7 +58,7 @@ def test_the_bounds_of_a_warm_up_are_on_the_page() -> None:
     assert f"`{WARMING_UP}` |" in PAGE
     assert f'Left out: {WarmUp().turns}, "{WarmUp().message}"' in PAGE
     assert f"asked for {MAX_TOKENS}\ntokens" in PAGE
-    assert all(f"`{word}`" in PAGE for word in (SESSION_ID, REFUSED, LATE))
+    assert all(f"`{word}`" in PAGE for word in (SESSION_ID, WARMING, LATE))
 
 
 def test_every_event_is_on_the_page() -> None:

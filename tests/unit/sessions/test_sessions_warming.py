@@ -41,7 +41,8 @@ from rolehost_api.observed import WarmReport
 from rolehost_api.wire import Usage
 from rolehost_runtime.core.classifying import FATES
 from rolehost_runtime.core.ring import Ring
-from rolehost_runtime.core.warming import MAX_TOKENS, MOST_PODS, REFUSED, SESSION_ID, Warming, keys
+from rolehost_runtime.core.tooling import WARMING
+from rolehost_runtime.core.warming import MAX_TOKENS, MOST_PODS, SESSION_ID, Warming, keys
 from rolehost_runtime.gateway.ports import ModelEnd
 from rolehost_runtime.gateway.sessions.warming import LATE, Warmer
 from rolehost_runtime.gateway.tables import RoleEntry, Tables
@@ -110,7 +111,7 @@ async def test_each_pod_has_a_turn_that_commits_nothing(gateway: Gateway) -> Non
         (start,) = pod.starts()
         assert (start.session_id, start.message, start.user, start.turn) == (SESSION_ID, "A story?", "", 1)
         await gateway.until(pod.turns_over.is_set)
-        assert [message for _, message in pod.told if isinstance(message, Abort | Committed)] == [Abort(code=REFUSED)]
+        assert [message for _, message in pod.told if isinstance(message, Abort | Committed)] == [Abort(code=WARMING)]
     assert await gateway.log() == []
     assert gateway.sink.turns == []
     seen = await gateway.pool.observed(-1, 0)
@@ -149,10 +150,10 @@ async def test_what_the_pod_wants_done_outside_is_refused_by_code(gateway: Gatew
         pod.turn = reaches_out
     put(gateway.tables, asking(turns=1))
     await gateway.done()
-    assert [getattr(answer, "error", None) for answer in answers] == [REFUSED, "unknown_tool"], (
+    assert [getattr(answer, "error", None) for answer in answers] == [WARMING, "unknown_tool"], (
         "there is no such tool here"
     )
-    assert REFUSED in FATES
+    assert WARMING in FATES
     assert gateway.counted == {"completed": 1}
     assert await gateway.log() == []
 

@@ -20,7 +20,8 @@ from rolehost_api.link.tools import ToolSpec
 from rolehost_api.observed import WarmReport
 from rolehost_runtime.core.lorebook.telling import Moment
 from rolehost_runtime.core.session import OpenTurn
-from rolehost_runtime.core.warming import MAX_TOKENS, REFUSED, SESSION_ID, keys
+from rolehost_runtime.core.tooling import WARMING
+from rolehost_runtime.core.warming import MAX_TOKENS, SESSION_ID, keys
 from rolehost_runtime.gateway import faults
 from rolehost_runtime.gateway.link.bind import greetings_of
 from rolehost_runtime.gateway.ports import ModelEnd, ModelProvider, ModelRequest, Toolbox
@@ -61,13 +62,13 @@ class Shut:
         self._toolbox = toolbox
 
     async def fetch(self, role: RoleEntry, permissions: Sequence[str], asked: Fetch, key: str = "") -> Fetched:
-        return Fetched(index=asked.index, error=REFUSED)
+        return Fetched(index=asked.index, error=WARMING)
 
     async def offered(self, role: RoleEntry, revision: RevisionEntry) -> Sequence[ToolSpec]:
         return await self._toolbox.offered(role, revision)
 
     async def call(self, role: RoleEntry, revision: RevisionEntry, name: str, arguments: str, key: str) -> str:
-        raise Unavailable("nothing is done outside while a revision is warmed", code=REFUSED, retryable=False)
+        raise Unavailable("nothing is done outside while a revision is warmed", code=WARMING, retryable=False)
 
 
 async def _is_known(_opened: OpenTurn) -> bool:
@@ -159,7 +160,7 @@ class Warmer:
         """One turn, from its route to what it would commit; then it is given up."""
         try:
             call, _ = await self._run(role, revision, key).run()
-            call.abort(REFUSED)
+            call.abort(WARMING)
             outcomes.append(outcome_of(None))
         except RolehostError as error:
             outcomes.append(outcome_of(error))
