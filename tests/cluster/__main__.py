@@ -37,7 +37,7 @@ def _up_on_kind(where: Paths, node_only: bool) -> None:
     kind.up(where)
     if not node_only:
         images.make_tiny_model(where)
-        kind.load(where, [*images.PLATFORM, images.TINY_MODEL])
+        kind.load(where, [*images.PLATFORM, images.EMBEDDER, images.TINY_MODEL])
         click.echo(install.platform(where, [HERE / "values.yaml"]))
 
 
@@ -59,7 +59,8 @@ def _platform_from_parts(where: Paths) -> str:
     was_installed = install.installed(where)
     install.dns(where)
     images.make_tiny_model(where)
-    fresh = images.ensure(where, [images.REDIS, *images.PLATFORM, images.TINY_MODEL, images.MONITORING])
+    wanted = [images.REDIS, *images.PLATFORM, images.EMBEDDER, images.TINY_MODEL, images.MONITORING]
+    fresh = images.ensure(where, wanted)
     install.volumes(where)
     values = [HERE / "values.yaml", HERE / "values-parts.yaml"]
     if was_installed and fresh:

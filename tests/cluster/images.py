@@ -72,7 +72,8 @@ def platform(source: Path, tag: str) -> tuple[Image, ...]:
 
 
 PLATFORM = platform(REPOSITORY, "dev")
-ALL = {image.short: image for image in (PAUSE, COREDNS, REDIS, *PLATFORM, TINY_MODEL, MONITORING)}
+EMBEDDER = Image("localhost/rolehost-embedder:dev", target="embedder")
+ALL = {image.short: image for image in (PAUSE, COREDNS, REDIS, *PLATFORM, EMBEDDER, TINY_MODEL, MONITORING)}
 
 
 def buildah(where: Paths, *argv: str, timeout: float = 900) -> str:

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,18 @@ def monitoring(where: Paths) -> None:
     node.kubectl(where, "apply", "--server-side", "-f", "-", feed=yaml.safe_dump(config_map))
     for name in ("prometheus", "alertmanager", "jaeger"):
         rolled_out(where, f"deployment/{name}", "monitoring", 90)
+
+
+@contextmanager
+def embedder(where: Paths) -> Iterator[None]:
+    """The server of embeddings as an administrator starts it on a platform that runs; gone again afterwards."""
+    switch = ("upgrade", "rolehost", str(REPOSITORY / CHART), "--reuse-values", "--set")
+    helm(where, *switch, "embedder.enabled=true")
+    try:
+        rolled_out(where, "deployment/rolehost-embedder", PLATFORM, 90)
+        yield
+    finally:
+        helm(where, *switch, "embedder.enabled=false")
 
 
 def volumes(where: Paths) -> None:
