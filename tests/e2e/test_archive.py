@@ -64,6 +64,8 @@ def shelf(cluster: Cluster) -> Iterator[Path]:
         "spec": {**spec, "volumeName": CLAIM, "resources": {"requests": room}},
     }
     cluster.kubectl("apply", "-f", "-", feed=yaml.safe_dump_all([volume, claim]))
+    # A pod that comes while the two are still being bound is put aside by the scheduler, now and then for five minutes.
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", f"pvc/{CLAIM}", "-n", PLATFORM, "--timeout=60s")
     upgrade(cluster, url="file:///var/lib/rolehost/archive", claim=CLAIM)
     try:
         yield folder
