@@ -92,9 +92,9 @@ class Shell:
         self.queue.ring(key, Reason.EDIT if self.world.is_edited(key) else Reason.NEWS)
 
     def ring_all(self) -> None:
-        """As a net under the watches, or as somebody begins to lead: behind whoever rings."""
+        """As a net under the watches: behind whoever rings, but for those that nobody looked at yet."""
         for key in self.world.roles():
-            self.queue.ring(key, Reason.NONE)
+            self.queue.ring(key, Reason.EDIT if self.world.is_edited(key) else Reason.NONE)
 
     def lead(self, leading: bool) -> None:
         """Called when the Lease is won or lost. Who begins to lead looks at everything."""
@@ -105,6 +105,9 @@ class Shell:
         self.verdicts.forget()
         if leading:
             self.queue.forgive()
+            # Somebody else may have led meanwhile, or we were cut off in the middle. Were they behind whoever rings, a
+            # tenant whose first Role is looked after would come with all of its Roles before another tenant's first.
+            self.world.forget_looks()
             self.ring_all()
 
     # ── seeing ──────────────────────────────────────────────────────────────────────

@@ -188,6 +188,10 @@ class World:
         if (stamp := self._stamp("Role", key)) is not None:
             self._looked_at[key] = stamp.generation
 
+    def forget_looks(self) -> None:
+        """As if nobody had looked at any Role."""
+        self._looked_at.clear()
+
     def is_edited(self, key: Key) -> bool:
         """Whether something is declared of this Role that nobody looked at."""
         stamp = self._stamp("Role", key)

@@ -11,6 +11,7 @@ from tests.support.faultproxy import Asked, FaultProxy, Refusal
 from tests.support.proof import NUMBERS, keep
 
 from rolehost_api.names import LINK_SECRET, PLATFORM_KEYS, SANDBOX_BUDGET, SANDBOX_POLICY, SANDBOX_SERVICE_ACCOUNT
+from rolehost_operator.handlers.shell import WORKERS
 
 RETRY_AFTER = 3
 
@@ -81,10 +82,10 @@ def test_f16_one_tenants_flood_does_not_make_another_wait(cluster: Cluster, prox
     the first, and one that comes later too: tenants take turns. The queue's depth is the signal.
 
     Counted, not timed: how many Deployments the flood got before the other tenant got its own."""
-    # Listings come by name: the flood is seen first.
-    flooder, victim = sorted((cluster.tenant(), cluster.tenant()))
+    # Listings come by name: the flood is seen first, and more than are worked on at a time before the one that waits.
+    flooder, *between, victim = sorted(cluster.tenant() for _ in range(WORKERS + 4))
     create(cluster.api, *(role(flooder, f"flood-{number}") for number in range(NUMBERS.flood)))
-    create(cluster.api, role(victim, "early"))
+    create(cluster.api, *(role(namespace) for namespace in between), role(victim, "early"))
     operator = cluster.operator(kubeconfig=proxy.kubeconfig)
     deepest = 0.0
 

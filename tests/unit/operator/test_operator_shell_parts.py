@@ -200,6 +200,23 @@ async def test_of_several_later_rings_the_earliest_stands() -> None:
         assert await queue.take() == "a"
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+async def test_who_begins_to_lead_looks_at_each_tenant_in_turn_also_where_one_has_news(again: bool) -> None:
+    """What a namespace holds once concerns all of its Roles: its first write rings for each of them."""
+    no_client: Any = None
+    made = shell.Shell(no_client, PLATFORM, Metrics(), "me")
+    for number, (namespace, name) in enumerate([*(("a", f"flood-{one}") for one in range(9)), ("b", "cat")]):
+        meta = {**role()["metadata"], "namespace": namespace, "name": name, "resourceVersion": str(number + 1)}
+        made.world.put({**role(), "metadata": meta})
+        if again:
+            made.world.looked_at((namespace, name))
+    made.lead(True)
+    assert (await made.queue.take())[0] == "a"
+    for number in range(9):
+        made.ring(("a", f"flood-{number}"))
+    assert ("b", "cat") in [await made.queue.take(), await made.queue.take()]
+
+
 # ── the claim ───────────────────────────────────────────────────────────────────────
 
 
